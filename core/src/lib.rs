@@ -1,0 +1,52 @@
+//! LoopMastering's engine. One track takes one road:
+//!
+//! ```text
+//! decode → analyse → plan → render → encode → deliver
+//! ```
+//!
+//! | stage | from → to | where |
+//! |---|---|---|
+//! | [`decode`] | file bytes → [`Track`](decode::Track): planar `f32` [`Audio`], tags, source facts | WAV … Matroska, under [`Limits`](settings::Limits) |
+//! | [`analyse`] | `Audio` → [`Analysis`](analyse::Analysis): loudness, peaks, tone, width, dynamics, findings | one look at the music, no decisions |
+//! | [`plan`] | `Analysis` + [`Settings`] → [`Plan`](plan::Plan): every decision, with its reason | no audio, no clock: decisions are data |
+//! | [`render`] | `Audio` + `Plan` + [`Backend`](render::Backend) → [`Master`](render::Master) | the sound |
+//! | [`encode`] | `Master` → WAV, FLAC, MP3, Opus bytes with tags | dither once, SHA-256 of everything |
+//! | deliver | the only stage that touches the world; it lives in the `loopmaster` binary | temporary names, rename |
+//!
+//! [`meter`] holds the instruments (BS.1770 loudness, true peak, spectrum) that `analyse`, `render` and `verify` share;
+//! [`verify`] decodes every file that was written and holds it against the plan; [`report`] tells the story.
+//!
+//! Without the feature `engine` only the shared domain is left ([`settings`], [`units`], [`Stage`]): small enough for the edge.
+
+pub mod settings;
+mod stage;
+pub mod units;
+
+pub use settings::Settings;
+pub use stage::Stage;
+
+#[cfg(feature = "engine")]
+pub mod analyse;
+#[cfg(feature = "engine")]
+mod audio;
+#[cfg(feature = "engine")]
+pub mod decode;
+#[cfg(feature = "engine")]
+pub mod encode;
+#[cfg(feature = "engine")]
+mod error;
+#[cfg(feature = "engine")]
+pub mod meter;
+#[cfg(feature = "engine")]
+pub mod plan;
+#[cfg(feature = "engine")]
+pub mod render;
+#[cfg(feature = "engine")]
+pub mod report;
+#[cfg(feature = "engine")]
+pub mod verify;
+
+#[cfg(feature = "engine")]
+pub use audio::Audio;
+#[cfg(feature = "engine")]
+pub use error::Error;

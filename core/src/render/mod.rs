@@ -1,0 +1,103 @@
+//! `Audio` + `Plan` → [`Master`], through a [`Backend`].
+//!
+//! A backend is coarse (a batch of tracks in, masters out), so that a device can keep the data where it is. The kernels it is made
+//! of are fine, and each has one name everywhere: `fir`, `filterbank`, `levels`, `gains`, `saturate`, `clip`, `block_peaks`,
+//! `block_energies`, `apply_gain`. [`reference`] holds the readable ones.
+
+use crate::Audio;
+use crate::plan::{Limiter, Plan};
+use crate::units::{Db, Dbtp, Lufs};
+use serde::{Deserialize, Serialize};
+
+/// Frames per control block of clipper, limiter and loudness solver.
+pub const BLOCK: usize = 32;
+
+/// One track to render.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The mix; consumed, so that memory can be reused.
+    pub audio: Audio,
+    /// What to do.
+    pub plan: &'a Plan,
+    /// Delivery rates, each rendered with its own limiter pass; the master's own rate first.
+    pub rates: &'a [u32],
+    /// A gain before the limiter that was solved earlier; `None`: solve it.
+    pub solved: Option<Db>,
+}
+
+/// A rendered master at one rate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Master {
+    /// The samples.
+    pub audio: Audio,
+    /// What happened on the way.
+    pub trace: Trace,
+}
+
+/// What the chain did, for the report and for `verify`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Gain into clipper and limiter.
+    pub gain: Db,
+    /// Loudness the solver predicted.
+    pub predicted: Option<Lufs>,
+    /// Loudness by the render's own meter.
+    pub reached: Option<Lufs>,
+    /// True peak by the limiter's own detector.
+    pub true_peak: Option<Dbtp>,
+    /// Audio passes of the limiter (1, or 2 with a correction).
+    pub passes: u32,
+    /// Gain reduction of clipper + leveler + limiter: one value per 0.1 s, the largest in it, dB ≥ 0.
+    pub reduction: Vec<f32>,
+    /// Median of the limiter's reduction where it works, dB.
+    pub reduction_median: Db,
+    /// 95th percentile of it over the track, dB.
+    pub reduction_p95: Db,
+    /// Share of samples the clipper touched.
+    pub clipped: f64,
+    /// `[band]` mean reduction of the multiband dynamics, dB ≥ 0.
+    pub bands: Vec<Db>,
+}
+
+/// Who rendered: two runs with equal values give equal bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendInfo {
+    /// `reference`, `cpu`, `gpu`.
+    pub name: String,
+    /// Instruction set or device.
+    pub device: String,
+}
+
+/// Renders batches of tracks.
+pub trait Backend: Send + Sync {
+    /// Who this is.
+    fn info(&self) -> BackendInfo;
+
+    /// Renders each job at each of its rates: `[job]` → `[rate]`. One failing job does not disturb the others.
+    fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>>;
+
+    /// Limits a finished master once more at a lower ceiling, for a lossy file whose decoding went over.
+    fn relimit(&self, audio: &Audio, limiter: &Limiter) -> Audio;
+}
+
+/// Why a render failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// A sample became infinite or not a number: a fault of ours.
+    #[error("the render produced a non-finite sample at frame {frame}; please report this file")]
+    NonFinite {
+        /// First frame.
+        frame: usize,
+    },
+}
+
+impl RenderError {
+    /// `render.what`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NonFinite { .. } => "render.non_finite",
+        }
+    }
+}

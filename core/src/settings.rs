@@ -1,0 +1,497 @@
+//! What a person may ask for: style, strength, loudness, formats. Serialised the same in the CLI, the API and the page.
+
+use crate::units::{Dbtp, Lufs, Seconds};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Everything a person may choose for one master. `Settings::default()` needs no thought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The sound that is aimed at.
+    pub style: Style,
+    /// How far to go.
+    pub strength: Strength,
+    /// How loud it shall be.
+    pub loudness: Loudness,
+    /// Highest true peak of lossless files; `None`: the destination's, else −1 dBTP.
+    pub ceiling: Option<Dbtp>,
+    /// Meet the loudness even where it takes more limiting than the style's budget.
+    pub insist: bool,
+    /// Phase of the tone filter.
+    pub phase: Phase,
+    /// Rate of the delivered files.
+    pub rate: OutputRate,
+    /// The files to deliver.
+    pub formats: Vec<Format>,
+    /// Cut and fade.
+    pub edit: Edit,
+    /// How much of a reference to take, where there is one.
+    pub reference: ReferenceAmounts,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            style: Style::default(),
+            strength: Strength::default(),
+            loudness: Loudness::default(),
+            ceiling: None,
+            insist: false,
+            phase: Phase::default(),
+            rate: OutputRate::default(),
+            formats: vec![Format::WAV24],
+            edit: Edit::default(),
+            reference: ReferenceAmounts::default(),
+        }
+    }
+}
+
+/// The sound that is aimed at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// Least touch: acoustic, jazz, classical, or a mix that is already right.
+    Gentle,
+    /// The default: tidy tone, steady low end, competitive but dynamic.
+    #[default]
+    Balanced,
+    /// Fuller lows, softer top, a little saturation.
+    Warm,
+    /// Air and width, clear low mids.
+    Open,
+    /// Transients forward, firm low end.
+    Punchy,
+    /// As loud as it goes within its budget.
+    Loud,
+}
+
+impl Style {
+    /// All styles, quietest first.
+    pub const ALL: [Self; 6] = [Self::Gentle, Self::Balanced, Self::Warm, Self::Open, Self::Punchy, Self::Loud];
+
+    /// The one name of the style.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gentle => "gentle",
+            Self::Balanced => "balanced",
+            Self::Warm => "warm",
+            Self::Open => "open",
+            Self::Punchy => "punchy",
+            Self::Loud => "loud",
+        }
+    }
+}
+
+impl fmt::Display for Style {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A setting that cannot be read, with what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} `{value}` is not known; use {expected}")]
+pub struct SettingError {
+    /// Which setting.
+    pub what: &'static str,
+    /// What was given.
+    pub value: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl FromStr for Style {
+    type Err = SettingError;
+    fn from_str(s: &str) -> Result<Self, SettingError> {
+        Self::ALL.into_iter().find(|style| style.name().eq_ignore_ascii_case(s)).ok_or_else(|| SettingError {
+            what: "style",
+            value: s.to_owned(),
+            expected: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
+
+/// The four things a master changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Aspect {
+    /// Equalisation.
+    Tone,
+    /// Multiband dynamics and saturation.
+    Dynamics,
+    /// Stereo width.
+    Width,
+    /// Loudness and peaks.
+    Loudness,
+}
+
+impl Aspect {
+    /// All aspects in the order the chain applies them.
+    pub const ALL: [Self; 4] = [Self::Tone, Self::Dynamics, Self::Width, Self::Loudness];
+
+    /// The one name of the aspect.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tone => "tone",
+            Self::Dynamics => "dynamics",
+            Self::Width => "width",
+            Self::Loudness => "loudness",
+        }
+    }
+}
+
+/// 0 (leave it alone) to 100 (as far as the style goes), for the whole and per aspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Strength {
+    /// For every aspect that has no value of its own; 50 is the default of every style.
+    pub overall: u8,
+    /// Equalisation.
+    pub tone: Option<u8>,
+    /// Multiband dynamics and saturation.
+    pub dynamics: Option<u8>,
+    /// Stereo width.
+    pub width: Option<u8>,
+    /// Loudness: 0 leaves the mix's own loudness, anything else aims at the wish.
+    pub loudness: Option<u8>,
+}
+
+impl Default for Strength {
+    fn default() -> Self {
+        Self { overall: 50, tone: None, dynamics: None, width: None, loudness: None }
+    }
+}
+
+impl Strength {
+    /// The same strength for everything.
+    #[must_use]
+    pub fn all(overall: u8) -> Self {
+        Self { overall, tone: None, dynamics: None, width: None, loudness: None }
+    }
+
+    /// 0.0–1.0 for one aspect.
+    #[must_use]
+    pub fn of(self, aspect: Aspect) -> f64 {
+        let own = match aspect {
+            Aspect::Tone => self.tone,
+            Aspect::Dynamics => self.dynamics,
+            Aspect::Width => self.width,
+            Aspect::Loudness => self.loudness,
+        };
+        f64::from(own.unwrap_or(self.overall).min(100)) / 100.0
+    }
+
+    /// This strength for one aspect, and 0 for the others.
+    #[must_use]
+    pub fn only(self, aspect: Aspect) -> Self {
+        let keep = |a: Aspect| Some(if a == aspect { (self.of(a) * 100.0).round() as u8 } else { 0 });
+        Self {
+            overall: 0,
+            tone: keep(Aspect::Tone),
+            dynamics: keep(Aspect::Dynamics),
+            width: keep(Aspect::Width),
+            loudness: keep(Aspect::Loudness),
+        }
+    }
+}
+
+/// How loud it shall be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loudness {
+    /// What the style reaches within its limiting budget.
+    #[default]
+    Style,
+    /// An integrated loudness.
+    Lufs(Lufs),
+    /// The key of a row of `plan::destinations`, e.g. `spotify`.
+    Destination(String),
+}
+
+/// How much of a reference to take, each 0–100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReferenceAmounts {
+    /// Its tone.
+    pub tone: u8,
+    /// Its dynamics, per band.
+    pub dynamics: u8,
+    /// Its width.
+    pub width: u8,
+    /// Its loudness, unless a loudness was asked for.
+    pub loudness: u8,
+}
+
+impl Default for ReferenceAmounts {
+    fn default() -> Self {
+        Self { tone: 70, dynamics: 50, width: 50, loudness: 100 }
+    }
+}
+
+/// Phase of the tone filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// No pre-ringing.
+    #[default]
+    Minimum,
+    /// No phase shift; rings before transients.
+    Linear,
+}
+
+/// Rate of the delivered files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OutputRate {
+    /// The mix's own rate (lower rates than 44.1 kHz were raised by `decode`).
+    #[default]
+    Native,
+    /// 44,100; 48,000 or 96,000 Hz.
+    Hz(u32),
+}
+
+impl FromStr for OutputRate {
+    type Err = SettingError;
+    fn from_str(s: &str) -> Result<Self, SettingError> {
+        match s.to_ascii_lowercase().as_str() {
+            "native" => Ok(Self::Native),
+            "44100" | "44.1k" | "44.1" => Ok(Self::Hz(44_100)),
+            "48000" | "48k" | "48" => Ok(Self::Hz(48_000)),
+            "96000" | "96k" | "96" => Ok(Self::Hz(96_000)),
+            _ => Err(SettingError {
+                what: "rate",
+                value: s.to_owned(),
+                expected: "native, 44100, 48000 or 96000".to_owned(),
+            }),
+        }
+    }
+}
+
+/// A kind of file to deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Format {
+    /// Container and coding.
+    pub codec: Codec,
+    /// A rate of its own, else that of [`Settings::rate`].
+    pub rate: Option<u32>,
+}
+
+/// Container and coding of a delivered file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// 16-bit integer WAV, dithered.
+    Wav16,
+    /// 24-bit integer WAV.
+    Wav24,
+    /// 32-bit float WAV.
+    Wav32f,
+    /// 16-bit FLAC, dithered.
+    Flac16,
+    /// 24-bit FLAC.
+    Flac24,
+    /// MP3, constant 320 kbit/s.
+    Mp3Cbr320,
+    /// MP3, variable, quality 0.
+    Mp3V0,
+    /// Ogg Opus at 160 kbit/s, 48 kHz: the preview.
+    Opus,
+}
+
+impl Codec {
+    /// All codecs with their names.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("wav16", Self::Wav16),
+        ("wav24", Self::Wav24),
+        ("wav32f", Self::Wav32f),
+        ("flac16", Self::Flac16),
+        ("flac24", Self::Flac24),
+        ("mp3-320", Self::Mp3Cbr320),
+        ("mp3-v0", Self::Mp3V0),
+        ("opus", Self::Opus),
+    ];
+
+    /// The one name of the codec.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, codec)| *codec == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether decoding gives back other samples than went in.
+    #[must_use]
+    pub fn lossy(self) -> bool {
+        matches!(self, Self::Mp3Cbr320 | Self::Mp3V0 | Self::Opus)
+    }
+
+    /// Word length of integer codecs.
+    #[must_use]
+    pub fn bits(self) -> Option<u32> {
+        match self {
+            Self::Wav16 | Self::Flac16 => Some(16),
+            Self::Wav24 | Self::Flac24 => Some(24),
+            _ => None,
+        }
+    }
+
+    /// File name extension.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Wav16 | Self::Wav24 | Self::Wav32f => "wav",
+            Self::Flac16 | Self::Flac24 => "flac",
+            Self::Mp3Cbr320 | Self::Mp3V0 => "mp3",
+            Self::Opus => "opus",
+        }
+    }
+}
+
+impl Format {
+    /// The default delivery.
+    pub const WAV24: Self = Self { codec: Codec::Wav24, rate: None };
+
+    /// The rate this file is made at, for a master whose own rate is `native`. MP3 ends at 48 kHz and Opus is always 48 kHz.
+    #[must_use]
+    pub fn rate_for(self, native: u32, wish: OutputRate) -> u32 {
+        let rate = self.rate.unwrap_or(match wish {
+            OutputRate::Native => native,
+            OutputRate::Hz(rate) => rate,
+        });
+        match self.codec {
+            Codec::Opus => 48_000,
+            Codec::Mp3Cbr320 | Codec::Mp3V0 if rate > 48_000 => {
+                if rate.is_multiple_of(44_100) {
+                    44_100
+                } else {
+                    48_000
+                }
+            }
+            _ => rate,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.codec.name())?;
+        self.rate.map_or(Ok(()), |rate| write!(f, "@{rate}"))
+    }
+}
+
+impl From<Format> for String {
+    fn from(format: Format) -> Self {
+        format.to_string()
+    }
+}
+
+impl TryFrom<String> for Format {
+    type Error = SettingError;
+    fn try_from(s: String) -> Result<Self, SettingError> {
+        s.parse()
+    }
+}
+
+impl FromStr for Format {
+    type Err = SettingError;
+    /// `wav24`, or `wav16@44100` for a rate of its own.
+    fn from_str(s: &str) -> Result<Self, SettingError> {
+        let unknown = || SettingError {
+            what: "format",
+            value: s.to_owned(),
+            expected: format!("{}, each also as e.g. wav16@44100", Codec::ALL.map(|(name, _)| name).join(", ")),
+        };
+        let (name, rate) = match s.split_once('@') {
+            Some((name, rate)) => match rate.parse::<OutputRate>()? {
+                OutputRate::Hz(rate) => (name, Some(rate)),
+                OutputRate::Native => (name, None),
+            },
+            None => (s, None),
+        };
+        let (_, codec) = Codec::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).ok_or_else(unknown)?;
+        Ok(Self { codec, rate })
+    }
+}
+
+/// Cut and fade, in the mix's own time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Edit {
+    /// Seconds cut from the start.
+    pub trim_start: Seconds,
+    /// Seconds cut from the end.
+    pub trim_end: Seconds,
+    /// Length of the fade-in after the cut.
+    pub fade_in: Seconds,
+    /// Length of the fade-out before the cut.
+    pub fade_out: Seconds,
+}
+
+/// Bounds on what is decoded, checked before anything is allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest file, in bytes.
+    pub bytes: u64,
+    /// Longest track.
+    pub seconds: f64,
+    /// Most channels.
+    pub channels: u16,
+    /// Lowest and highest sample rate, in Hz.
+    pub rate: (u32, u32),
+    /// Largest total of tags and pictures, in bytes.
+    pub metadata: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 4 << 30,
+            seconds: 2.0 * 3600.0,
+            channels: 2,
+            rate: (8_000, 192_000),
+            metadata: 16 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_round_trip_as_text() {
+        for (name, codec) in Codec::ALL {
+            assert_eq!(name.parse::<Format>().unwrap(), Format { codec, rate: None });
+        }
+        let format: Format = "wav16@44100".parse().unwrap();
+        assert_eq!(format.to_string(), "wav16@44100");
+        assert!("aac".parse::<Format>().unwrap_err().to_string().contains("wav24"));
+    }
+
+    #[test]
+    fn mp3_and_opus_know_their_rates() {
+        let rate = |name: &str, native| name.parse::<Format>().unwrap().rate_for(native, OutputRate::Native);
+        assert_eq!(rate("mp3-320", 88_200), 44_100);
+        assert_eq!(rate("mp3-320", 96_000), 48_000);
+        assert_eq!(rate("opus", 44_100), 48_000);
+        assert_eq!(rate("wav24", 192_000), 192_000);
+    }
+
+    #[test]
+    fn settings_refuse_unknown_fields() {
+        assert!(serde_json::from_str::<Settings>(r#"{"stile":"warm"}"#).is_err());
+        let settings: Settings = serde_json::from_str(r#"{"style":"warm","loudness":{"lufs":-9.0},"formats":["flac24"]}"#).unwrap();
+        assert_eq!(settings.loudness, Loudness::Lufs(Lufs(-9.0)));
+        assert_eq!(serde_json::from_str::<Settings>(&serde_json::to_string(&settings).unwrap()).unwrap(), settings);
+    }
+
+    #[test]
+    fn only_keeps_one_aspect() {
+        let only = Strength::all(60).only(Aspect::Width);
+        assert_eq!(only.of(Aspect::Width), 0.6);
+        assert_eq!(only.of(Aspect::Tone), 0.0);
+    }
+}

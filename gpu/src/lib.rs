@@ -1,0 +1,2 @@
+//! The fast backends: the CPU with rayon and SIMD FFTs.
+

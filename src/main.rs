@@ -1,0 +1,3 @@
+//! LoopMastering: one binary, several roles.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! All integration tests in one binary: `cargo test --test tests standards::` runs one module.
