@@ -1,4 +1,6 @@
-use crate::{Stage, decode::DecodeError, encode::EncodeError, plan::PlanError, render::RenderError, verify::GateFailure};
+use crate::{
+    Stage, decode::DecodeError, encode::EncodeError, plan::PlanError, render::RenderError, verify::GateFailure,
+};
 
 /// Why a track ended without its files. The text says what is wrong, with the values, and what to do; the code is stable.
 #[derive(Debug, thiserror::Error)]

@@ -410,7 +410,8 @@ impl FromStr for Format {
             },
             None => (s, None),
         };
-        let (_, codec) = Codec::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).ok_or_else(unknown)?;
+        let (_, codec) =
+            Codec::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).ok_or_else(unknown)?;
         Ok(Self { codec, rate })
     }
 }
@@ -447,13 +448,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            bytes: 4 << 30,
-            seconds: 2.0 * 3600.0,
-            channels: 2,
-            rate: (8_000, 192_000),
-            metadata: 16 << 20,
-        }
+        Self { bytes: 4 << 30, seconds: 2.0 * 3600.0, channels: 2, rate: (8_000, 192_000), metadata: 16 << 20 }
     }
 }
 
@@ -483,7 +478,8 @@ mod tests {
     #[test]
     fn settings_refuse_unknown_fields() {
         assert!(serde_json::from_str::<Settings>(r#"{"stile":"warm"}"#).is_err());
-        let settings: Settings = serde_json::from_str(r#"{"style":"warm","loudness":{"lufs":-9.0},"formats":["flac24"]}"#).unwrap();
+        let settings: Settings =
+            serde_json::from_str(r#"{"style":"warm","loudness":{"lufs":-9.0},"formats":["flac24"]}"#).unwrap();
         assert_eq!(settings.loudness, Loudness::Lufs(Lufs(-9.0)));
         assert_eq!(serde_json::from_str::<Settings>(&serde_json::to_string(&settings).unwrap()).unwrap(), settings);
     }

@@ -1,2 +1,1 @@
 //! The fast backends: the CPU with rayon and SIMD FFTs.
-
