@@ -1,1 +1,3 @@
 //! The fast backends: the CPU with rayon and SIMD FFTs.
+
+pub mod cpu;

@@ -4,6 +4,10 @@
 //! of are fine, and each has one name everywhere: `fir`, `filterbank`, `levels`, `gains`, `saturate`, `clip`, `block_peaks`,
 //! `block_energies`, `apply_gain`. [`reference`] holds the readable ones.
 
+pub mod design;
+pub mod kernels;
+pub mod reference;
+
 use crate::Audio;
 use crate::plan::{Limiter, Plan};
 use crate::units::{Db, Dbtp, Lufs};
