@@ -4,6 +4,8 @@ use crate::decode::Source;
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
 
+pub use crate::meter::Loudness as LoudnessFigures;
+
 /// Lower edges of the engine's bands in Hz; the first band begins at 0, the last ends at Nyquist. Chosen by ear and practice:
 /// sub and kick, low mids, mids with the voice, presence, air.
 pub const BAND_EDGES: [f64; 4] = [120.0, 500.0, 2_500.0, 8_000.0];
@@ -56,23 +58,6 @@ impl Analysis {
     pub fn seconds(&self) -> Seconds {
         Seconds(self.frames as f64 / f64::from(self.rate.max(1)))
     }
-}
-
-/// BS.1770-5 and EBU Tech 3341/3342 figures; `None` where there is nothing above the gates.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LoudnessFigures {
-    /// Gated integrated loudness.
-    pub integrated: Option<Lufs>,
-    /// Loudest 400 ms.
-    pub max_momentary: Option<Lufs>,
-    /// Loudest 3 s.
-    pub max_short_term: Option<Lufs>,
-    /// Loudness range.
-    pub range: Option<Db>,
-    /// 95th percentile of gated short-term loudness.
-    pub p95_short_term: Option<Lufs>,
-    /// Short-term loudness every 0.1 s, LUFS, floored at −70; the value at index i covers the 3 s ending at (i + 1) · 0.1 s.
-    pub over_time: Vec<f32>,
 }
 
 /// Peaks.
