@@ -3,3 +3,5 @@
 
 #[cfg(test)]
 mod arrows;
+#[cfg(test)]
+mod encode;

@@ -3,7 +3,7 @@
 
 use super::{EncodeError, Metadata};
 use lofty::config::WriteOptions;
-use lofty::id3::v2::Id3v2Tag;
+use lofty::id3::v2::{Frame, Id3v2Tag};
 use lofty::iff::wav::RiffInfoList;
 use lofty::ogg::OggPictureStorage;
 use lofty::ogg::tag::VorbisComments;
@@ -24,12 +24,25 @@ enum Gain {
 
 /// An ID3v2.3 tag, cover included; empty when there is nothing to say.
 pub(super) fn id3v2(meta: &Metadata) -> Result<Vec<u8>, EncodeError> {
+    if meta.clean {
+        return Ok(Vec::new());
+    }
     let mut tag = collect(meta, TagType::Id3v2, Gain::ReplayGain);
     if let Some(cover) = cover(meta) {
         tag.push_picture(cover);
     }
+    // lofty collects the frames in a hash map; equal masters shall have equal bytes.
+    let mut frames: Vec<Frame<'static>> = Id3v2Tag::from(tag).into_iter().collect();
+    frames.sort_by_cached_key(|frame| match frame {
+        Frame::UserText(text) => (frame.id_str().to_owned(), text.description.to_string()),
+        _ => (frame.id_str().to_owned(), String::new()),
+    });
+    let mut sorted = Id3v2Tag::default();
+    for frame in frames {
+        sorted.insert(frame);
+    }
     let mut bytes = Vec::new();
-    Id3v2Tag::from(tag).dump_to(&mut bytes, options()).map_err(tag_error)?;
+    sorted.dump_to(&mut bytes, options()).map_err(tag_error)?;
     Ok(bytes)
 }
 
