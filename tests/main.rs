@@ -4,4 +4,6 @@
 #[cfg(test)]
 mod arrows;
 #[cfg(test)]
+mod decode;
+#[cfg(test)]
 mod encode;

@@ -44,6 +44,8 @@ pub mod render;
 #[cfg(feature = "engine")]
 pub mod report;
 #[cfg(feature = "engine")]
+pub mod resample;
+#[cfg(feature = "engine")]
 pub mod verify;
 
 #[cfg(feature = "engine")]

@@ -1,7 +1,30 @@
 //! File bytes → [`Track`]: planar `f32` at 44.1–192 kHz, always stereo, with the tags and the facts of the source.
 
-use crate::Audio;
+mod container;
+mod error;
+mod media;
+mod mp4;
+mod sniff;
+mod tags;
+mod wav;
+
+pub use error::DecodeError;
+pub use media::Input;
+
+use crate::{
+    Audio, resample,
+    settings::Limits,
+    units::{Db, Seconds},
+};
+use media::Media;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
 
 /// A decoded file.
 #[derive(Clone, Debug)]
@@ -87,21 +110,113 @@ impl std::fmt::Debug for Picture {
     }
 }
 
-/// Why a file is not a track.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// No known container was found.
-    #[error("this is not an audio file we can read ({0}); export WAV, AIFF, FLAC, MP3, M4A or OGG")]
-    NotAudio(String),
+/// A peak at or below this is silence: the last bit of 16 (−90.3 dBFS), which is where undithered noise floors and converters end.
+pub const SILENCE: f32 = 1.0 / 32_768.0;
+
+/// Lowest rate at which the engine works; slower files are raised.
+const LOWEST_RATE: u32 = 44_100;
+/// Frames per piece of the parallel scan.
+const PIECE: usize = 1 << 16;
+
+/// Decodes the file at `path`. Its extension is a hint for the probe and never believed.
+pub fn decode_file(path: &Path, limits: &Limits) -> Result<Track, DecodeError> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into());
+    }
+    decode(file, path.extension().and_then(|e| e.to_str()), limits)
 }
 
-impl DecodeError {
-    /// `decode.what`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotAudio(_) => "decode.not_audio",
-        }
+/// Decodes a whole file: WAV (RF64, BW64), AIFF, CAF, FLAC, ALAC and AAC in MP4, MP3, Vorbis and Opus in Ogg or Matroska.
+///
+/// Hostile input is normal input: nothing is allocated but under `limits`, and nothing panics through.
+pub fn decode<'a>(input: impl Input + 'a, extension: Option<&str>, limits: &Limits) -> Result<Track, DecodeError> {
+    // The decoders are not ours, and a panic in one of them must cost no more than this track.
+    let Track { mut audio, source, tags } = catch_unwind(AssertUnwindSafe(|| {
+        read(Media::new(input)?, extension, limits)
+    }))
+    .unwrap_or_else(|_| Err(DecodeError::Corrupt { at: Seconds(0.0), what: "its decoder gave up on it".into() }))?;
+    inspect(&audio)?;
+    if audio.rate < LOWEST_RATE {
+        let target = if LOWEST_RATE.is_multiple_of(audio.rate) { LOWEST_RATE } else { 48_000 };
+        audio = resample::resample(&audio, target);
     }
+    Ok(Track { audio, source, tags })
+}
+
+fn read(mut media: Media<'_>, extension: Option<&str>, limits: &Limits) -> Result<Track, DecodeError> {
+    if media.len() > limits.bytes {
+        return Err(DecodeError::TooLarge { bytes: media.len(), limit: limits.bytes });
+    }
+    let mut head = Vec::new();
+    (&mut media).take(512).read_to_end(&mut head)?;
+    media.seek(SeekFrom::Start(0))?;
+    if head.is_empty() {
+        return Err(DecodeError::NotAudio("the file has 0 bytes".into()));
+    }
+    let (audio, source, tags) = match sniff::sniff(&head) {
+        sniff::Kind::NotAudio(what) => return Err(DecodeError::NotAudio(what.into())),
+        sniff::Kind::Unsupported(name) => return Err(DecodeError::UnsupportedCodec(name.into())),
+        sniff::Kind::Wav => {
+            if let Some(parts) = wav::read(&mut media, limits)? {
+                parts
+            } else {
+                media.seek(SeekFrom::Start(0))?;
+                container::read(media, extension, limits)?
+            }
+        }
+        sniff::Kind::Other => container::read(media, extension, limits)?,
+    };
+    Ok(Track { audio, source, tags })
+}
+
+/// Holds a layout against the limits.
+fn check(rate: u32, channels: u64, frames: Option<u64>, limits: &Limits) -> Result<(), DecodeError> {
+    if rate < limits.rate.0 || rate > limits.rate.1 {
+        return Err(DecodeError::BadRate { rate, limit: limits.rate });
+    }
+    // Audio is always stereo here, whatever the limits allow.
+    let most = limits.channels.min(2);
+    if channels > u64::from(most) {
+        return Err(DecodeError::TooManyChannels { channels, limit: most });
+    }
+    frames.map_or(Ok(()), |frames| check_length(rate, frames, limits))
+}
+
+fn check_length(rate: u32, frames: u64, limits: &Limits) -> Result<(), DecodeError> {
+    let seconds = frames as f64 / f64::from(rate.max(1));
+    if seconds > limits.seconds {
+        return Err(DecodeError::TooLong { seconds: Seconds(seconds), limit: Seconds(limits.seconds) });
+    }
+    Ok(())
+}
+
+/// Refuses audio that is empty, silent or not made of numbers.
+fn inspect(audio: &Audio) -> Result<(), DecodeError> {
+    if audio.frames() == 0 {
+        return Err(DecodeError::Empty);
+    }
+    // The bits of |x| order like |x| itself, infinities and NaNs above everything.
+    let peak_bits = audio.channels.iter().map(|c| c.par_chunks(PIECE).map(peak_bits).max().unwrap_or(0)).max();
+    let peak_bits = peak_bits.unwrap_or(0);
+    let rate = f64::from(audio.rate);
+    if peak_bits >= f32::INFINITY.to_bits() {
+        let first = |c: &Vec<f32>| c.iter().position(|x| !x.is_finite());
+        let positions = audio.channels.iter().enumerate().filter_map(|(channel, c)| first(c).map(|at| (at, channel)));
+        let (frame, channel) = positions.min().unwrap_or_default();
+        return Err(DecodeError::NonFinite { frame, at: Seconds(frame as f64 / rate), channel });
+    }
+    let peak = f32::from_bits(peak_bits);
+    if peak <= SILENCE {
+        return Err(DecodeError::Silent {
+            peak: Db::from_amplitude(f64::from(peak)),
+            seconds: Seconds(audio.frames() as f64 / rate),
+        });
+    }
+    Ok(())
+}
+
+#[multiversion::multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.2"))]
+fn peak_bits(samples: &[f32]) -> u32 {
+    samples.iter().fold(0, |peak, x| peak.max(x.to_bits() & 0x7fff_ffff))
 }

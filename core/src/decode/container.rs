@@ -1,0 +1,399 @@
+//! Everything but PCM in WAV: symphonia's demuxers and decoders, libopus for Opus.
+
+use super::{Source, Tags, error::DecodeError, media::Media, mp4, tags, wav::flush};
+use crate::{Audio, settings::Limits, units::Seconds};
+use std::{io, sync::atomic::Ordering::Relaxed};
+use symphonia::core::{
+    audio::Channels,
+    codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions, well_known as id},
+    common::Limit,
+    errors::Error,
+    formats::{FormatOptions, TrackType, probe::Hint},
+    io::{MediaSourceStream, MediaSourceStreamOptions},
+    meta::MetadataOptions,
+    packet::Packet,
+};
+
+/// Bytes that headers may take besides tags: tables of packets (MP4), pages looked through (Ogg), a search for the first frame (MP3).
+const HEADER_BYTES: u64 = 32 << 20;
+/// Missing lossy audio that is an encoder's careless header rather than a cut file: two of the longest packets (Vorbis, 8192 frames) at
+/// 48 kHz, rounded up.
+const LOSSY_TOLERANCE: Seconds = Seconds(0.4);
+/// Broken lossy packets that are replaced by silence before the file counts as damaged: one in a hundred, but the first few always
+/// (a stream cut out of a longer one begins with frames that lean on what is gone).
+const BROKEN_ONE_IN: u64 = 100;
+const BROKEN_ALWAYS: u64 = 3;
+/// Frames per byte of a file for which memory is reserved ahead: 6 kbit/s at 48 kHz. Longer audio grows its memory as it comes.
+const FRAMES_PER_BYTE: u64 = 64;
+
+/// Reads any container symphonia knows.
+pub(super) fn read(
+    media: Media<'_>,
+    hint: Option<&str>,
+    limits: &Limits,
+) -> Result<(Audio, Source, Tags), DecodeError> {
+    let bytes = media.len();
+    let budget = media.budget();
+    let mut media = media;
+    let edit = mp4::edit(&mut media)?;
+
+    let allowance = limits.metadata.saturating_add(HEADER_BYTES);
+    budget.store(allowance, Relaxed);
+    let mut extension = Hint::new();
+    if let Some(hint) = hint {
+        extension.with_extension(hint);
+    }
+    let limit = Limit::Maximum(usize::try_from(limits.metadata).unwrap_or(usize::MAX));
+    let metadata = MetadataOptions::default().limit_tag_bytes(limit).limit_visual_bytes(limit);
+    let stream = MediaSourceStream::new(Box::new(media), MediaSourceStreamOptions::default());
+    let probed = symphonia::default::get_probe().probe(&extension, stream, FormatOptions::default(), metadata);
+    let mut format = match probed {
+        Ok(format) => format,
+        Err(_) if budget.load(Relaxed) == 0 => {
+            return Err(DecodeError::MetadataTooLarge { bytes: allowance, limit: limits.metadata });
+        }
+        Err(Error::IoError(e)) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(e.into()),
+        Err(e) => return Err(not_a_container(&e)),
+    };
+    budget.store(u64::MAX, Relaxed);
+
+    let mut found = Tags::default();
+    let mut itunes = None;
+    {
+        let (mut metadata, mut size) = (format.metadata(), 0);
+        loop {
+            if let Some(revision) = metadata.current() {
+                size += tags::size(revision);
+                tags::revision(revision, &mut found);
+                itunes = itunes.or_else(|| mp4::itunes_gapless(revision));
+            }
+            if metadata.pop().is_none() {
+                break;
+            }
+        }
+        if size > limits.metadata {
+            return Err(DecodeError::MetadataTooLarge { bytes: size, limit: limits.metadata });
+        }
+    }
+
+    let container = container_name(format.format_info().short_name);
+    let Some(track) = format.default_track(TrackType::Audio).cloned() else {
+        return Err(DecodeError::NotAudio(format!("there is no sound in this {container} file")));
+    };
+    let params = track.codec_params.as_ref().and_then(|p| p.audio()).cloned().unwrap_or_default();
+    let codec = codec_name(params.codec);
+    let mut decoder = Decoder::new(&params, &codec)?;
+
+    // Trims that symphonia leaves to its caller.
+    let declared = track.num_frames;
+    let (skip, keep) = match params.codec {
+        id::CODEC_ID_OPUS => (u64::from(opus_head(&params).0), None),
+        // MPEG-4 part 12 edit lists, or the older tag of iTunes; only the sample table's length knows the end to the frame.
+        id::CODEC_ID_AAC | id::CODEC_ID_ALAC if container == "mp4" => match (itunes, edit) {
+            (Some((skip, keep)), _) => (skip, Some(keep)),
+            (None, Some(edit)) => edit.trim(declared, params.sample_rate.unwrap_or(0)),
+            _ => (0, None),
+        },
+        id::CODEC_ID_AAC | id::CODEC_ID_ALAC => (u64::from(track.delay.unwrap_or(0)), declared),
+        _ => (0, None),
+    };
+    // Numbers that were counted when the file was written; without a LAME tag the length of an MP3 is a guess from its size.
+    let promised = match params.codec {
+        id::CODEC_ID_MP1 | id::CODEC_ID_MP2 | id::CODEC_ID_MP3 if track.delay.is_none() => None,
+        id::CODEC_ID_AAC if container == "aac" => None,
+        id::CODEC_ID_OPUS => declared.map(|n| n.saturating_sub(skip)),
+        id::CODEC_ID_AAC | id::CODEC_ID_ALAC => keep.or(declared.map(|n| n.saturating_sub(skip))),
+        _ => declared,
+    };
+    let lossy = !is_lossless(params.codec);
+
+    if let Some(rate) = params.sample_rate {
+        let channels = params.channels.as_ref().map_or(1, |c| c.count() as u64);
+        super::check(rate, channels, promised, limits)?;
+    }
+
+    let mut sink = Sink::new(limits, promised.unwrap_or(0).min(bytes.saturating_mul(FRAMES_PER_BYTE)), skip, keep);
+    let (mut packets, mut broken) = (0_u64, 0_u64);
+    loop {
+        let packet = match format.next_packet() {
+            Ok(Some(packet)) => packet,
+            Ok(None) => break,
+            Err(Error::IoError(e)) if e.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(Error::IoError(e)) => return Err(e.into()),
+            Err(Error::ResetRequired) => {
+                return Err(DecodeError::UnsupportedCodec("a chain of several streams".into()));
+            }
+            Err(e) => return Err(sink.corrupt(e.to_string())),
+        };
+        if packet.track_id != track.id {
+            continue;
+        }
+        packets += 1;
+        match decoder.decode(&packet, &mut sink) {
+            Ok(()) => {}
+            Err(Failure::Fatal(e)) => return Err(e),
+            Err(Failure::Packet(what)) => {
+                broken += 1;
+                if !lossy || broken > BROKEN_ALWAYS && broken * BROKEN_ONE_IN > packets {
+                    return Err(sink.corrupt(what));
+                }
+                sink.silence(packet.dur.get())?;
+            }
+        }
+    }
+
+    let rate = sink.rate.or(params.sample_rate).unwrap_or(0);
+    let channels = sink.channels.max(1);
+    let audio = sink.finish(rate);
+    let frames = audio.frames() as u64;
+    if let Some(want) = promised {
+        let tolerance = if lossy { LOSSY_TOLERANCE.frames(rate) as u64 } else { 0 };
+        if frames.saturating_add(tolerance) < want {
+            let seconds = |n: u64| Seconds(n as f64 / f64::from(rate.max(1)));
+            return Err(DecodeError::Truncated { have: seconds(frames), want: seconds(want) });
+        }
+    }
+    let float = matches!(
+        params.codec,
+        id::CODEC_ID_PCM_F32LE | id::CODEC_ID_PCM_F32BE | id::CODEC_ID_PCM_F64LE | id::CODEC_ID_PCM_F64BE
+    );
+    let bits = if lossy { None } else { params.bits_per_sample.or(params.bits_per_coded_sample) };
+    let source = Source { container: container.into(), codec, lossy, bits, float, rate, channels, frames, bytes };
+    Ok((audio, source, found))
+}
+
+/// What the probe's refusal means to the person who sent the file.
+fn not_a_container(error: &Error) -> DecodeError {
+    match error {
+        Error::Unsupported(what) if what.contains("codec") => DecodeError::UnsupportedCodec((*what).into()),
+        Error::DecodeError(what) => DecodeError::Corrupt { at: Seconds(0.0), what: (*what).into() },
+        Error::LimitError(what) => DecodeError::Corrupt { at: Seconds(0.0), what: format!("limit reached: {what}") },
+        _ => DecodeError::NotAudio("no known kind of audio was found in it".into()),
+    }
+}
+
+/// Planar memory that grows only under the limits.
+struct Sink {
+    channels_out: [Vec<f32>; 2],
+    channels: u16,
+    rate: Option<u32>,
+    /// Frames to drop at the start and frames to keep after those.
+    skip: u64,
+    keep: u64,
+    limits: Limits,
+    scratch: [Vec<f32>; 2],
+}
+
+impl Sink {
+    fn new(limits: &Limits, expected: u64, skip: u64, keep: Option<u64>) -> Self {
+        let capacity = usize::try_from(expected).unwrap_or(0);
+        Self {
+            channels_out: [Vec::with_capacity(capacity), Vec::new()],
+            channels: 0,
+            rate: None,
+            skip,
+            keep: keep.unwrap_or(u64::MAX),
+            limits: *limits,
+            scratch: [Vec::new(), Vec::new()],
+        }
+    }
+
+    fn at(&self) -> Seconds {
+        Seconds(self.channels_out[0].len() as f64 / f64::from(self.rate.unwrap_or(1).max(1)))
+    }
+
+    fn corrupt(&self, what: impl Into<String>) -> DecodeError {
+        DecodeError::Corrupt { at: self.at(), what: what.into() }
+    }
+
+    /// Takes the layout of the first packet and holds all later ones to it.
+    fn layout(&mut self, rate: u32, channels: usize) -> Result<(), DecodeError> {
+        if self.rate.is_none() {
+            super::check(rate, channels as u64, None, &self.limits)?;
+            self.rate = Some(rate);
+            self.channels = channels as u16;
+            if channels == 2 {
+                self.channels_out[1].reserve_exact(self.channels_out[0].capacity());
+            }
+        } else if self.rate != Some(rate) || usize::from(self.channels) != channels {
+            return Err(self.corrupt(format!(
+                "it changes from {} channels at {} Hz to {channels} at {rate} Hz",
+                self.channels,
+                self.rate.unwrap_or(0)
+            )));
+        }
+        Ok(())
+    }
+
+    /// Takes `frames` frames that `fill` writes into planar slices (one or two, as `layout` said).
+    fn push(&mut self, frames: usize, fill: impl FnOnce(&mut [&mut [f32]])) -> Result<(), DecodeError> {
+        let mono = self.channels == 1;
+        for plane in &mut self.scratch[..if mono { 1 } else { 2 }] {
+            plane.resize(frames, 0.0);
+        }
+        let [a, b] = &mut self.scratch;
+        if mono {
+            fill(&mut [a]);
+        } else {
+            fill(&mut [a, b]);
+        }
+
+        let skip = self.skip.min(frames as u64);
+        self.skip -= skip;
+        let count = (frames as u64 - skip).min(self.keep);
+        self.keep -= count;
+        let range = skip as usize..(skip + count) as usize;
+        let total = (self.channels_out[0].len() + range.len()) as u64;
+        super::check_length(self.rate.unwrap_or(0), total, &self.limits)?;
+        for (out, plane) in self.channels_out.iter_mut().zip(&self.scratch).take(if mono { 1 } else { 2 }) {
+            out.extend(plane[range.clone()].iter().map(|&x| flush(x)));
+        }
+        Ok(())
+    }
+
+    /// Stands in for a packet that could not be decoded.
+    fn silence(&mut self, frames: u64) -> Result<(), DecodeError> {
+        if self.rate.is_none() {
+            return Ok(());
+        }
+        // No codec here has longer packets than FLAC's 65,535 frames.
+        self.push(frames.min(65_535) as usize, |planes| planes.iter_mut().for_each(|p| p.fill(0.0)))
+    }
+
+    fn drop_end(&mut self, frames: u64) {
+        for out in &mut self.channels_out {
+            out.truncate(out.len().saturating_sub(frames as usize));
+        }
+    }
+
+    fn finish(self, rate: u32) -> Audio {
+        let [left, mut right] = self.channels_out;
+        if self.channels < 2 {
+            right.clone_from(&left);
+        }
+        Audio { rate, channels: [left, right] }
+    }
+}
+
+/// Why a packet gave nothing.
+enum Failure {
+    /// The packet alone is broken.
+    Packet(String),
+    /// Nothing after it can be better.
+    Fatal(DecodeError),
+}
+
+impl From<DecodeError> for Failure {
+    fn from(e: DecodeError) -> Self {
+        Self::Fatal(e)
+    }
+}
+
+enum Decoder {
+    Symphonia(Box<dyn AudioDecoder>),
+    Opus { decoder: opus::Decoder, channels: usize, interleaved: Vec<f32> },
+}
+
+impl Decoder {
+    fn new(params: &AudioCodecParameters, codec: &str) -> Result<Self, DecodeError> {
+        if params.codec == id::CODEC_ID_OPUS {
+            let channels = params.channels.as_ref().map_or(2, Channels::count);
+            let layout = match channels {
+                1 => opus::Channels::Mono,
+                2 => opus::Channels::Stereo,
+                _ => return Err(DecodeError::TooManyChannels { channels: channels as u64, limit: 2 }),
+            };
+            let library = |e: opus::Error| DecodeError::UnsupportedCodec(format!("Opus ({e})"));
+            let mut decoder = opus::Decoder::new(48_000, layout).map_err(library)?;
+            decoder.set_gain(i32::from(opus_head(params).1)).map_err(library)?;
+            // 120 ms is the longest packet (RFC 6716, 3.2.5).
+            return Ok(Self::Opus { decoder, channels, interleaved: vec![0.0; 5760 * channels] });
+        }
+        match symphonia::default::get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default()) {
+            Ok(decoder) => Ok(Self::Symphonia(decoder)),
+            Err(Error::DecodeError(what)) => {
+                Err(DecodeError::Corrupt { at: Seconds(0.0), what: format!("{codec} header: {what}") })
+            }
+            Err(Error::Unsupported(what)) => Err(DecodeError::UnsupportedCodec(format!("{codec} ({what})"))),
+            Err(_) => Err(DecodeError::UnsupportedCodec(codec.to_owned())),
+        }
+    }
+
+    fn decode(&mut self, packet: &Packet, sink: &mut Sink) -> Result<(), Failure> {
+        match self {
+            Self::Symphonia(decoder) => {
+                let buffer = match decoder.decode(packet) {
+                    Ok(buffer) => buffer,
+                    Err(Error::DecodeError(what)) => return Err(Failure::Packet(what.into())),
+                    Err(Error::IoError(_)) => return Err(Failure::Packet("a packet ends too early".into())),
+                    Err(Error::Unsupported(what)) => {
+                        return Err(Failure::Fatal(DecodeError::UnsupportedCodec(what.into())));
+                    }
+                    Err(e) => return Err(Failure::Fatal(sink.corrupt(e.to_string()))),
+                };
+                if buffer.frames() == 0 {
+                    return Ok(());
+                }
+                sink.layout(buffer.spec().rate(), buffer.num_planes())?;
+                sink.push(buffer.frames(), |planes| buffer.copy_to_slice_planar::<f32, _>(planes))?;
+            }
+            Self::Opus { decoder, channels, interleaved } => {
+                // An empty packet would mean "conceal a loss" to libopus.
+                if packet.data.is_empty() {
+                    return Err(Failure::Packet("an empty packet".into()));
+                }
+                let frames = decoder
+                    .decode_float(&packet.data, interleaved, false)
+                    .map_err(|e| Failure::Packet(e.to_string()))?;
+                sink.layout(48_000, *channels)?;
+                sink.push(frames, |planes| {
+                    for (c, plane) in planes.iter_mut().enumerate() {
+                        for (out, frame) in plane.iter_mut().zip(interleaved.chunks_exact(*channels)) {
+                            *out = frame[c];
+                        }
+                    }
+                })?;
+                sink.drop_end(packet.trim_end.get().min(frames as u64));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pre-skip in frames and gain in 1/256 dB of an Opus header (RFC 7845, 5.1).
+fn opus_head(params: &AudioCodecParameters) -> (u16, i16) {
+    let head = params.extra_data.as_deref().unwrap_or_default();
+    let field = |at: usize| head.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
+    (field(10), field(16) as i16)
+}
+
+fn container_name(short: &str) -> &'static str {
+    match short {
+        "wave" => "wav",
+        "aiff" => "aiff",
+        "caf" => "caf",
+        "flac" => "flac",
+        "isomp4" => "mp4",
+        "mp3" | "mpa" | "mp1" | "mp2" => "mp3",
+        "aac" | "adts" => "aac",
+        "ogg" => "ogg",
+        "matroska" | "mkv" => "mkv",
+        _ => "other",
+    }
+}
+
+fn codec_name(codec: AudioCodecId) -> String {
+    if codec == id::CODEC_ID_OPUS {
+        return "opus".into();
+    }
+    symphonia::default::get_codecs()
+        .get_audio_decoder(codec)
+        .map_or_else(|| format!("codec {codec}"), |known| known.codec.info.short_name.to_owned())
+}
+
+fn is_lossless(codec: AudioCodecId) -> bool {
+    // PCM of every kind but A-law and µ-law; the identifiers are consecutive.
+    (id::CODEC_ID_PCM_S32LE..=id::CODEC_ID_PCM_F64BE_PLANAR).contains(&codec)
+        || codec == id::CODEC_ID_FLAC
+        || codec == id::CODEC_ID_ALAC
+}
