@@ -23,6 +23,8 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
+pub use manifest::{Delivered, Manifest, file_name};
+
 /// What a delivered file says about itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
