@@ -1,7 +1,24 @@
 //! `Analysis` + `Settings` → [`Plan`]. No audio, no clock, no device: decisions are data, each with its reason.
 
-use crate::settings::{Aspect, Edit, Phase, Style};
+mod destinations;
+mod dynamics;
+mod loudness;
+mod reference;
+mod style;
+mod tone;
+mod validate;
+mod width;
+
+#[cfg(test)]
+mod tests;
+
+pub use destinations::{Destination, destination, destinations};
+pub use dynamics::reduction;
+
+use crate::analyse::Analysis;
+use crate::settings::{Aspect, Edit, Loudness, Phase, Settings, Style};
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
+use loudness::Wish;
 use serde::{Deserialize, Serialize};
 
 /// Version of [`Plan`]; a saved plan of another version is refused.
@@ -49,7 +66,8 @@ pub struct Tone {
     pub subsonic: Option<Hz>,
     /// Phase of the filter.
     pub phase: Phase,
-    /// Largest |dB| the verify gate allows the plan to move a third octave.
+    /// Largest |dB| by which the master's long-term third octaves from 40 Hz to 16 kHz may differ from the mix's, levels aligned: tone,
+    /// width, dynamics and limiting together. 0: no tone, no width, no dynamics.
     pub bound: Db,
 }
 
@@ -173,6 +191,145 @@ impl Plan {
     }
 }
 
+/// Decides everything for one master. Deterministic, a few milliseconds, no audio; every decision with its reason.
+///
+/// `reference` is the analysis of a record to follow, by the amounts of [`Settings::reference`].
+///
+/// # Errors
+///
+/// [`PlanError::OutOfRange`], [`PlanError::UnknownDestination`] and [`PlanError::EditTooLong`] for settings that cannot be met.
+pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysis>) -> Result<Plan, PlanError> {
+    validate::settings(settings)?;
+    validate::edit(&settings.edit, analysis.seconds())?;
+    let place = match &settings.loudness {
+        Loudness::Destination(key) => Some(destination(key).ok_or_else(|| PlanError::UnknownDestination {
+            value: key.chars().take(64).collect(),
+            known: destinations().iter().map(|d| d.key).collect::<Vec<_>>().join(", "),
+        })?),
+        Loudness::Style | Loudness::Lufs(_) => None,
+    };
+    let ceiling = settings.ceiling.or(place.map(|p| p.ceiling)).unwrap_or(Dbtp(-1.0));
+    let spec = style::spec(settings.style);
+    let strength = |aspect| settings.strength.of(aspect);
+
+    // A number is a number at any strength, unless the loudness was expressly left alone.
+    let number = match (&settings.loudness, place) {
+        (Loudness::Lufs(number), _) => Some(*number),
+        (_, Some(place)) => place.target,
+        _ => None,
+    };
+    let keep = settings.strength.loudness == Some(0) || (strength(Aspect::Loudness) <= 0.0 && number.is_none());
+    let untouched = [Aspect::Tone, Aspect::Dynamics, Aspect::Width].into_iter().all(|aspect| strength(aspect) <= 0.0);
+    if keep && untouched {
+        return Ok(Plan { style: settings.style, edit: settings.edit, ..Plan::identity() });
+    }
+
+    let part = |aspect| reference::part(settings, reference, aspect);
+    let tone = match part(Aspect::Tone) {
+        Some((record, amount)) => tone::for_reference(analysis, record, amount),
+        None => tone::for_style(analysis, spec, strength(Aspect::Tone)),
+    };
+    let bands = dynamics::decide(analysis, spec, strength(Aspect::Dynamics), &tone.mid, part(Aspect::Dynamics));
+    let (saturation, colour) = dynamics::saturate(analysis, spec, strength(Aspect::Dynamics));
+    let width = width::decide(analysis, spec, strength(Aspect::Width), part(Aspect::Width));
+    let loudness = if keep {
+        loudness::Decision {
+            goal: Goal::Keep,
+            clipper: None,
+            leveler: None,
+            limiter: loudness::limiter(spec, ceiling),
+            reasons: vec![reason(
+                Aspect::Loudness,
+                format!("The level stays as it is; a limiter stands by and only catches peaks over {ceiling}."),
+            )],
+        }
+    } else {
+        let own = || Wish::Style { strength: strength(Aspect::Loudness) };
+        let wish = number.map_or_else(
+            || match part(Aspect::Loudness).and_then(|(r, amount)| Some((r.loudness.integrated?, amount))) {
+                Some((theirs, amount)) => {
+                    Wish::Reference(Lufs(spec.loudness + (theirs.0.clamp(-40.0, -5.0) - spec.loudness) * amount))
+                }
+                None => own(),
+            },
+            Wish::Number,
+        );
+        loudness::decide(analysis, spec, wish, settings.insist, ceiling, place)
+    };
+
+    let mut reasons = tone.reasons;
+    if analysis.clipping.already_limited.is_some() && !untouched {
+        reasons.push(reason(
+            Aspect::Dynamics,
+            "The mix was limited already: no compression on top, and the tone moves 1.5 dB at most. An export without the limiter on the \
+             master channel would give us more room."
+                .to_owned(),
+        ));
+    }
+    reasons.extend(bands.reasons);
+    reasons.extend(colour);
+    reasons.extend(width.reasons);
+    reasons.extend(loudness.reasons);
+    // A figure that cannot be written (the peak of silence) is left out.
+    for reason in &mut reasons {
+        if [reason.before, reason.after].into_iter().flatten().any(|figure| !figure.is_finite()) {
+            (reason.before, reason.after, reason.unit) = (None, None, None);
+        }
+    }
+
+    let tone = Tone {
+        bound: Db(0.0),
+        mid: tone.mid,
+        side: tone.side,
+        width: width.curve,
+        subsonic: tone.subsonic,
+        phase: settings.phase,
+    };
+    let mut plan = Plan {
+        version: PLAN_VERSION,
+        style: settings.style,
+        tone,
+        dynamics: bands.bands,
+        saturation,
+        clipper: loudness.clipper,
+        leveler: loudness.leveler,
+        limiter: Some(loudness.limiter),
+        goal: loudness.goal,
+        edit: settings.edit,
+        reasons,
+    };
+    plan.tone.bound = plan.third_octave_bound(width.allowance, bands.allowance);
+    Ok(plan)
+}
+
+/// A reason without figures.
+fn reason(aspect: Aspect, text: String) -> Reason {
+    Reason { aspect, text, before: None, after: None, unit: None }
+}
+
+impl Plan {
+    /// What verify may hold the long-term third octaves against, see [`Tone::bound`].
+    fn third_octave_bound(&self, width: f64, dynamics: f64) -> Db {
+        let subsonic =
+            |hz: f64| self.tone.subsonic.map_or(0.0, |corner| Db::from_power(1.0 / (1.0 + (corner.0 / hz).powi(4))).0);
+        // Third octaves from 40 Hz to 16 kHz, at a twelfth of an octave.
+        let largest = (0..=104)
+            .map(|i| 40.0 * 2f64.powf(f64::from(i) / 12.0))
+            .flat_map(|hz| {
+                [&self.tone.mid, &self.tone.side].map(|curve| (tone::gain_at(curve, hz) + subsonic(hz)).abs())
+            })
+            .fold(0.0, f64::max);
+        let changed =
+            largest > 0.0 || !self.tone.width.is_empty() || !self.dynamics.is_empty() || self.saturation.is_some();
+        // The last decibel is for level alignment, clipper and limiter: they hold the loudest band most. By ear and measurement.
+        Db(if changed || self.goal != Goal::Keep {
+            ((largest + width + 1.5 * dynamics + 1.0) * 10.0).ceil() / 10.0
+        } else {
+            0.0
+        })
+    }
+}
+
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -187,6 +344,46 @@ pub enum PlanError {
         /// What would be right.
         range: String,
     },
+    /// No such place.
+    #[error("destination `{value}` is not known; use a loudness in LUFS or one of {known}")]
+    UnknownDestination {
+        /// What was given.
+        value: String,
+        /// What there is.
+        known: String,
+    },
+    /// Cut and fades leave nothing.
+    #[error("the cuts and fades take {taken}, but the track is {length} long; shorten them")]
+    EditTooLong {
+        /// Their sum.
+        taken: String,
+        /// The track's.
+        length: String,
+    },
+    /// A saved plan cannot be read.
+    #[error("this is not a saved plan: {detail}; save one with the report and leave its structure as it is")]
+    BadJson {
+        /// What the reader says.
+        detail: String,
+    },
+    /// A saved plan of another version.
+    #[error(
+        "this plan has version {found}, this program reads version {PLAN_VERSION}; master the track again and save the new plan"
+    )]
+    Version {
+        /// The plan's.
+        found: u32,
+    },
+    /// A saved plan asks for something no plan asks for.
+    #[error("the plan's {field} is {value}; use {range}")]
+    Invalid {
+        /// Which value.
+        field: String,
+        /// What it is.
+        value: String,
+        /// What would be right.
+        range: String,
+    },
 }
 
 impl PlanError {
@@ -195,6 +392,11 @@ impl PlanError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::OutOfRange { .. } => "plan.out_of_range",
+            Self::UnknownDestination { .. } => "plan.unknown_destination",
+            Self::EditTooLong { .. } => "plan.edit_too_long",
+            Self::BadJson { .. } => "plan.bad_json",
+            Self::Version { .. } => "plan.version",
+            Self::Invalid { .. } => "plan.invalid",
         }
     }
 }

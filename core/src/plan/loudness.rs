@@ -1,0 +1,323 @@
+//! How loud, and at what price: the ladder of the analysis says what a gain into a limiter would do to this very mix.
+
+use super::destinations::Destination;
+use super::style::StyleSpec;
+use super::{Clipper, Goal, Leveler, Limiter, Reason, reason};
+use crate::analyse::{Analysis, Rung};
+use crate::settings::Aspect;
+use crate::units::{Db, Dbtp, Lufs, Seconds};
+
+/// Ceiling the ladder was measured at, dBTP.
+const LADDER_CEILING: f64 = -1.0;
+/// A wish in numbers may take this much more limiting than the style takes by itself: somebody decided.
+const WISH: f64 = 1.75;
+/// And this much help of clipper and leveler, dB, where the style has less.
+const WISH_CLIPPER: f64 = 2.0;
+const WISH_LEVELER: f64 = 1.5;
+/// Most a mix that was limited already is limited again, dB.
+const LIMITED: f64 = 1.0;
+/// Knee of the clipper, dB.
+const CLIPPER_KNEE: f64 = 2.0;
+/// Level most streaming services play at, LUFS (see `destinations`).
+const STREAMING: f64 = -14.0;
+
+/// What loudness is wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Wish {
+    /// What the style reaches; strength 0–1 moves its nominal loudness by ±1 LU.
+    Style { strength: f64 },
+    /// This number, asked for.
+    Number(Lufs),
+    /// This number, because the reference has it.
+    Reference(Lufs),
+}
+
+/// What was decided for loudness and peaks.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Decision {
+    pub(super) goal: Goal,
+    pub(super) clipper: Option<Clipper>,
+    pub(super) leveler: Option<Leveler>,
+    pub(super) limiter: Limiter,
+    pub(super) reasons: Vec<Reason>,
+}
+
+/// The ladder at a ceiling of our own: a limiter at c after a gain g does what one at −1 dBTP does after g − (c + 1), c + 1 louder.
+struct Ladder {
+    rungs: Vec<Rung>,
+    shift: f64,
+}
+
+/// Limiting a loudness takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Price {
+    median: f64,
+    p95: f64,
+}
+
+impl Ladder {
+    fn new(analysis: &Analysis, loudness: f64, ceiling: Dbtp) -> Self {
+        let sound = |r: &&Rung| [r.gain.0, r.loudness.0, r.median.0, r.p95.0].iter().all(|v| v.is_finite());
+        let mut rungs: Vec<Rung> = analysis.ladder.iter().filter(sound).copied().collect();
+        rungs.sort_by(|a, b| a.gain.0.total_cmp(&b.gain.0));
+        rungs.dedup_by(|b, a| b.gain.0 <= a.gain.0);
+        // A louder rung is louder and costs more; rounding must not say otherwise.
+        for i in 1..rungs.len() {
+            let before = rungs[i - 1];
+            let rung = &mut rungs[i];
+            rung.loudness = Lufs(rung.loudness.0.max(before.loudness.0));
+            rung.median = Db(rung.median.0.max(before.median.0));
+            rung.p95 = Db(rung.p95.0.max(before.p95.0));
+        }
+        if rungs.len() < 2 {
+            // Without a ladder every decibel over the peaks is taken to be limited away on the loudest passages.
+            let peak = analysis.peaks.true_peak.0;
+            let touch = LADDER_CEILING - if peak.is_finite() { peak } else { 0.0 };
+            let rung = |over: f64| Rung {
+                gain: Db(touch + over),
+                loudness: Lufs(loudness + touch + 0.9 * over),
+                median: Db(over / 2.0),
+                p95: Db(over),
+            };
+            rungs = (0..=12).map(|over| rung(f64::from(over))).collect();
+        }
+        Self { rungs, shift: ceiling.0 - LADDER_CEILING }
+    }
+
+    /// What `target` takes; beyond the last rung, what that one takes.
+    fn price(&self, target: f64) -> Price {
+        let wanted = target - self.shift;
+        let of = |r: &Rung| Price { median: r.median.0, p95: r.p95.0 };
+        let Some(first) = self.rungs.first() else { return Price::default() };
+        if wanted <= first.loudness.0 {
+            // Under the lowest rung the level only falls.
+            let less = first.loudness.0 - wanted;
+            return Price { median: (first.median.0 - less).max(0.0), p95: (first.p95.0 - less).max(0.0) };
+        }
+        for pair in self.rungs.windows(2) {
+            let (a, b) = (&pair[0], &pair[1]);
+            if wanted <= b.loudness.0 {
+                let share = (wanted - a.loudness.0) / (b.loudness.0 - a.loudness.0).max(1e-9);
+                let mix = |x: Db, y: Db| x.0 + (y.0 - x.0) * share.clamp(0.0, 1.0);
+                return Price { median: mix(a.median, b.median), p95: mix(a.p95, b.p95) };
+            }
+        }
+        self.rungs.last().map_or_else(Price::default, of)
+    }
+
+    /// The loudest that stays within both budgets.
+    fn reach(&self, median: f64, p95: f64) -> f64 {
+        let fits = |r: &Rung| r.median.0 <= median && r.p95.0 <= p95;
+        let Some(first) = self.rungs.first() else { return 0.0 };
+        if !fits(first) {
+            let over = (first.p95.0 - p95).max(first.median.0 - median);
+            return first.loudness.0 - over.max(0.0) + self.shift;
+        }
+        let mut best = first.loudness.0;
+        for pair in self.rungs.windows(2) {
+            let (a, b) = (&pair[0], &pair[1]);
+            if fits(b) {
+                best = b.loudness.0;
+                continue;
+            }
+            let share = |x: Db, y: Db, most: f64| {
+                if y.0 > most { ((most - x.0) / (y.0 - x.0).max(1e-9)).clamp(0.0, 1.0) } else { 1.0 }
+            };
+            best = a.loudness.0
+                + (b.loudness.0 - a.loudness.0) * share(a.median, b.median, median).min(share(a.p95, b.p95, p95));
+            break;
+        }
+        best + self.shift
+    }
+}
+
+/// Decides loudness, clipper, leveler and limiter.
+pub(super) fn decide(
+    analysis: &Analysis,
+    spec: &StyleSpec,
+    wish: Wish,
+    insist: bool,
+    ceiling: Dbtp,
+    destination: Option<&Destination>,
+) -> Decision {
+    let limiter = limiter(spec, ceiling);
+    let Some(loudness) = analysis.loudness.integrated.map(|l| l.0).filter(|l| l.is_finite()) else {
+        let text = format!("Too short or too quiet for a loudness figure: the peaks are brought to {ceiling} instead.");
+        let figures = Reason {
+            before: Some(analysis.peaks.true_peak.0),
+            after: Some(ceiling.0),
+            unit: Some("dBTP".to_owned()),
+            ..reason(Aspect::Loudness, text)
+        };
+        return Decision {
+            goal: Goal::Peak { target: ceiling },
+            clipper: None,
+            leveler: None,
+            limiter,
+            reasons: vec![figures],
+        };
+    };
+    let ladder = Ladder::new(analysis, loudness, ceiling);
+    let limited = analysis.clipping.already_limited.is_some();
+    let peak = if analysis.peaks.true_peak.0.is_finite() { analysis.peaks.true_peak.0 } else { 0.0 };
+    let untouched = loudness + ceiling.0 - peak;
+    let asked = matches!(wish, Wish::Number(_) | Wish::Reference(_));
+
+    // What may be spent.
+    let (clipper, leveler) = match (limited && !insist, asked) {
+        (true, _) => (0.0, 0.0),
+        (false, true) if insist => (3.0, 3.0),
+        (false, true) => (spec.clipper.max(WISH_CLIPPER), spec.leveler.max(WISH_LEVELER)),
+        (false, false) => (spec.clipper, spec.leveler),
+    };
+    let generous = if asked { WISH } else { 1.0 };
+    let reach = if limited {
+        ladder.reach(LIMITED, LIMITED).min(untouched.max(ladder.reach(0.05, 0.05)) + LIMITED)
+    } else {
+        ladder.reach(spec.median * generous + f64::midpoint(clipper, leveler), spec.p95 * generous + clipper + leveler)
+    }
+    .max(untouched);
+
+    let (target, wished) = match wish {
+        Wish::Style { strength } => {
+            // Nobody asked to be turned down: a mix that is louder than the style keeps its level.
+            let nominal = (spec.loudness + 2.0 * (strength - 0.5)).max(loudness);
+            let floor =
+                analysis.peaks.plr.filter(|plr| plr.0.is_finite()).map_or(spec.plr, |plr| spec.plr.min(plr.0 - 0.5));
+            (nominal.min(reach).min((ceiling.0 - floor).max(untouched)), None)
+        }
+        Wish::Number(number) | Wish::Reference(number)
+            if number.0 <= reach + 0.05 || (insist && !matches!(wish, Wish::Reference(_))) =>
+        {
+            (number.0, None)
+        }
+        Wish::Number(number) | Wish::Reference(number) => (reach, Some(number)),
+    };
+    // What the engine chooses is a round number below what it may reach; what a person chose stays as it is.
+    let chosen = wished.is_some() || !matches!(wish, Wish::Number(_));
+    let target = Lufs(if chosen { (target * 10.0 + 1e-6).floor() / 10.0 } else { target }.clamp(-70.0, -4.0));
+    let price = ladder.price(target.0);
+
+    // The clipper takes the tops, the leveler the long swells, and the limiter what is left.
+    let clip = if price.p95 > 1.0 { clipper.min(0.25 + price.p95 / 2.0) } else { 0.0 };
+    let rest = price.p95 - clip - spec.p95;
+    let level = if rest > 0.3 { leveler.min(rest) } else { 0.0 };
+    let left = (price.p95 - clip - level).max(0.0);
+
+    let mut reasons = vec![explain(analysis, loudness, target, wish, &price, left, destination, spec)];
+    if let Some(number) = wished {
+        reasons.push(stop(number, target, limited, left, wish));
+    }
+    if clip > 0.0 {
+        let text = format!(
+            "A soft clipper rounds at most {} off the highest peaks, so that the limiter has less to do.",
+            Db(clip)
+        );
+        reasons.push(reason(Aspect::Loudness, text));
+    }
+    if level > 0.0 {
+        let text = format!(
+            "A slow hand on the fader takes up to {} off the loudest passages ahead of the limiter.",
+            Db(level)
+        );
+        reasons.push(reason(Aspect::Loudness, text));
+    }
+    if let Some(text) = playback(target, wish, destination) {
+        reasons.push(reason(Aspect::Loudness, text));
+    }
+    let round = |v: f64| Db((v * 100.0).round() / 100.0);
+    Decision {
+        goal: Goal::Loudness { target, wished },
+        clipper: (clip > 0.0).then(|| Clipper { max_reduction: round(clip), knee: Db(CLIPPER_KNEE) }),
+        leveler: (level > 0.0).then(|| Leveler { max_reduction: round(level) }),
+        limiter,
+        reasons,
+    }
+}
+
+/// The style's limiter at a ceiling.
+pub(super) fn limiter(spec: &StyleSpec, ceiling: Dbtp) -> Limiter {
+    let (release_min, release_max) = spec.limiter;
+    Limiter { ceiling, lookahead: Seconds(0.002), release_min: Seconds(release_min), release_max: Seconds(release_max) }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one sentence drawn from everything that was decided")]
+fn explain(
+    analysis: &Analysis,
+    loudness: f64,
+    target: Lufs,
+    wish: Wish,
+    price: &Price,
+    left: f64,
+    destination: Option<&Destination>,
+    spec: &StyleSpec,
+) -> Reason {
+    let change = target.0 - loudness;
+    let moved = if change.abs() < 0.1 {
+        format!("The loudness stays at {target}")
+    } else if change > 0.0 {
+        format!("{} louder, to {target}", Db(change))
+    } else {
+        format!("{} quieter, to {target}", Db(-change))
+    };
+    let whose = match (wish, destination) {
+        (_, Some(place)) if place.target.is_some() => format!(", for {}", place.name),
+        (Wish::Number(_), _) => ", as you asked".to_owned(),
+        (Wish::Reference(_), _) => ", towards the reference".to_owned(),
+        (Wish::Style { .. }, _) if (target.0 - spec.loudness).abs() < 1.05 => {
+            format!(", where {} masters live", spec.style)
+        }
+        (Wish::Style { .. }, _) => String::new(),
+    };
+    let cost = if price.p95 < 0.1 {
+        "the limiter has nothing to do".to_owned()
+    } else if left < 0.5 {
+        "the limiter only catches single peaks".to_owned()
+    } else {
+        format!("the limiter takes about {} off the loudest passages", Db(left))
+    };
+    let limited = analysis.clipping.already_limited.as_ref().map_or("", |_| {
+        " The mix was limited before it came here, so we hardly touch its peaks; an export without the limiter on the master channel would \
+         give us room to do better."
+    });
+    Reason {
+        before: Some((loudness * 10.0).round() / 10.0),
+        after: Some(target.0),
+        unit: Some("LUFS".to_owned()),
+        ..reason(Aspect::Loudness, format!("{moved}{whose}: {cost}.{limited}"))
+    }
+}
+
+fn stop(wished: Lufs, target: Lufs, limited: bool, left: f64, wish: Wish) -> Reason {
+    let asked = if matches!(wish, Wish::Reference(_)) { "The reference has" } else { "You asked for" };
+    let why = if limited {
+        "The mix was limited already, and limiting it again would flatten it.".to_owned()
+    } else {
+        format!("More would take over {} of limiting on the loudest passages, and you would hear it.", Db(left))
+    };
+    let way = if matches!(wish, Wish::Reference(_)) { "" } else { " Insist, and you get it anyway." };
+    Reason {
+        before: Some(wished.0),
+        after: Some(target.0),
+        unit: Some("LUFS".to_owned()),
+        ..reason(Aspect::Loudness, format!("{asked} {wished}; we stop at {target}. {why}{way}"))
+    }
+}
+
+/// What happens to the master where it is played.
+fn playback(target: Lufs, wish: Wish, destination: Option<&Destination>) -> Option<String> {
+    match destination {
+        Some(place) => Some(match place.playback {
+            Some(level) if target.0 > level.0 + 0.3 => {
+                format!("{} {} will turn this master down by {}.", place.note, place.name, target - level)
+            }
+            _ => place.note.to_owned(),
+        }),
+        None if target.0 > STREAMING + 0.5 && !matches!(wish, Wish::Reference(_)) => Some(format!(
+            "Streaming services that play at {} will turn it down by {}.",
+            Lufs(STREAMING),
+            target - Lufs(STREAMING)
+        )),
+        None => None,
+    }
+}

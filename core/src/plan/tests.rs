@@ -1,0 +1,719 @@
+//! Rules of the plan as data in, decisions out.
+
+use super::style::{REGIONS, interpolate, spec};
+use super::*;
+use crate::analyse::{BAND_EDGES, BANDS, BandFigures, BandMatrix, Rung, Spectrum};
+use crate::settings::{ReferenceAmounts, Strength};
+use proptest::prelude::*;
+
+/// The grid of the analysis: 12 points per octave from 20 Hz to 20 kHz.
+fn grid() -> Vec<f64> {
+    (0..120).map(|i| 20.0 * 2f64.powf(f64::from(i) / 12.0)).collect()
+}
+
+/// A spectrum with the middle of the balanced corridor plus `shape`, side 9 dB under mid.
+fn spectrum(shape: impl Fn(f64) -> f64) -> Spectrum {
+    let level = |hz: f64| {
+        let (low, high) = spec(Style::Balanced).corridor(hz);
+        // Below the music there is nothing.
+        let middle = if hz < 35.0 { -30.0 } else { f64::midpoint(low, high) };
+        middle - 30.0 + shape(hz)
+    };
+    let hz = grid();
+    Spectrum {
+        mid: hz.iter().map(|f| level(*f) as f32).collect(),
+        side: hz.iter().map(|f| level(*f) as f32 - 9.0).collect(),
+        hz: hz.iter().map(|f| *f as f32).collect(),
+    }
+}
+
+/// A limiter ladder: transparent up to `touch` dB of gain, then every further decibel costs 0.9 dB at the 95th percentile.
+fn ladder(loudness: f64, touch: f64) -> Vec<Rung> {
+    (-6..=24)
+        .map(|gain| {
+            let gain = f64::from(gain);
+            let over = (gain - touch).max(0.0);
+            Rung {
+                gain: Db(gain),
+                loudness: Lufs(loudness + gain - 0.15 * over),
+                median: Db(0.45 * over),
+                p95: Db(0.9 * over),
+            }
+        })
+        .collect()
+}
+
+/// A healthy mix in the middle of everything: −18 LUFS, −4 dBTP, 14 dB PLR.
+fn mix() -> Analysis {
+    let spreads = [8.0, 5.0, 6.0, 9.0, 12.0];
+    let medians = [-24.0, -26.0, -28.0, -38.0, -46.0];
+    let edges = |band: usize| {
+        let low = if band == 0 { 0.0 } else { BAND_EDGES[band - 1] };
+        (Hz(low), Hz(BAND_EDGES.get(band).copied().unwrap_or(22_050.0)))
+    };
+    let mut analysis = Analysis {
+        version: 1,
+        rate: 44_100,
+        frames: 44_100 * 180,
+        bands: (0..BANDS)
+            .map(|band| BandFigures {
+                low: edges(band).0,
+                high: edges(band).1,
+                mid: Db(medians[band] + 1.0),
+                side: Db(medians[band] + 1.0 - [20.0, 8.0, 6.0, 6.0, 8.0][band]),
+                correlation: 0.7,
+                spread: Db(spreads[band]),
+                percentiles: [Db(medians[band] - 8.0), Db(medians[band]), Db(medians[band] + spreads[band])],
+                crest: Db(12.0),
+            })
+            .collect(),
+        spectrum: spectrum(|_| 0.0),
+        ladder: ladder(-18.0, 3.0),
+        ..Analysis::default()
+    };
+    analysis.loudness.integrated = Some(Lufs(-18.0));
+    analysis.peaks.sample = Db(-4.1);
+    analysis.peaks.true_peak = Dbtp(-4.0);
+    analysis.peaks.plr = Some(Db(14.0));
+    analysis.condition.bandwidth = Hz(20_000.0);
+    analysis.condition.noise_floor = Some(Db(-90.0));
+    analysis.stereo.correlation = 0.7;
+    analysis.stereo.correlation_low = 0.95;
+    analysis.stereo.mono_loss = Db(0.7);
+    analysis.matrix = matrix(&analysis.bands);
+    analysis
+}
+
+/// 20 ms blocks whose levels follow the percentiles, in a fixed shuffled order of slow swells.
+fn matrix(bands: &[BandFigures]) -> BandMatrix {
+    let blocks = 1_000;
+    let energy = |figures: &BandFigures, side: f64| {
+        let [p10, p50, p95] = figures.percentiles.map(|p| p.0);
+        let points = [(0.1, p10), (0.5, p50), (0.95, p95)];
+        (0..blocks)
+            .map(|i| {
+                let turn = f64::from(i) / 50.0 * std::f64::consts::TAU;
+                let share = (0.5 + 0.5 * turn.sin()).clamp(0.01, 0.99);
+                (Db(interpolate(&points, share)).power() * side) as f32
+            })
+            .collect::<Vec<f32>>()
+    };
+    BandMatrix {
+        hop: 0.02,
+        mid: bands.iter().map(|b| energy(b, 0.9)).collect(),
+        side: bands.iter().map(|b| energy(b, 0.1)).collect(),
+    }
+}
+
+fn limited(mut analysis: Analysis) -> Analysis {
+    analysis.clipping.already_limited = Some("a peak to loudness ratio of 7 dB".to_owned());
+    analysis.loudness.integrated = Some(Lufs(-8.0));
+    analysis.peaks.true_peak = Dbtp(0.0);
+    analysis.peaks.plr = Some(Db(8.0));
+    analysis.ladder = ladder(-8.0, -1.0);
+    analysis
+}
+
+fn styled(style: Style) -> Settings {
+    Settings { style, ..Settings::default() }
+}
+
+fn wish(lufs: f64) -> Settings {
+    Settings { loudness: Loudness::Lufs(Lufs(lufs)), ..Settings::default() }
+}
+
+fn at(strength: u8) -> Settings {
+    Settings { strength: Strength::all(strength), ..Settings::default() }
+}
+
+fn target(plan: &Plan) -> f64 {
+    match plan.goal {
+        Goal::Loudness { target, .. } => target.0,
+        ref other => panic!("no loudness goal but {other:?}"),
+    }
+}
+
+/// Largest minus smallest value: moves without the level.
+fn travel(curve: &[(Hz, Db)]) -> f64 {
+    let (low, high) = curve.iter().fold((0.0f64, 0.0f64), |(a, b), p| (a.min(p.1.0), b.max(p.1.0)));
+    high - low
+}
+
+/// A hump of `db` at `hz`, an octave wide.
+fn hump(hz: f64, db: f64) -> impl Fn(f64) -> f64 {
+    move |f| db * (-(f / hz).log2().powi(2) / 0.5).exp()
+}
+
+fn with_spectrum(shape: impl Fn(f64) -> f64) -> Analysis {
+    Analysis { spectrum: spectrum(shape), ..mix() }
+}
+
+fn texts(plan: &Plan, aspect: Aspect) -> String {
+    plan.reasons.iter().filter(|r| r.aspect == aspect).map(|r| r.text.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_mix_that_is_right_is_only_made_louder() {
+    let plan = plan(&mix(), &Settings::default(), None).unwrap();
+    assert!(plan.tone.mid.is_empty(), "{:?}", plan.tone.mid);
+    assert!(plan.tone.width.is_empty() && plan.dynamics.is_empty() && plan.saturation.is_none());
+    assert!(target(&plan) > -14.0 && target(&plan) <= -11.0);
+    plan.validate().unwrap();
+}
+
+#[test]
+fn nothing_asked_is_the_identity() {
+    let plan = plan(&with_spectrum(hump(250.0, 9.0)), &at(0), None).unwrap();
+    assert_eq!(plan, Plan::identity());
+}
+
+#[test]
+fn a_number_is_met_at_strength_zero_and_the_loudness_left_alone_at_zero() {
+    let quiet = plan(&mix(), &Settings { strength: Strength::all(0), ..wish(-14.0) }, None).unwrap();
+    assert_eq!(target(&quiet), -14.0);
+    assert!(quiet.tone.mid.is_empty() && quiet.dynamics.is_empty());
+    let strength = Strength::all(50).only(Aspect::Tone);
+    let keep = plan(&with_spectrum(hump(250.0, 9.0)), &Settings { strength, ..wish(-14.0) }, None).unwrap();
+    assert_eq!(keep.goal, Goal::Keep);
+    assert!(keep.limiter.is_some() && keep.clipper.is_none() && !keep.tone.mid.is_empty());
+    assert!(keep.dynamics.is_empty() && keep.tone.width.is_empty());
+}
+
+#[test]
+fn the_same_analysis_gives_the_same_plan() {
+    let analysis = with_spectrum(hump(3_000.0, 7.0));
+    for style in Style::ALL {
+        assert_eq!(plan(&analysis, &styled(style), None).unwrap(), plan(&analysis, &styled(style), None).unwrap());
+    }
+}
+
+#[test]
+fn a_hump_is_lowered_towards_the_corridor_and_the_rest_is_left() {
+    let plan = plan(&with_spectrum(hump(250.0, 7.0)), &Settings::default(), None).unwrap();
+    let gain = |hz| tone::gain_at(&plan.tone.mid, hz);
+    let elsewhere = gain(4_000.0);
+    println!("250 Hz {:.2} dB, 4 kHz {elsewhere:.2} dB", gain(250.0));
+    assert!(gain(250.0) - elsewhere < -1.0 && gain(250.0) >= -3.0);
+    assert!(
+        elsewhere.abs() < 1.0 && (gain(8_000.0) - elsewhere).abs() < 0.01,
+        "untouched regions only share the level"
+    );
+    let text = texts(&plan, Aspect::Tone);
+    assert!(text.contains("less around 2") && text.contains("low mids were"), "{text}");
+    assert_eq!(plan.reasons.iter().filter(|r| r.aspect == Aspect::Tone).count(), 1, "one hump, one reason: {text}");
+    let figures = plan.reasons.iter().find(|r| r.aspect == Aspect::Tone).unwrap();
+    assert!(figures.after.unwrap() < figures.before.unwrap());
+}
+
+#[test]
+fn tone_keeps_the_loudness() {
+    let analysis = with_spectrum(hump(1_000.0, 9.0));
+    let plan = plan(&analysis, &at(100), None).unwrap();
+    let (mut before, mut after) = (0.0, 0.0);
+    for (hz, (mid, side)) in analysis.spectrum.hz.iter().zip(analysis.spectrum.mid.iter().zip(&analysis.spectrum.side))
+    {
+        let heard = if *hz > 60.0 { 1.0 } else { 0.0 } * if *hz > 1_500.0 { 2.0 } else { 1.0 };
+        let power = heard * (Db(f64::from(*mid)).power() + Db(f64::from(*side)).power());
+        before += power;
+        after += power * Db(tone::gain_at(&plan.tone.mid, f64::from(*hz))).power();
+    }
+    let change = Db::from_power(after / before).0;
+    println!("a hump of 9 dB at 1 kHz removed changes the level by {change:.2} dB");
+    // The cruder weighting of this test (60 Hz and 1.5 kHz steps) and the smoothing differ by that much.
+    assert!(change.abs() < 0.5);
+}
+
+#[test]
+fn bounds_slopes_and_the_agreement_of_mid_and_side_hold_at_every_strength() {
+    let wild = [hump(120.0, 25.0), hump(2_000.0, -30.0), hump(6_000.0, 30.0), hump(60.0, -25.0)];
+    for shape in wild {
+        let analysis = with_spectrum(shape);
+        let mut last = 0.0;
+        for strength in [0, 10, 25, 50, 75, 100] {
+            let plan = plan(&analysis, &at(strength), None).unwrap();
+            let bound = 6.0 * f64::from(strength) / 100.0;
+            for (curve, other) in [(&plan.tone.mid, &plan.tone.side), (&plan.tone.side, &plan.tone.mid)] {
+                for (a, b) in curve.iter().zip(curve.iter().skip(1)) {
+                    // Curve values are rounded to 0.01 dB.
+                    assert!((b.1.0 - a.1.0).abs() <= 6.0 * (b.0.0 / a.0.0).log2() + 0.021, "steep at {}", a.0);
+                }
+                assert!(curve.iter().all(|p| p.1.0.abs() <= bound + 0.01), "strength {strength}");
+                assert!(curve.iter().zip(other.iter()).all(|(a, b)| (a.1.0 - b.1.0).abs() <= 2.0));
+            }
+            assert!(plan.tone.mid.iter().all(|p| p.1.0.abs() <= plan.tone.bound.0));
+            let moved = travel(&plan.tone.mid);
+            assert!(moved >= last - 0.05, "strength {strength} moves {moved}, less than before {last}");
+            last = moved;
+        }
+    }
+}
+
+#[test]
+fn a_limited_mix_is_touched_with_one_finger() {
+    for style in Style::ALL {
+        let analysis = limited(with_spectrum(hump(250.0, 12.0)));
+        let plan = plan(&analysis, &Settings { strength: Strength::all(100), ..styled(style) }, None).unwrap();
+        assert!(
+            plan.dynamics.is_empty() && plan.saturation.is_none() && plan.clipper.is_none() && plan.leveler.is_none()
+        );
+        assert!(plan.tone.mid.iter().all(|p| p.1.0.abs() <= 1.5), "{style}");
+        // Peaks at 0 dBTP, ceiling −1: −9 LUFS costs nothing, and a decibel of limiting makes −8.
+        assert!(target(&plan) <= -8.0 && target(&plan) >= -9.1, "{style}: {}", target(&plan));
+        assert!(plan.reasons.iter().any(|r| r.text.contains("export")), "the request for an unlimited export");
+    }
+    let stopped = plan(&limited(mix()), &wish(-6.0), None).unwrap();
+    assert!(matches!(stopped.goal, Goal::Loudness { wished: Some(Lufs(-6.0)), target: Lufs(t) } if t <= -7.9));
+    let insisted = plan(&limited(mix()), &Settings { insist: true, ..wish(-6.0) }, None).unwrap();
+    assert_eq!(target(&insisted), -6.0);
+}
+
+#[test]
+fn nothing_is_boosted_beyond_the_bandwidth_or_into_the_noise() {
+    let dull = |hz: f64| if hz > 8_000.0 { -11.0 } else { 0.0 };
+    let top = |analysis: &Analysis| {
+        let plan = plan(analysis, &at(100), None).unwrap();
+        tone::gain_at(&plan.tone.mid, 13_000.0) - tone::gain_at(&plan.tone.mid, 1_000.0)
+    };
+    let open = with_spectrum(dull);
+    let mut narrow = open.clone();
+    narrow.condition.bandwidth = Hz(11_000.0);
+    let mut noisy = open.clone();
+    noisy.condition.noise_floor = Some(Db(-49.0));
+    println!("boost at 13 kHz: open {:.2}, narrow {:.2}, noisy {:.2} dB", top(&open), top(&narrow), top(&noisy));
+    assert!(top(&open) > 1.0);
+    assert!(top(&narrow) <= 0.0 && top(&noisy) <= 0.0);
+    // A region that is not there at all is not "too quiet".
+    let absent = with_spectrum(|hz| if hz < 150.0 { -40.0 } else { 0.0 });
+    let plan = plan(&absent, &at(100), None).unwrap();
+    let gain = |hz| tone::gain_at(&plan.tone.mid, hz);
+    println!("bass that is not there: {:.2} dB at 60 Hz, {:.2} dB at the edge", gain(60.0), gain(140.0));
+    assert!((gain(60.0) - gain(3_000.0)).abs() < 0.5 && gain(140.0) < 2.5, "no bass is made from nothing");
+}
+
+#[test]
+fn rumble_and_dc_are_cut_below_the_music() {
+    let subsonic = |analysis: &Analysis| plan(analysis, &Settings::default(), None).unwrap().tone.subsonic;
+    assert_eq!(subsonic(&mix()), None);
+    let rumble = with_spectrum(|hz| if hz < 22.0 { 40.0 } else { 0.0 });
+    assert!(subsonic(&rumble).is_some_and(|c| (20.0..=25.0).contains(&c.0)));
+    let mut dc = mix();
+    dc.condition.dc = [0.02, 0.0];
+    assert_eq!(subsonic(&dc), Some(Hz(20.0)));
+}
+
+#[test]
+fn an_uneven_band_is_held_and_keeps_its_average() {
+    let mut analysis = mix();
+    let figures = &mut analysis.bands[0];
+    figures.spread = Db(16.0);
+    figures.percentiles = [Db(-40.0), Db(-30.0), Db(-14.0)];
+    analysis.matrix = matrix(&analysis.bands);
+    let mut last = 0.0;
+    for strength in [20, 50, 80, 100] {
+        let plan = plan(&analysis, &at(strength), None).unwrap();
+        let band = plan.dynamics[0];
+        println!("strength {strength}: {band:?}");
+        assert_eq!(plan.dynamics.len(), BANDS);
+        assert!(plan.dynamics[1..].iter().all(|b| b.ratio == 1.0 && b.makeup.0 == 0.0), "even bands stay off");
+        assert!((1.05..=2.5).contains(&band.ratio) && band.attack.0 >= 0.020 && band.release.0 >= 0.150);
+        assert!(band.threshold.0 > -30.0 && band.threshold.0 < -14.0, "between the median and the loud moments");
+        assert!(band.max_reduction.0 >= last);
+        last = band.max_reduction.0;
+        // Makeup from a simulation of our own: static, on the same blocks; attack and release shift it by less than half a dB.
+        let (mut before, mut after) = (0.0, 0.0);
+        for (m, s) in analysis.matrix.mid[0].iter().zip(&analysis.matrix.side[0]) {
+            let power = f64::from(m + s);
+            before += power;
+            after += power * Db(band.makeup.0 - reduction(&band, Db::from_power(power).0)).power();
+        }
+        assert!(Db::from_power(after / before).0.abs() < 0.5);
+        assert!(texts(&plan, Aspect::Dynamics).contains("low end was uneven"));
+    }
+    assert!(plan(&analysis, &styled(Style::Gentle), None).unwrap().dynamics.iter().all(|b| b.max_reduction.0 <= 2.0));
+}
+
+#[test]
+fn the_knee_is_continuous() {
+    let band = BandDynamics {
+        threshold: Db(-20.0),
+        ratio: 2.0,
+        knee: Db(6.0),
+        attack: Seconds(0.02),
+        release: Seconds(0.2),
+        makeup: Db(0.0),
+        max_reduction: Db(4.0),
+    };
+    assert_eq!(reduction(&band, -23.1), 0.0);
+    assert!((reduction(&band, -17.0) - 1.5).abs() < 1e-9);
+    assert_eq!(reduction(&band, 10.0), 4.0);
+    for i in 0..4_000 {
+        let level = -30.0 + f64::from(i) * 0.01;
+        assert!(reduction(&band, level + 0.01) - reduction(&band, level) <= 0.005 + 1e-9);
+    }
+}
+
+#[test]
+fn saturation_belongs_to_the_styles_that_want_it() {
+    let of = |style| plan(&mix(), &styled(style), None).unwrap().saturation;
+    assert!(of(Style::Warm).is_some_and(|s| s.even > s.odd && (s.reference.0 + 4.1).abs() < 0.01));
+    assert!(of(Style::Balanced).is_none() && of(Style::Gentle).is_none() && of(Style::Open).is_none());
+}
+
+#[test]
+fn width_opens_what_is_narrow_and_never_mono() {
+    let mut narrow = mix();
+    for band in &mut narrow.bands[1..] {
+        band.side = Db(band.mid.0 - 18.0);
+    }
+    let wider = plan(&narrow, &styled(Style::Open), None).unwrap();
+    let side = |plan: &Plan, hz| tone::gain_at(&plan.tone.width, hz);
+    assert!(side(&wider, 4_000.0) > 0.5 && side(&wider, 4_000.0) <= 2.0);
+    assert_eq!(side(&wider, 60.0), 0.0, "the low end is never widened");
+    assert!(texts(&wider, Aspect::Width).contains("more side"));
+
+    let mut nearly_mono = narrow.clone();
+    for band in &mut nearly_mono.bands {
+        band.side = Db(band.mid.0 - 41.0);
+    }
+    assert!(plan(&nearly_mono, &styled(Style::Open), None).unwrap().tone.width.is_empty());
+    let mut mono = narrow.clone();
+    mono.stereo.mono = true;
+    assert!(plan(&mono, &styled(Style::Open), None).unwrap().tone.width.is_empty());
+    let mut fragile = narrow;
+    fragile.stereo.mono_loss = Db(2.6);
+    assert!(plan(&fragile, &styled(Style::Open), None).unwrap().tone.width.is_empty());
+}
+
+#[test]
+fn a_torn_low_end_is_pulled_together() {
+    let mut torn = mix();
+    torn.bands[0].side = Db(torn.bands[0].mid.0 - 1.0);
+    torn.stereo.correlation_low = 0.29;
+    let plan_ = plan(&torn, &Settings::default(), None).unwrap();
+    let cut = tone::gain_at(&plan_.tone.width, 50.0);
+    assert!((-6.0..=-5.0).contains(&cut), "{cut}");
+    torn.stereo.correlation_low = 0.31;
+    assert!(plan(&torn, &Settings::default(), None).unwrap().tone.width.first().is_none_or(|p| p.1.0 == 0.0));
+}
+
+#[test]
+fn styles_stand_in_their_order_of_loudness_and_within_their_budgets() {
+    let targets: Vec<f64> = Style::ALL.iter().map(|s| target(&plan(&mix(), &styled(*s), None).unwrap())).collect();
+    println!("gentle … loud: {targets:?}");
+    assert!(targets[0] < targets[1] && targets[5] > targets[1]);
+    // A mix with huge peaks: the budget, not the nominal loudness, decides.
+    let mut spiky = mix();
+    spiky.ladder = ladder(-18.0, -2.0);
+    spiky.peaks.true_peak = Dbtp(1.0);
+    spiky.peaks.plr = Some(Db(19.0));
+    for style in Style::ALL {
+        assert!(
+            target(&plan(&spiky, &styled(style), None).unwrap())
+                <= targets[Style::ALL.iter().position(|s| *s == style).unwrap()]
+        );
+    }
+}
+
+#[test]
+fn the_peak_to_loudness_ratio_has_a_floor() {
+    let mut dense = mix();
+    dense.ladder = (-6..=24)
+        .map(|g| Rung { gain: Db(f64::from(g)), loudness: Lufs(-18.0 + f64::from(g)), ..Rung::default() })
+        .collect();
+    for style in Style::ALL {
+        let plan = plan(&dense, &styled(style), None).unwrap();
+        assert!(-1.0 - target(&plan) >= spec(style).plr.min(13.5) - 0.01, "{style}");
+    }
+    let squashed =
+        Analysis { peaks: crate::analyse::Peaks { plr: Some(Db(9.2)), true_peak: Dbtp(-9.2), ..dense.peaks }, ..dense };
+    assert!(target(&plan(&squashed, &styled(Style::Open), None).unwrap()) <= -1.0 - 8.7 + 0.01);
+}
+
+#[test]
+fn a_mix_louder_than_the_style_is_not_turned_down() {
+    let mut loud = mix();
+    loud.loudness.integrated = Some(Lufs(-12.0));
+    loud.peaks.true_peak = Dbtp(-1.0);
+    loud.peaks.plr = Some(Db(11.0));
+    loud.ladder = ladder(-12.0, 0.0);
+    assert_eq!(target(&plan(&loud, &styled(Style::Gentle), None).unwrap()), -12.0);
+}
+
+#[test]
+fn numbers_are_met_or_the_stop_is_announced() {
+    for lufs in [-30.0, -23.0, -16.25, -14.0] {
+        let plan = plan(&mix(), &wish(lufs), None).unwrap();
+        assert_eq!(plan.goal, Goal::Loudness { target: Lufs(lufs), wished: None });
+    }
+    let quiet = plan(&mix(), &wish(-23.0), None).unwrap();
+    assert!(quiet.clipper.is_none() && quiet.leveler.is_none());
+    assert!(texts(&quiet, Aspect::Loudness).contains("nothing to do"));
+    let stopped = plan(&mix(), &wish(-5.0), None).unwrap();
+    let Goal::Loudness { target: reached, wished } = stopped.goal else { panic!() };
+    assert_eq!(wished, Some(Lufs(-5.0)));
+    println!("−5 LUFS wished, {reached} reached");
+    assert!(reached.0 < -5.5);
+    assert!(texts(&stopped, Aspect::Loudness).contains("we stop at"));
+    assert!(stopped.clipper.is_some_and(|c| c.max_reduction.0 <= 3.0));
+    let insisted = plan(&mix(), &Settings { insist: true, ..wish(-5.0) }, None).unwrap();
+    assert_eq!(insisted.goal, Goal::Loudness { target: Lufs(-5.0), wished: None });
+    // Asking for more never gives less.
+    let mut last = -100.0;
+    for tenths in -300..-50 {
+        let reached = target(&plan(&mix(), &wish(f64::from(tenths) / 10.0), None).unwrap());
+        assert!(reached >= last - 1e-9);
+        last = reached;
+    }
+}
+
+#[test]
+fn a_lower_ceiling_costs_loudness() {
+    let at = |ceiling| {
+        target(&plan(&mix(), &Settings { ceiling: Some(Dbtp(ceiling)), ..styled(Style::Loud) }, None).unwrap())
+    };
+    assert!(at(-3.0) < at(-1.0));
+    let given = plan(&mix(), &Settings { ceiling: Some(Dbtp(-2.5)), ..Settings::default() }, None).unwrap();
+    assert_eq!(given.limiter.unwrap().ceiling, Dbtp(-2.5));
+}
+
+#[test]
+fn destinations_set_number_and_ceiling_and_say_what_happens_there() {
+    let to = |key: &str| {
+        plan(&mix(), &Settings { loudness: Loudness::Destination(key.to_owned()), ..Settings::default() }, None)
+    };
+    for place in destinations() {
+        let plan = to(place.key).unwrap();
+        assert_eq!(plan.limiter.unwrap().ceiling, place.ceiling);
+        if let (Some(wanted), Goal::Loudness { target, wished }) = (place.target, plan.goal) {
+            assert!(target == wanted || wished == Some(wanted), "{}", place.key);
+        }
+        assert!(texts(&plan, Aspect::Loudness).contains(place.note), "{}", place.key);
+    }
+    let error = to("myspace").unwrap_err();
+    assert_eq!(error.code(), "plan.unknown_destination");
+    assert!(error.to_string().contains("spotify"));
+    let louder = plan(&mix(), &wish(-11.0), None).unwrap();
+    assert!(texts(&louder, Aspect::Loudness).contains("turn it down by 3.0"));
+}
+
+#[test]
+fn without_a_loudness_the_peak_is_the_goal() {
+    let mut short = mix();
+    short.loudness.integrated = None;
+    short.peaks.plr = None;
+    assert_eq!(plan(&short, &wish(-14.0), None).unwrap().goal, Goal::Peak { target: Dbtp(-1.0) });
+}
+
+#[test]
+fn a_reference_is_followed_by_its_amounts() {
+    let bright = |db: f64| move |hz: f64| db * ((hz / 1_000.0).log2() / 4.0).clamp(-1.0, 1.0);
+    let mut record = with_spectrum(bright(6.0));
+    record.loudness.integrated = Some(Lufs(-10.0));
+    for band in &mut record.bands[1..] {
+        band.side = Db(band.mid.0 - 3.0);
+    }
+    let with = |amounts: ReferenceAmounts| {
+        plan(&mix(), &Settings { reference: amounts, ..Settings::default() }, Some(&record)).unwrap()
+    };
+    let none = with(ReferenceAmounts { tone: 0, dynamics: 0, width: 0, loudness: 0 });
+    assert_eq!(none, plan(&mix(), &Settings::default(), None).unwrap());
+    let mut last = 0.0;
+    for amount in [25, 50, 75, 100] {
+        let plan = with(ReferenceAmounts { tone: amount, dynamics: 0, width: 0, loudness: 0 });
+        let tilt = tone::gain_at(&plan.tone.mid, 10_000.0) - tone::gain_at(&plan.tone.mid, 100.0);
+        println!("amount {amount}: 100 Hz to 10 kHz {tilt:+.2} dB (the record has +10)");
+        assert!(tilt > last && tilt < 10.5);
+        last = tilt;
+        let bound = f64::from(amount) / 100.0;
+        assert!(plan.tone.mid.iter().all(|(hz, db)| db.0.abs() <= bound * if hz.0 > 8_000.0 { 6.7 } else { 10.0 }));
+    }
+    assert!(last > 6.0);
+    let whole = with(ReferenceAmounts { tone: 100, dynamics: 100, width: 100, loudness: 100 });
+    assert_eq!(target(&whole), -10.0);
+    assert!(tone::gain_at(&whole.tone.width, 1_000.0) > 0.5);
+    let asked = Settings { loudness: Loudness::Lufs(Lufs(-14.0)), ..Settings::default() };
+    assert_eq!(target(&plan(&mix(), &asked, Some(&record)).unwrap()), -14.0);
+}
+
+#[test]
+fn a_record_that_is_the_mix_changes_nothing() {
+    let plan = plan(&mix(), &Settings::default(), Some(&mix())).unwrap();
+    assert!(plan.tone.mid.is_empty() && plan.tone.width.is_empty() && plan.dynamics.is_empty());
+}
+
+#[test]
+fn the_empty_top_of_a_lossy_reference_is_not_copied() {
+    let mut record = with_spectrum(|hz| if hz > 9_000.0 { -80.0 } else { 0.0 });
+    record.condition.bandwidth = Hz(9_000.0);
+    let plan = plan(&mix(), &Settings::default(), Some(&record)).unwrap();
+    assert!(plan.tone.mid.iter().all(|p| p.1.0.abs() < 0.1), "{:?}", plan.tone.mid);
+}
+
+#[test]
+fn settings_out_of_range_are_refused_with_the_range() {
+    let code = |settings: Settings| plan(&mix(), &settings, None).unwrap_err().code();
+    assert_eq!(code(wish(-3.0)), "plan.out_of_range");
+    assert_eq!(code(wish(f64::NAN)), "plan.out_of_range");
+    assert_eq!(code(Settings { ceiling: Some(Dbtp(0.5)), ..Settings::default() }), "plan.out_of_range");
+    assert_eq!(code(at(101)), "plan.out_of_range");
+    let cut =
+        |start: f64| Settings { edit: Edit { trim_start: Seconds(start), ..Edit::default() }, ..Settings::default() };
+    assert_eq!(code(cut(-1.0)), "plan.out_of_range");
+    assert_eq!(code(cut(180.0)), "plan.edit_too_long");
+    assert!(plan(&mix(), &cut(170.0), None).is_ok());
+    let error = plan(&mix(), &wish(-3.0), None).unwrap_err().to_string();
+    assert!(error.contains("-3 LUFS") && error.contains("-40 to -5"), "{error}");
+}
+
+#[test]
+fn a_saved_plan_comes_back_and_a_hostile_one_does_not() {
+    let mut analysis = with_spectrum(hump(250.0, 9.0));
+    analysis.bands[0].percentiles = [Db(-40.0), Db(-30.0), Db(-14.0)];
+    analysis.matrix = matrix(&analysis.bands);
+    let plan = plan(&analysis, &Settings { strength: Strength::all(90), ..styled(Style::Loud) }, None).unwrap();
+    let text = plan.to_json();
+    assert_eq!(Plan::from_json(&text).unwrap(), plan);
+    assert_eq!(Plan::from_json(&Plan::identity().to_json()).unwrap(), Plan::identity());
+
+    let code = |text: &str| Plan::from_json(text).unwrap_err().code();
+    assert_eq!(code("{"), "plan.bad_json");
+    assert_eq!(code(&" ".repeat(2 << 20)), "plan.bad_json");
+    assert_eq!(code(r#"{"version":99}"#), "plan.version");
+    let edit = |pointer: &str, value: serde_json::Value| {
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        *json.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer}")) = value;
+        code(&json.to_string())
+    };
+    for (pointer, value) in [
+        ("/tone/mid/3/1", serde_json::json!(400.0)),
+        ("/tone/mid/3/0", serde_json::json!(1.5)),
+        ("/tone/bound", serde_json::json!(-1.0)),
+        ("/dynamics/0/ratio", serde_json::json!(0.0)),
+        ("/dynamics/0/attack", serde_json::json!(0.0)),
+        ("/dynamics/0/release", serde_json::json!(1e9)),
+        ("/clipper/max_reduction", serde_json::json!(9.0)),
+        ("/limiter/lookahead", serde_json::json!(3600.0)),
+        ("/limiter/ceiling", serde_json::json!(6.0)),
+        ("/goal/loudness/target", serde_json::json!(12.0)),
+        ("/edit/trim_start", serde_json::json!(-1.0)),
+    ] {
+        assert_eq!(edit(pointer, value), "plan.invalid", "{pointer}");
+    }
+    assert_eq!(edit("/tone/mid/3/1", serde_json::json!(null)), "plan.bad_json");
+    assert_eq!(edit("/style", serde_json::json!("vinyl")), "plan.bad_json");
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut many = json.clone();
+    many["tone"]["mid"] = (0..5_000).map(|i| serde_json::json!([20.0 + f64::from(i), 0.0])).collect();
+    assert_eq!(code(&many.to_string()), "plan.invalid");
+    assert!(plan.fits(Seconds(1.0)).is_ok());
+}
+
+#[test]
+fn reasons_are_sentences_with_units() {
+    let mut analysis = with_spectrum(|hz| hump(90.0, 8.0)(hz) + hump(3_000.0, 8.0)(hz) - hump(12_000.0, 12.0)(hz));
+    analysis.bands[0].percentiles = [Db(-40.0), Db(-30.0), Db(-14.0)];
+    analysis.matrix = matrix(&analysis.bands);
+    for style in Style::ALL {
+        let plan = plan(&analysis, &Settings { strength: Strength::all(80), ..styled(style) }, None).unwrap();
+        println!("{style}");
+        for reason in &plan.reasons {
+            println!(
+                "  {:<9} {}  [{:?} → {:?} {:?}]",
+                reason.aspect.name(),
+                reason.text,
+                reason.before,
+                reason.after,
+                reason.unit
+            );
+            assert!(
+                reason.text.ends_with('.') && !reason.text.contains('!') && !reason.text.contains("  "),
+                "{}",
+                reason.text
+            );
+            assert!(!reason.text.contains("NaN") && !reason.text.contains("inf"), "{}", reason.text);
+            assert_eq!(reason.before.is_some(), reason.unit.is_some());
+        }
+        assert!(plan.reasons.iter().filter(|r| r.aspect == Aspect::Tone).count() <= 6);
+    }
+    assert!(REGIONS.windows(2).all(|pair| pair[0].high < pair[1].high));
+}
+
+fn any_db() -> impl Strategy<Value = f64> {
+    prop_oneof![6 => -140.0..20.0f64, 1 => Just(f64::NEG_INFINITY), 1 => Just(f64::NAN), 1 => Just(-150.0)]
+}
+
+prop_compose! {
+    /// Any analysis a strange file, or a broken meter, might give.
+    fn any_analysis()(
+        levels in prop::collection::vec((any_db(), any_db()), 0..140),
+        figures in prop::collection::vec((any_db(), any_db(), any_db(), any_db(), any_db(), -1.0..1.0f64), 0..8),
+        rungs in prop::collection::vec((-30.0..40.0f64, any_db(), any_db(), any_db()), 0..20),
+        loudness in prop::option::of(-70.0..5.0f64),
+        (sample, peak) in (any_db(), any_db()),
+        (noise, bandwidth) in (prop::option::of(any_db()), 0.0..96_000.0f64),
+        (correlation, low, loss) in (-1.0..1.0f64, -1.0..1.0f64, 0.0..20.0f64),
+        limited in any::<bool>(),
+        blocks in prop::collection::vec(prop::collection::vec(0.0..2.0f32, 0..60), 0..6),
+    ) -> Analysis {
+        let mut analysis = Analysis { rate: 48_000, frames: 480_000, ..Analysis::default() };
+        analysis.spectrum = Spectrum {
+            hz: (0..levels.len()).map(|i| 15.0 * 2f32.powf(i as f32 / 12.0)).collect(),
+            mid: levels.iter().map(|l| l.0 as f32).collect(),
+            side: levels.iter().map(|l| l.1 as f32).collect(),
+        };
+        analysis.bands = figures
+            .into_iter()
+            .map(|(mid, side, a, b, c, correlation)| BandFigures {
+                mid: Db(mid), side: Db(side), correlation, spread: Db(c - b), percentiles: [Db(a), Db(b), Db(c)], ..BandFigures::default()
+            })
+            .collect();
+        analysis.ladder =
+            rungs.into_iter().map(|(g, l, m, p)| Rung { gain: Db(g), loudness: Lufs(l), median: Db(m), p95: Db(p) }).collect();
+        analysis.loudness.integrated = loudness.map(Lufs);
+        analysis.peaks.sample = Db(sample);
+        analysis.peaks.true_peak = Dbtp(peak);
+        analysis.peaks.plr = loudness.map(|l| Db(peak - l));
+        analysis.condition.noise_floor = noise.map(Db);
+        analysis.condition.bandwidth = Hz(bandwidth);
+        analysis.stereo.correlation = correlation;
+        analysis.stereo.correlation_low = low;
+        analysis.stereo.mono_loss = Db(loss);
+        analysis.clipping.already_limited = limited.then(|| "flat tops".to_owned());
+        analysis.matrix = BandMatrix { hop: 0.02, mid: blocks.clone(), side: blocks };
+        analysis
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_analysis_gives_a_valid_plan(
+        analysis in any_analysis(),
+        record in prop::option::of(any_analysis()),
+        style in prop::sample::select(Style::ALL.to_vec()),
+        strength in 0..=100u8,
+        loudness in prop_oneof![
+            Just(Loudness::Style),
+            (-40.0..-5.0f64).prop_map(|l| Loudness::Lufs(Lufs(l))),
+            prop::sample::select(destinations().to_vec()).prop_map(|d| Loudness::Destination(d.key.to_owned())),
+        ],
+        insist in any::<bool>(),
+    ) {
+        let settings = Settings { style, strength: Strength::all(strength), loudness, insist, ..Settings::default() };
+        let plan = plan(&analysis, &settings, record.as_ref()).unwrap();
+        prop_assert!(plan.validate().is_ok(), "{:?}", plan.validate());
+        prop_assert_eq!(Plan::from_json(&plan.to_json()).unwrap(), plan.clone());
+        let bound = if record.is_some() { 10.0 } else { 6.0 * f64::from(strength) / 100.0 };
+        let bound = if analysis.clipping.already_limited.is_some() { bound.min(1.5) } else { bound };
+        prop_assert!(plan.tone.mid.iter().chain(&plan.tone.side).all(|p| p.1.0.abs() <= bound + 0.01));
+        prop_assert!(plan.tone.width.iter().all(|p| (-6.0..=4.0).contains(&p.1.0)));
+        prop_assert!(plan.dynamics.iter().all(|b| (1.0..=2.5).contains(&b.ratio)));
+        prop_assert!(analysis.clipping.already_limited.is_none() || plan.dynamics.is_empty());
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in ".{0,200}") {
+        prop_assert!(Plan::from_json(&text).is_err());
+    }
+}

@@ -1,0 +1,443 @@
+//! Equalisation: towards the nearest edge of the range records live in, or to a reference.
+
+use super::style::{REGIONS, StyleSpec};
+use super::{Reason, reason};
+use crate::analyse::{Analysis, Spectrum};
+use crate::settings::Aspect;
+use crate::units::{Db, Hz};
+
+/// Steepest curve, dB per octave.
+const SLOPE: f64 = 6.0;
+/// Largest difference between the curves of mid and side, dB: more leaks hard-panned sources to the other channel.
+const SIDE: f64 = 2.0;
+/// Moves smaller than this are left out, dB.
+const AUDIBLE: f64 = 0.3;
+/// Bound at style strength 100, and for mixes that were limited already, dB.
+const BOUND: f64 = 6.0;
+const BOUND_LIMITED: f64 = 1.5;
+/// Bounds at reference strength 100, up to and above 8 kHz, dB.
+const BOUND_REFERENCE: (f64, f64) = (10.0, 6.0);
+/// A reference counts down to this far below its loudest third octave, dB: lossy files are empty below.
+const REFERENCE_RANGE: f64 = 55.0;
+/// The limits of the range in which levels are compared, Hz.
+const RANGE: (f64, f64) = (35.0, 17_000.0);
+
+/// A decided equalisation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Equalisation {
+    pub(super) mid: Vec<(Hz, Db)>,
+    pub(super) side: Vec<(Hz, Db)>,
+    pub(super) subsonic: Option<Hz>,
+    pub(super) reasons: Vec<Reason>,
+}
+
+/// A spectrum prepared for decisions.
+struct Levels {
+    hz: Vec<f64>,
+    mid: Vec<f64>,
+    side: Vec<f64>,
+    both: Vec<f64>,
+}
+
+impl Levels {
+    fn new(spectrum: &Spectrum) -> Self {
+        let clean = |values: &[f32], i: usize| {
+            values.get(i).copied().filter(|v| v.is_finite()).map_or(-150.0, f64::from).clamp(-150.0, 60.0)
+        };
+        let mut points: Vec<(f64, f64, f64)> = (0..spectrum.hz.len())
+            .map(|i| (f64::from(spectrum.hz[i]), clean(&spectrum.mid, i), clean(&spectrum.side, i)))
+            .filter(|(hz, ..)| hz.is_finite() && *hz > 1.0)
+            .collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points.dedup_by(|b, a| b.0 <= a.0);
+        let hz: Vec<f64> = points.iter().map(|p| p.0).collect();
+        let power = |db: f64| Db(db).power();
+        let mid: Vec<f64> = points.iter().map(|p| power(p.1)).collect();
+        let side: Vec<f64> = points.iter().map(|p| power(p.2)).collect();
+        let both: Vec<f64> = mid.iter().zip(&side).map(|(m, s)| m + s).collect();
+        let smooth = |power: &[f64]| smooth(&hz, power);
+        let (mid, side, both) = (smooth(&mid), smooth(&side), smooth(&both));
+        Self { hz, mid, side, both }
+    }
+}
+
+/// Octaves over which a level is averaged at `hz`: finer would follow the key, not the tone.
+fn smoothing(hz: f64) -> f64 {
+    super::style::interpolate(&[(80.0, 1.0), (125.0, 0.5), (400.0, 0.5), (630.0, 1.0 / 3.0)], hz)
+}
+
+/// Power at `hz` → dB, averaged with a raised cosine whose width at half height is [`smoothing`].
+fn smooth(hz: &[f64], power: &[f64]) -> Vec<f64> {
+    hz.iter()
+        .map(|&centre| {
+            let width = smoothing(centre);
+            let (mut sum, mut weights) = (0.0, 0.0);
+            for (&f, &p) in hz.iter().zip(power) {
+                let distance = (f / centre).log2().abs();
+                if distance < width {
+                    let weight = 0.5 + 0.5 * (std::f64::consts::PI * distance / width).cos();
+                    sum += weight * p;
+                    weights += weight;
+                }
+            }
+            Db::from_power(sum / weights.max(1e-9)).0.max(-150.0)
+        })
+        .collect()
+}
+
+/// How far `level` lies outside the range, dB; positive above it.
+fn outside(level: f64, (low, high): (f64, f64)) -> f64 {
+    (level - high).max(0.0) - (low - level).max(0.0)
+}
+
+/// What is asked of one spectrum.
+struct Ask<'a> {
+    hz: &'a [f64],
+    level: &'a [f64],
+    /// The range aimed at.
+    range: Vec<(f64, f64)>,
+    /// Points that are compared at all.
+    compared: Vec<bool>,
+    /// 0–1 per point: how far a boost is allowed.
+    boost: Vec<f64>,
+    share: f64,
+    /// Bound per point, dB.
+    bound: Vec<f64>,
+    /// A region this far under the range is absent rather than quiet, and stays so, dB.
+    absent: f64,
+}
+
+/// The answer: what lies outside the range per point, and the move.
+struct Answer {
+    outside: Vec<f64>,
+    curve: Vec<f64>,
+}
+
+impl Ask<'_> {
+    /// The level is free: the range is slid to where the mix needs little and lies in its middle. No outlier pulls with more than a few dB.
+    fn offset(&self) -> f64 {
+        let first = self.align(|_| true);
+        // Regions that are absent say nothing about the level of the others.
+        self.align(|i| self.level[i] - first > self.range[i].0 - self.absent)
+    }
+
+    fn align(&self, counts: impl Fn(usize) -> bool) -> f64 {
+        let points = || (0..self.hz.len()).filter(|&i| self.compared[i] && counts(i));
+        let differences = points().map(|i| self.level[i] - f64::midpoint(self.range[i].0, self.range[i].1));
+        let (mut low, mut high) =
+            differences.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), d| (a.min(d), b.max(d)));
+        if low > high {
+            return 0.0;
+        }
+        let pull = |offset: f64| -> f64 {
+            points()
+                .map(|i| {
+                    let level = self.level[i] - offset;
+                    let middle = level - f64::midpoint(self.range[i].0, self.range[i].1);
+                    outside(level, self.range[i]).clamp(-4.0, 4.0) + 0.25 * middle.clamp(-6.0, 6.0)
+                })
+                .sum()
+        };
+        for _ in 0..50 {
+            let middle = f64::midpoint(low, high);
+            if pull(middle) > 0.0 {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        f64::midpoint(low, high)
+    }
+
+    fn answer(&self) -> Answer {
+        let offset = self.offset();
+        let outside: Vec<f64> = (0..self.hz.len())
+            .map(|i| if self.compared[i] { outside(self.level[i] - offset, self.range[i]) } else { 0.0 })
+            .collect();
+        let wanted: Vec<f64> = outside
+            .iter()
+            .enumerate()
+            .map(|(i, &out)| {
+                let allowed = if out < 0.0 { self.boost[i] * ((self.absent + out) / 8.0).clamp(0.0, 1.0) } else { 1.0 };
+                let bound = self.bound[i];
+                if bound <= 0.0 { 0.0 } else { -bound * (self.share * out * allowed / bound).tanh() }
+            })
+            .collect();
+        Answer { outside, curve: gentle_slopes(self.hz, &wanted) }
+    }
+}
+
+/// The largest curve under `wanted` (in magnitude) that nowhere rises or falls faster than [`SLOPE`].
+fn gentle_slopes(hz: &[f64], wanted: &[f64]) -> Vec<f64> {
+    let envelope = |sign: f64| -> Vec<f64> {
+        let mut out: Vec<f64> = wanted.iter().map(|w| (w * sign).max(0.0)).collect();
+        for i in 1..out.len() {
+            out[i] = out[i].min(out[i - 1] + SLOPE * (hz[i] / hz[i - 1]).log2());
+        }
+        for i in (1..out.len()).rev() {
+            out[i - 1] = out[i - 1].min(out[i] + SLOPE * (hz[i] / hz[i - 1]).log2());
+        }
+        out
+    };
+    envelope(1.0).iter().zip(envelope(-1.0)).map(|(up, down)| up - down).collect()
+}
+
+/// Where boosts are allowed, 0–1: not beyond the effective bandwidth, not where the mix is noise, not under 35 Hz.
+fn boostable(analysis: &Analysis, levels: &Levels) -> Vec<f64> {
+    let bandwidth = if analysis.condition.bandwidth.0 > 0.0 { analysis.condition.bandwidth.0 } else { f64::INFINITY };
+    // The quietest passages are noise only where they are far under the music; a dense mix has none to show.
+    let loudness = analysis.loudness.integrated.map_or(-23.0, |l| l.0);
+    let noise = analysis.condition.noise_floor.map(|n| n.0).filter(|&n| n.is_finite() && n < loudness - 30.0);
+    levels
+        .hz
+        .iter()
+        .zip(&levels.both)
+        .map(|(&hz, &level)| {
+            if hz < RANGE.0 || hz > 0.9 * bandwidth {
+                return 0.0;
+            }
+            // White noise of that level, per 1/12 octave (5.78 % of the centre) of a 20 kHz band.
+            noise.map_or(1.0, |n| {
+                ((level - (n + 10.0 * (0.0578 * hz / 20_000.0).log10()) - 10.0) / 10.0).clamp(0.0, 1.0)
+            })
+        })
+        .collect()
+}
+
+/// Decides the equalisation for a style; `strength` 0–1.
+pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, strength: f64) -> Equalisation {
+    let levels = Levels::new(&analysis.spectrum);
+    if strength <= 0.0 || levels.hz.is_empty() {
+        return Equalisation::default();
+    }
+    let bound = bound(analysis, BOUND * strength);
+    let loudest = levels.both.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let ask = Ask {
+        hz: &levels.hz,
+        level: &levels.both,
+        range: levels.hz.iter().map(|&hz| spec.corridor(hz)).collect(),
+        compared: levels
+            .hz
+            .iter()
+            .zip(&levels.both)
+            .map(|(&hz, &l)| comparable(analysis, hz) && l > loudest - 60.0)
+            .collect(),
+        boost: boostable(analysis, &levels),
+        share: (1.4 * strength).min(1.0),
+        bound: vec![bound; levels.hz.len()],
+        absent: 16.0,
+    };
+    let answer = ask.answer();
+    let record =
+        format!("{} {} record", if spec.style == crate::settings::Style::Open { "an" } else { "a" }, spec.style);
+    let reasons = explain(&levels.hz, &answer, &record);
+    finish(analysis, &levels, &answer.curve, &answer.curve, bound, reasons)
+}
+
+/// Decides the equalisation towards a reference; `amount` 0–1.
+pub(super) fn for_reference(analysis: &Analysis, reference: &Analysis, amount: f64) -> Equalisation {
+    let levels = Levels::new(&analysis.spectrum);
+    let target = Levels::new(&reference.spectrum);
+    if amount <= 0.0 || levels.hz.is_empty() || target.hz.is_empty() {
+        return Equalisation::default();
+    }
+    let bounds: Vec<f64> = levels
+        .hz
+        .iter()
+        .map(|&hz| bound(analysis, amount * if hz > 8_000.0 { BOUND_REFERENCE.1 } else { BOUND_REFERENCE.0 }))
+        .collect();
+    let boost = boostable(analysis, &levels);
+    let answer = |level: &[f64], goal: &[f64]| {
+        let points: Vec<(f64, f64)> = target.hz.iter().copied().zip(goal.iter().copied()).collect();
+        let loudest = goal.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let own = level.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let wanted: Vec<f64> = levels.hz.iter().map(|&hz| super::style::interpolate(&points, hz)).collect();
+        Ask {
+            hz: &levels.hz,
+            level,
+            // Half a decibel is not a difference of tone.
+            range: wanted.iter().map(|w| (w - 0.5, w + 0.5)).collect(),
+            compared: (0..level.len())
+                .map(|i| {
+                    comparable(analysis, levels.hz[i])
+                        && comparable(reference, levels.hz[i])
+                        && wanted[i] > loudest - REFERENCE_RANGE
+                        && level[i] > own - 60.0
+                })
+                .collect(),
+            boost: boost.clone(),
+            share: amount,
+            bound: bounds.clone(),
+            absent: 30.0,
+        }
+        .answer()
+    };
+    let mid = answer(&levels.mid, &target.mid);
+    let wide = |l: &Levels| l.side.iter().zip(&l.mid).any(|(s, m)| *s > m - 40.0);
+    let side = if analysis.stereo.mono || reference.stereo.mono || !wide(&levels) || !wide(&target) {
+        mid.curve.clone()
+    } else {
+        let side = answer(&levels.side, &target.side);
+        side.curve.iter().zip(&mid.curve).map(|(s, m)| s.clamp(m - SIDE, m + SIDE)).collect()
+    };
+    let reasons = explain(&levels.hz, &mid, "the reference");
+    let most = bounds.iter().copied().fold(0.0, f64::max);
+    finish(analysis, &levels, &mid.curve, &side, most, reasons)
+}
+
+fn bound(analysis: &Analysis, wanted: f64) -> f64 {
+    if analysis.clipping.already_limited.is_some() { wanted.min(BOUND_LIMITED) } else { wanted }
+}
+
+/// Whether levels at `hz` say anything about the tone of this file.
+fn comparable(analysis: &Analysis, hz: f64) -> bool {
+    let bandwidth = analysis.condition.bandwidth.0;
+    (RANGE.0..=RANGE.1).contains(&hz) && (bandwidth <= 0.0 || hz <= 0.95 * bandwidth)
+}
+
+fn finish(
+    analysis: &Analysis,
+    levels: &Levels,
+    mid: &[f64],
+    side: &[f64],
+    bound: f64,
+    mut reasons: Vec<Reason>,
+) -> Equalisation {
+    let subsonic = subsonic(analysis);
+    if let Some((corner, why)) = &subsonic {
+        reasons.push(reason(Aspect::Tone, format!("Everything below {:.0} Hz is filtered out: {why}", corner.0)));
+    }
+    let subsonic = subsonic.map(|(corner, _)| corner);
+    let largest = mid.iter().chain(side).fold(0.0f64, |most, v| most.max(v.abs()));
+    if largest < AUDIBLE {
+        return Equalisation { subsonic, reasons, ..Equalisation::default() };
+    }
+    // Tone is shape, not level: the curve is moved so that the loudness stays.
+    let (mut before, mut after) = (0.0, 0.0);
+    for (i, &hz) in levels.hz.iter().enumerate() {
+        let heard = k_weight(hz);
+        let (m, s) = (Db(levels.mid[i]).power(), Db(levels.side[i]).power());
+        before += heard * (m + s);
+        after += heard * (m * Db(mid[i]).power() + s * Db(side[i]).power());
+    }
+    let offset = if before > 0.0 { Db::from_power(after / before).0.clamp(-bound / 3.0, bound / 3.0) } else { 0.0 };
+    let points = |curve: &[f64]| {
+        let round = |v: f64| (v * 100.0).round() / 100.0;
+        let level = |v: f64| Db(round((v - offset).clamp(-bound, bound)));
+        levels.hz.iter().zip(curve).map(|(&hz, &v)| (Hz(round(hz)), level(v))).collect::<Vec<_>>()
+    };
+    Equalisation { mid: points(mid), side: points(side), subsonic, reasons }
+}
+
+/// Power weight of BS.1770's K-weighting, approximated (±0.5 dB) by its two corners: 38 Hz and +4 dB around 1.5 kHz.
+fn k_weight(hz: f64) -> f64 {
+    let low = 1.0 / (1.0 + (38.0 / hz).powi(4));
+    let shelf = (hz / 1_500.0).powi(2);
+    low * Db(4.0 * shelf / (1.0 + shelf)).power()
+}
+
+/// A cut under the music where there is energy nobody hears, or DC.
+fn subsonic(analysis: &Analysis) -> Option<(Hz, String)> {
+    let [left, right] = analysis.condition.dc;
+    let dc = left.abs().max(right.abs());
+    let (mut below, mut all) = (0.0, 0.0);
+    for (i, &hz) in analysis.spectrum.hz.iter().enumerate() {
+        let level = |v: &[f32]| v.get(i).copied().filter(|v| v.is_finite()).map_or(0.0, |v| Db(f64::from(v)).power());
+        let power = level(&analysis.spectrum.mid) + level(&analysis.spectrum.side);
+        all += power;
+        if hz < 22.0 {
+            below += power;
+        }
+    }
+    let share = if all > 0.0 { Db::from_power(below / all).0 } else { f64::NEG_INFINITY };
+    // −60 dB of DC shifts every peak by a thousandth and clicks at every cut; −30 dB of rumble costs headroom.
+    if dc > 1e-3 {
+        Some((Hz(20.0), format!("the mix carries a DC offset of {:.1} % that only costs headroom.", dc * 100.0)))
+    } else if share > -30.0 {
+        let corner = if share > -18.0 { 25.0 } else { 20.0 };
+        Some((Hz(corner), format!("rumble {:.0} dB under the music took headroom without being heard.", -share)))
+    } else {
+        None
+    }
+}
+
+/// One sentence per lobe of the curve: neighbouring points that move the same way are one decision.
+fn explain(hz: &[f64], answer: &Answer, record: &str) -> Vec<Reason> {
+    let mut lobes: Vec<usize> = Vec::new();
+    let mut sign = 0.0;
+    for (i, &move_) in answer.curve.iter().enumerate() {
+        let here = if move_.abs() < AUDIBLE { 0.0 } else { move_.signum() };
+        if here != 0.0 && here == sign {
+            if let Some(peak) = lobes.last_mut().filter(|peak| answer.curve[**peak].abs() < move_.abs()) {
+                *peak = i;
+            }
+        } else if here != 0.0 {
+            lobes.push(i);
+        }
+        sign = here;
+    }
+    // The largest moves first, and no more than a person wants to read.
+    lobes.sort_by(|a, b| answer.curve[*b].abs().total_cmp(&answer.curve[*a].abs()));
+    lobes.truncate(5);
+    lobes
+        .into_iter()
+        .map(|i| {
+            let (change, out) = (answer.curve[i], answer.outside[i]);
+            let index = REGIONS.iter().position(|r| hz[i] < r.high).unwrap_or(REGIONS.len() - 1);
+            let region = &REGIONS[index];
+            let was = if region.plural { "were" } else { "was" };
+            let text = format!(
+                "{} {} around {}: {} {was} {} {} {record} and {}.",
+                Db(change.abs()),
+                if change > 0.0 { "more" } else { "less" },
+                pitch(hz[i]),
+                region.name,
+                Db(out.abs()),
+                if out > 0.0 { "over" } else { "under" },
+                consequence(index, out > 0.0),
+            );
+            Reason {
+                before: Some(out),
+                after: Some(out + change),
+                unit: Some("dB".to_owned()),
+                ..reason(Aspect::Tone, text)
+            }
+        })
+        .collect()
+}
+
+/// A frequency as an engineer says it: 63 Hz, 250 Hz, 3.2 kHz.
+fn pitch(hz: f64) -> String {
+    if hz >= 995.0 {
+        let khz = format!("{:.1}", hz / 1_000.0);
+        format!("{}\u{202f}kHz", khz.strip_suffix(".0").unwrap_or(&khz))
+    } else if hz >= 100.0 {
+        format!("{:.0}\u{202f}Hz", (hz / 10.0).round() * 10.0)
+    } else {
+        format!("{hz:.0}\u{202f}Hz")
+    }
+}
+
+/// What a listener notices.
+fn consequence(region: usize, over: bool) -> &'static str {
+    match (region, over) {
+        (0, true) => "used up headroom",
+        (0, false) => "left the bottom thin",
+        (1, true) => "sat on everything else",
+        (1, false) => "left the low end light",
+        (2, true) => "clouded the mix",
+        (2, false) => "took the body away",
+        (3, true) => "sounded boxy",
+        (3, false) => "pushed voice and leads back",
+        (4, true) => "sounded sharp",
+        (4, false) => "hid the detail",
+        (_, true) => "sounded brittle",
+        (_, false) => "left the top dull",
+    }
+}
+
+/// The curve's value at `hz`.
+pub(super) fn gain_at(curve: &[(Hz, Db)], hz: f64) -> f64 {
+    let points: Vec<(f64, f64)> = curve.iter().map(|(f, g)| (f.0, g.0)).collect();
+    super::style::interpolate(&points, hz)
+}
