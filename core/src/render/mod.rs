@@ -5,6 +5,7 @@
 //! `block_energies`, `apply_gain`. [`reference`] holds the readable ones.
 
 pub mod design;
+pub mod gains;
 pub mod kernels;
 pub mod reference;
 
