@@ -7,3 +7,7 @@ mod arrows;
 mod decode;
 #[cfg(test)]
 mod encode;
+#[cfg(test)]
+mod lab_shape;
+#[cfg(test)]
+mod parity;

@@ -118,7 +118,8 @@ impl Bank {
 
     fn channel(&self, audio: &Audio, start: usize, channel: usize, signal: &mut Vec<f32>) {
         let count = usize::from(self.toned) + self.bands;
-        signal.resize(count * self.points, 0.0);
+        // Poison: a value that no transform writes is never silently used.
+        signal.resize(count * self.points, f32::NAN);
         let mut workshop = self.workshop();
         let Workshop { segment, spectrum, product, scratch } = &mut workshop;
         if self.load(audio, start, channel, segment) {
