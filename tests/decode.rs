@@ -342,3 +342,6 @@ fn paths_of_every_kind_are_read() {
         assert_eq!(error.code(), "decode.read");
     }
 }
+
+mod formats;
+mod hostile;

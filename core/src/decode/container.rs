@@ -1,6 +1,6 @@
 //! Everything but PCM in WAV: symphonia's demuxers and decoders, libopus for Opus.
 
-use super::{Source, Tags, error::DecodeError, media::Media, mp4, tags, wav::flush};
+use super::{Source, Tags, chunks, error::DecodeError, media::Media, mp4, pcm::flush, sniff::Kind, tags};
 use crate::{Audio, settings::Limits, units::Seconds};
 use std::{io, sync::atomic::Ordering::Relaxed};
 use symphonia::core::{
@@ -19,6 +19,8 @@ const HEADER_BYTES: u64 = 32 << 20;
 /// Missing lossy audio that is an encoder's careless header rather than a cut file: two of the longest packets (Vorbis, 8192 frames) at
 /// 48 kHz, rounded up.
 const LOSSY_TOLERANCE: Seconds = Seconds(0.4);
+/// Frames of an ALAC packet, unless its header says otherwise, which none does.
+const ALAC_PACKET: u64 = 4096;
 /// Broken lossy packets that are replaced by silence before the file counts as damaged: one in a hundred, but the first few always
 /// (a stream cut out of a longer one begins with frames that lean on what is gone).
 const BROKEN_ONE_IN: u64 = 100;
@@ -28,17 +30,24 @@ const FRAMES_PER_BYTE: u64 = 64;
 
 /// Reads any container symphonia knows.
 pub(super) fn read(
-    media: Media<'_>,
+    mut media: Media<'_>,
+    kind: &Kind,
     hint: Option<&str>,
     limits: &Limits,
 ) -> Result<(Audio, Source, Tags), DecodeError> {
     let bytes = media.len();
-    let budget = media.budget();
-    let mut media = media;
-    let edit = mp4::edit(&mut media)?;
+    let meter = media.meter();
+    let mp4::Scan { edit, seconds, cut } = mp4::scan(&mut media)?;
+    if let Some(share) = cut {
+        // symphonia reads nothing of such a file. How much is left is an estimate, good to a second or two.
+        return Err(match seconds {
+            Some(want) => DecodeError::Truncated { have: Seconds(want.0 * share), want },
+            None => chunks::corrupt("it is cut off before its index"),
+        });
+    }
 
     let allowance = limits.metadata.saturating_add(HEADER_BYTES);
-    budget.store(allowance, Relaxed);
+    meter.left.store(allowance, Relaxed);
     let mut extension = Hint::new();
     if let Some(hint) = hint {
         extension.with_extension(hint);
@@ -49,13 +58,14 @@ pub(super) fn read(
     let probed = symphonia::default::get_probe().probe(&extension, stream, FormatOptions::default(), metadata);
     let mut format = match probed {
         Ok(format) => format,
-        Err(_) if budget.load(Relaxed) == 0 => {
+        Err(_) if meter.left.load(Relaxed) == 0 => {
             return Err(DecodeError::MetadataTooLarge { bytes: allowance, limit: limits.metadata });
         }
         Err(Error::IoError(e)) if e.kind() != io::ErrorKind::UnexpectedEof => return Err(e.into()),
-        Err(e) => return Err(not_a_container(&e)),
+        Err(e) => return Err(not_a_container(&e, kind)),
     };
-    budget.store(u64::MAX, Relaxed);
+    meter.left.store(u64::MAX, Relaxed);
+    meter.ended.store(false, Relaxed);
 
     let mut found = Tags::default();
     let mut itunes = None;
@@ -123,6 +133,8 @@ pub(super) fn read(
             Err(Error::ResetRequired) => {
                 return Err(DecodeError::UnsupportedCodec("a chain of several streams".into()));
             }
+            // A table pointed behind the end: the file is cut, as the length will tell.
+            Err(_) if meter.ended.load(Relaxed) && promised.is_some() => break,
             Err(e) => return Err(sink.corrupt(e.to_string())),
         };
         if packet.track_id != track.id {
@@ -147,7 +159,12 @@ pub(super) fn read(
     let audio = sink.finish(rate);
     let frames = audio.frames() as u64;
     if let Some(want) = promised {
-        let tolerance = if lossy { LOSSY_TOLERANCE.frames(rate) as u64 } else { 0 };
+        let tolerance = match params.codec {
+            _ if lossy => LOSSY_TOLERANCE.frames(rate) as u64,
+            // Some writers of CAF count whole packets.
+            id::CODEC_ID_ALAC => ALAC_PACKET,
+            _ => 0,
+        };
         if frames.saturating_add(tolerance) < want {
             let seconds = |n: u64| Seconds(n as f64 / f64::from(rate.max(1)));
             return Err(DecodeError::Truncated { have: seconds(frames), want: seconds(want) });
@@ -157,17 +174,23 @@ pub(super) fn read(
         params.codec,
         id::CODEC_ID_PCM_F32LE | id::CODEC_ID_PCM_F32BE | id::CODEC_ID_PCM_F64LE | id::CODEC_ID_PCM_F64BE
     );
-    let bits = if lossy { None } else { params.bits_per_sample.or(params.bits_per_coded_sample) };
+    let bits = match params.codec {
+        _ if lossy => None,
+        id::CODEC_ID_ALAC => alac_bits(params.extra_data.as_deref().unwrap_or_default()),
+        _ => params.bits_per_sample.or(params.bits_per_coded_sample),
+    };
     let source = Source { container: container.into(), codec, lossy, bits, float, rate, channels, frames, bytes };
     Ok((audio, source, found))
 }
 
 /// What the probe's refusal means to the person who sent the file.
-fn not_a_container(error: &Error) -> DecodeError {
-    match error {
-        Error::Unsupported(what) if what.contains("codec") => DecodeError::UnsupportedCodec((*what).into()),
-        Error::DecodeError(what) => DecodeError::Corrupt { at: Seconds(0.0), what: (*what).into() },
-        Error::LimitError(what) => DecodeError::Corrupt { at: Seconds(0.0), what: format!("limit reached: {what}") },
+fn not_a_container(error: &Error, kind: &Kind) -> DecodeError {
+    match (error, kind) {
+        (Error::Unsupported(what), _) if what.contains("codec") => DecodeError::UnsupportedCodec((*what).into()),
+        (Error::DecodeError(what), _) => chunks::corrupt(*what),
+        (Error::LimitError(what), _) => chunks::corrupt(format!("limit reached: {what}")),
+        // The first bytes are right and what must follow is missing.
+        (_, Kind::Container(name)) => chunks::corrupt(format!("its {name} header or index is cut off or unreadable")),
         _ => DecodeError::NotAudio("no known kind of audio was found in it".into()),
     }
 }
@@ -365,6 +388,12 @@ fn opus_head(params: &AudioCodecParameters) -> (u16, i16) {
     let head = params.extra_data.as_deref().unwrap_or_default();
     let field = |at: usize| head.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
     (field(10), field(16) as i16)
+}
+
+/// The sixth byte of Apple's "magic cookie", which older files wrap into an atom `frma` and the head of an atom `alac`.
+fn alac_bits(cookie: &[u8]) -> Option<u32> {
+    let cookie = if cookie.get(4..8) == Some(b"frma") { cookie.get(24..)? } else { cookie };
+    cookie.get(5).map(|&bits| u32::from(bits))
 }
 
 fn container_name(short: &str) -> &'static str {

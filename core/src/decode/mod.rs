@@ -1,9 +1,12 @@
 //! File bytes → [`Track`]: planar `f32` at 44.1–192 kHz, always stereo, with the tags and the facts of the source.
 
+mod aiff;
+mod chunks;
 mod container;
 mod error;
 mod media;
 mod mp4;
+mod pcm;
 mod sniff;
 mod tags;
 mod wav;
@@ -154,18 +157,20 @@ fn read(mut media: Media<'_>, extension: Option<&str>, limits: &Limits) -> Resul
     if head.is_empty() {
         return Err(DecodeError::NotAudio("the file has 0 bytes".into()));
     }
-    let (audio, source, tags) = match sniff::sniff(&head) {
+    let kind = sniff::sniff(&head);
+    let header = match kind {
         sniff::Kind::NotAudio(what) => return Err(DecodeError::NotAudio(what.into())),
         sniff::Kind::Unsupported(name) => return Err(DecodeError::UnsupportedCodec(name.into())),
-        sniff::Kind::Wav => {
-            if let Some(parts) = wav::read(&mut media, limits)? {
-                parts
-            } else {
-                media.seek(SeekFrom::Start(0))?;
-                container::read(media, extension, limits)?
-            }
-        }
-        sniff::Kind::Other => container::read(media, extension, limits)?,
+        sniff::Kind::Wav => wav::read(&mut media, limits)?.map(|(pcm, tags)| ("wav", pcm, tags)),
+        sniff::Kind::Aiff => aiff::read(&mut media, limits)?.map(|(pcm, tags)| ("aiff", pcm, tags)),
+        sniff::Kind::Container(_) | sniff::Kind::Unknown => None,
+    };
+    let (audio, source, tags) = if let Some((container, pcm, tags)) = header {
+        let (audio, source) = pcm.read(&mut media, container, limits)?;
+        (audio, source, tags)
+    } else {
+        media.seek(SeekFrom::Start(0))?;
+        container::read(media, &kind, extension, limits)?
     };
     Ok(Track { audio, source, tags })
 }

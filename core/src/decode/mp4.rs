@@ -1,7 +1,11 @@
 //! Gapless facts of MP4 files that symphonia leaves out: the edit list (ISO/IEC 14496-12, 8.6.6) and iTunes' tag.
 
-use super::media::Media;
-use std::io::{self, Read, Seek, SeekFrom};
+use super::{
+    chunks::{field, peek},
+    media::Media,
+};
+use crate::units::Seconds;
+use std::io::{self, Seek, SeekFrom};
 use symphonia::core::meta::MetadataRevision;
 
 /// The first real edit of the sound track.
@@ -41,45 +45,51 @@ impl Edit {
 const MAX_MOOV: u64 = 32 << 20;
 const MAX_BOXES: usize = 4096;
 
-/// Looks for an edit list; `None` if this is no MP4 or has none.
-pub(super) fn edit(media: &mut Media<'_>) -> io::Result<Option<Edit>> {
-    let found = moov(media)?.and_then(|moov| edit_in(&moov));
+/// What a walk over the outermost boxes of an MP4 tells.
+#[derive(Default)]
+pub(super) struct Scan {
+    /// The edit list of the sound.
+    pub(super) edit: Option<Edit>,
+    /// The sound's length, priming and padding included.
+    pub(super) seconds: Option<Seconds>,
+    /// The share of the sound's bytes that is there, where the file ends inside of them.
+    pub(super) cut: Option<f64>,
+}
+
+/// Walks over the boxes; finds nothing in files of other kinds.
+pub(super) fn scan(media: &mut Media<'_>) -> io::Result<Scan> {
+    let mut found = Scan::default();
+    let mut at = 0_u64;
+    for index in 0..MAX_BOXES {
+        let head = peek(media, at, 16)?;
+        let rest = media.len().saturating_sub(at);
+        let Some((size, kind, header)) = box_head(&head, rest) else { break };
+        match kind {
+            _ if index == 0 && kind != b"ftyp" => break,
+            b"moov" if size <= rest => {
+                let moov = peek(media, at + header, (size - header).min(MAX_MOOV))?;
+                found.edit = edit_in(&moov);
+                found.seconds = sound(&moov).and_then(length);
+            }
+            b"mdat" if size > rest => found.cut = Some(rest as f64 / size as f64),
+            _ => {}
+        }
+        at = at.saturating_add(size);
+    }
     media.seek(SeekFrom::Start(0))?;
     Ok(found)
 }
 
-fn moov(media: &mut Media<'_>) -> io::Result<Option<Vec<u8>>> {
-    let mut at = 0_u64;
-    for index in 0..MAX_BOXES {
-        media.seek(SeekFrom::Start(at))?;
-        let mut head = Vec::new();
-        media.take(16).read_to_end(&mut head)?;
-        let Some((size, kind, header)) = box_head(&head, media.len().saturating_sub(at)) else { return Ok(None) };
-        if index == 0 && kind != b"ftyp" {
-            return Ok(None);
-        }
-        if kind == b"moov" {
-            let size = (size - header).min(MAX_MOOV);
-            media.seek(SeekFrom::Start(at + header))?;
-            let mut bytes = Vec::new();
-            media.take(size).read_to_end(&mut bytes)?;
-            return Ok(Some(bytes));
-        }
-        at += size;
-    }
-    Ok(None)
-}
-
 /// Size with header, type and size of the header.
 fn box_head(bytes: &[u8], rest: u64) -> Option<(u64, &[u8], u64)> {
-    let size = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
+    let size = u32_at(bytes, 0)?;
     let kind = bytes.get(4..8)?;
     let (size, header) = match size {
         0 => (rest, 8),
-        1 => (u64::from_be_bytes(bytes.get(8..16)?.try_into().ok()?), 16),
+        1 => (u64_at(bytes, 8)?, 16),
         n => (u64::from(n), 8),
     };
-    (size >= header && size <= rest).then_some((size, kind, header))
+    (size >= header).then_some((size, kind, header))
 }
 
 fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -96,11 +106,11 @@ fn child(bytes: &[u8], name: [u8; 4]) -> Option<&[u8]> {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    field(bytes, at).map(u32::from_be_bytes)
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+    field(bytes, at).map(u64::from_be_bytes)
 }
 
 /// The clock of an `mvhd` or `mdhd` box.
@@ -108,12 +118,25 @@ fn clock(header: &[u8]) -> Option<u32> {
     u32_at(header, if *header.first()? == 1 { 20 } else { 12 })
 }
 
-fn edit_in(moov: &[u8]) -> Option<Edit> {
-    let movie = clock(child(moov, *b"mvhd")?)?;
-    let sound = boxes(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).find(|trak| {
+/// The first sound track.
+fn sound(moov: &[u8]) -> Option<&[u8]> {
+    boxes(moov).filter(|(kind, _)| kind == b"trak").map(|(_, body)| body).find(|trak| {
         let handler = child(trak, *b"mdia").and_then(|mdia| child(mdia, *b"hdlr"));
         handler.and_then(|h| h.get(8..12)) == Some(b"soun")
-    })?;
+    })
+}
+
+/// A track's length by its media header.
+fn length(track: &[u8]) -> Option<Seconds> {
+    let header = child(child(track, *b"mdia")?, *b"mdhd")?;
+    let units = if *header.first()? == 1 { u64_at(header, 24)? } else { u64::from(u32_at(header, 16)?) };
+    let clock = clock(header).filter(|&clock| clock > 0)?;
+    Some(Seconds(units as f64 / f64::from(clock)))
+}
+
+fn edit_in(moov: &[u8]) -> Option<Edit> {
+    let movie = clock(child(moov, *b"mvhd")?)?;
+    let sound = sound(moov)?;
     let media = clock(child(child(sound, *b"mdia")?, *b"mdhd")?)?;
     let elst = child(child(sound, *b"edts")?, *b"elst")?;
     let long = *elst.first()? == 1;

@@ -5,12 +5,16 @@
 pub(super) enum Kind {
     /// RIFF, RF64 or BW64 with the form `WAVE`.
     Wav,
+    /// FORM with the form `AIFF` or `AIFC`.
+    Aiff,
+    /// A container for symphonia: its name.
+    Container(&'static str),
     /// Certainly not audio: what it is.
     NotAudio(&'static str),
     /// Audio in a container or codec that nobody here decodes: its name.
     Unsupported(&'static str),
-    /// Possibly one of the other containers.
-    Other,
+    /// Nothing known; MP3 and AAC may begin anyhow.
+    Unknown,
 }
 
 const NOT_AUDIO: &[(&[u8], &str)] = &[
@@ -34,6 +38,9 @@ const NOT_AUDIO: &[(&[u8], &str)] = &[
     (b"FLhd", "this is an FL Studio project; export the audio"),
 ];
 
+const CONTAINERS: &[(&[u8], &str)] =
+    &[(b"fLaC", "FLAC"), (b"OggS", "Ogg"), (b"caff", "CAF"), (b"\x1a\x45\xdf\xa3", "Matroska"), (b"ID3", "MP3")];
+
 const UNSUPPORTED: &[(&[u8], &str)] = &[
     (b"wvpk", "WavPack"),
     (b"MAC ", "Monkey's Audio"),
@@ -47,7 +54,6 @@ const UNSUPPORTED: &[(&[u8], &str)] = &[
     (b"OFR ", "OptimFROG"),
     (b".snd", "Sun AU"),
     (b"riff\x2e\x91\xcf\x11", "Sony Wave64"),
-    (b"FORM\0\0", "an IFF file"),
 ];
 
 /// Looks at the first bytes of a file (a few hundred suffice).
@@ -65,8 +71,16 @@ pub(super) fn sniff(head: &[u8]) -> Kind {
     if let Some((_, what)) = NOT_AUDIO.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Kind::NotAudio(what);
     }
-    let is_aiff = head.starts_with(b"FORM") && matches!(form, b"AIFF" | b"AIFC");
-    if !is_aiff && let Some((_, what)) = UNSUPPORTED.iter().find(|(magic, _)| head.starts_with(magic)) {
+    if head.starts_with(b"FORM") && matches!(form, b"AIFF" | b"AIFC") {
+        return Kind::Aiff;
+    }
+    if head.get(4..8) == Some(b"ftyp") {
+        return Kind::Container("MP4");
+    }
+    if let Some((_, name)) = CONTAINERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Kind::Container(name);
+    }
+    if let Some((_, what)) = UNSUPPORTED.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Kind::Unsupported(what);
     }
     let start = head.trim_ascii_start();
@@ -87,7 +101,7 @@ pub(super) fn sniff(head: &[u8]) -> Kind {
     if textual {
         return Kind::NotAudio("this is a text file");
     }
-    Kind::Other
+    Kind::Unknown
 }
 
 #[cfg(test)]
@@ -100,9 +114,9 @@ mod tests {
         assert_eq!(sniff(b"BW64\xff\xff\xff\xffWAVEds64"), Kind::Wav);
         assert_eq!(sniff(b"%PDF-1.7\n"), Kind::NotAudio("this is a PDF"));
         assert_eq!(sniff("Grüße, kein Lied".as_bytes()), Kind::NotAudio("this is a text file"));
-        assert_eq!(sniff(b"FORM\0\0\x10\0AIFFCOMM"), Kind::Other);
+        assert_eq!(sniff(b"FORM\0\0\x10\0AIFFCOMM"), Kind::Aiff);
         assert_eq!(sniff(b"wvpk1234"), Kind::Unsupported("WavPack"));
-        assert_eq!(sniff(b"ID3\x04\0\0"), Kind::Other);
-        assert_eq!(sniff(b""), Kind::Other);
+        assert_eq!(sniff(b"ID3\x04\0\0"), Kind::Container("MP3"));
+        assert_eq!(sniff(b""), Kind::Unknown);
     }
 }

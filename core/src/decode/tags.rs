@@ -3,7 +3,9 @@
 use super::{Picture, Tags};
 use std::io::Cursor;
 use symphonia::core::io::MediaSourceStream;
-use symphonia::core::meta::{MetadataContainer, MetadataReader, MetadataRevision, StandardTag, StandardVisualKey};
+use symphonia::core::meta::{
+    MetadataContainer, MetadataReader, MetadataRevision, RawTagSubField, RawValue, StandardTag, StandardVisualKey,
+};
 
 /// Fills what is still empty from one revision of symphonia's metadata.
 pub(super) fn revision(revision: &MetadataRevision, tags: &mut Tags) {
@@ -22,9 +24,9 @@ pub(super) fn size(revision: &MetadataRevision) -> u64 {
             .tags
             .iter()
             .map(|t| match &t.raw.value {
-                symphonia::core::meta::RawValue::Binary(b) => b.len(),
-                symphonia::core::meta::RawValue::String(s) => s.len(),
-                symphonia::core::meta::RawValue::StringList(l) => l.iter().map(String::len).sum(),
+                RawValue::Binary(b) => b.len(),
+                RawValue::String(s) => s.len(),
+                RawValue::StringList(l) => l.iter().map(String::len).sum(),
                 _ => 1,
             })
             .sum();
@@ -34,10 +36,18 @@ pub(super) fn size(revision: &MetadataRevision) -> u64 {
 }
 
 fn container(container: &MetadataContainer, tags: &mut Tags) {
-    let (mut track_total, mut disc_total) = (None, None);
+    let (mut track_total, mut disc_total, mut description, mut writer) = (None, None, None, None);
     let number = |n: u64| u32::try_from(n).ok().filter(|&n| n > 0);
-    for tag in container.tags.iter().filter_map(|t| t.std.as_ref()) {
-        match tag {
+    for tag in &container.tags {
+        let Some(standard) = &tag.std else {
+            // ffmpeg's way to put a comment into an `ID3v2` tag.
+            let named = |field: &RawTagSubField| field.value.to_string().eq_ignore_ascii_case("comment");
+            if tag.raw.key == "TXXX" && tag.raw.sub_fields.iter().flatten().any(named) {
+                text(&mut description, &tag.raw.value.to_string());
+            }
+            continue;
+        };
+        match standard {
             StandardTag::TrackTitle(s) => text(&mut tags.title, s),
             StandardTag::Artist(s) => text(&mut tags.artist, s),
             StandardTag::Album(s) => text(&mut tags.album, s),
@@ -47,6 +57,10 @@ fn container(container: &MetadataContainer, tags: &mut Tags) {
             StandardTag::Copyright(s) => text(&mut tags.copyright, s),
             StandardTag::Label(s) => text(&mut tags.publisher, s),
             StandardTag::Comment(s) => text(&mut tags.comment, s),
+            // MP4's word for it.
+            StandardTag::Writer(s) => text(&mut writer, s),
+            // Vorbis comments call it so.
+            StandardTag::Description(s) => text(&mut description, s),
             StandardTag::IdentIsrc(s) => isrc(&mut tags.isrc, s),
             StandardTag::ReleaseDate(s)
             | StandardTag::ReleaseTime(s)
@@ -60,6 +74,8 @@ fn container(container: &MetadataContainer, tags: &mut Tags) {
             _ => {}
         }
     }
+    tags.comment = tags.comment.take().or(description);
+    tags.composer = tags.composer.take().or(writer);
     if let Some((_, total @ None)) = &mut tags.track {
         *total = track_total;
     }
@@ -115,15 +131,14 @@ pub(super) fn id3(bytes: Vec<u8>, tags: &mut Tags) {
     }
 }
 
-/// A `LIST` chunk of the form `INFO` (Microsoft RIFF, 1991). Text is UTF-8 today and was Latin-1 once.
+/// A `LIST` chunk of the form `INFO` (Microsoft RIFF, 1991).
 pub(super) fn riff_info(mut bytes: &[u8], tags: &mut Tags) {
     let Some(rest) = bytes.strip_prefix(b"INFO") else { return };
     bytes = rest;
     while let Some((head, rest)) = bytes.split_at_checked(8) {
         let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let Some(raw) = rest.get(..size) else { return };
-        let value = std::str::from_utf8(raw)
-            .map_or_else(|_| raw.iter().map(|&b| char::from(b)).collect::<String>(), ToOwned::to_owned);
+        let value = latin(raw);
         match &head[..4] {
             b"INAM" => text(&mut tags.title, &value),
             b"IART" => text(&mut tags.artist, &value),
@@ -145,6 +160,22 @@ pub(super) fn riff_info(mut bytes: &[u8], tags: &mut Tags) {
         }
         bytes = rest.get(size.next_multiple_of(2)..).unwrap_or_default();
     }
+}
+
+/// A text chunk of an AIFF: ASCII by the letter.
+pub(super) fn aiff(id: [u8; 4], bytes: &[u8], tags: &mut Tags) {
+    let value = latin(bytes);
+    match &id {
+        b"NAME" => text(&mut tags.title, &value),
+        b"AUTH" => text(&mut tags.artist, &value),
+        b"(c) " => text(&mut tags.copyright, &value),
+        _ => text(&mut tags.comment, &value),
+    }
+}
+
+/// UTF-8 as it is written today, or Latin-1 as it was once.
+fn latin(bytes: &[u8]) -> String {
+    std::str::from_utf8(bytes).map_or_else(|_| bytes.iter().map(|&b| char::from(b)).collect(), ToOwned::to_owned)
 }
 
 #[cfg(test)]
