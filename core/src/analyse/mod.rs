@@ -4,7 +4,7 @@ use crate::decode::Source;
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
 
-pub use crate::meter::Loudness as LoudnessFigures;
+pub use crate::meter::{BandMatrix, Loudness as LoudnessFigures, Spectrum};
 
 /// Lower edges of the engine's bands in Hz; the first band begins at 0, the last ends at Nyquist. Chosen by ear and practice:
 /// sub and kick, low mids, mids with the voice, presence, air.
@@ -149,17 +149,6 @@ pub struct BandFigures {
     pub crest: Db,
 }
 
-/// Long-term spectrum from gated block medians, on a log grid of 12 points per octave.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spectrum {
-    /// Centres.
-    pub hz: Vec<f32>,
-    /// Mid, dB per 1/12 octave.
-    pub mid: Vec<f32>,
-    /// Side, dB per 1/12 octave; floored at −150.
-    pub side: Vec<f32>,
-}
-
 /// What a gain into a limiter at −1 dBTP would do to this mix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rung {
@@ -171,17 +160,6 @@ pub struct Rung {
     pub median: Db,
     /// 95th percentile of the gain reduction over the whole track.
     pub p95: Db,
-}
-
-/// Energies on a time × band × mid/side grid.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BandMatrix {
-    /// Seconds from one block to the next (≈ 20 ms).
-    pub hop: f64,
-    /// `[band][block]` mean square of mid.
-    pub mid: Vec<Vec<f32>>,
-    /// `[band][block]` mean square of side.
-    pub side: Vec<Vec<f32>>,
 }
 
 /// Minimum and maximum per pixel, for drawing.

@@ -5,7 +5,9 @@
 //! does not show either.
 
 pub mod loudness;
+pub mod spectrum;
 pub mod true_peak;
 
 pub use loudness::{Loudness, integrated_from_block_energies, k_energies};
+pub use spectrum::{BandMatrix, Spectra, Spectrum, ThirdOctave};
 pub use true_peak::{TruePeak, true_peak};
