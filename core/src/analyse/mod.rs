@@ -1,6 +1,14 @@
 //! `Audio` → [`Analysis`]: everything a mastering engineer looks at before touching a knob.
 
-use crate::decode::Source;
+mod clipping;
+mod condition;
+mod findings;
+mod ladder;
+mod levels;
+
+use crate::Audio;
+use crate::decode::{Source, Track};
+use crate::meter::{self, Spectra, TruePeak, k_energies, loudness, true_peak_and_blocks};
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +20,12 @@ pub const BAND_EDGES: [f64; 4] = [120.0, 500.0, 2_500.0, 8_000.0];
 
 /// Number of bands.
 pub const BANDS: usize = BAND_EDGES.len() + 1;
+
+/// Version of [`Analysis`].
+pub const ANALYSIS_VERSION: u32 = 1;
+
+/// Lowest level any figure takes, dB: no figure is infinite.
+const FLOOR: f64 = -150.0;
 
 /// What one track is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -196,4 +210,195 @@ pub struct Finding {
     pub at: Option<Seconds>,
     /// What it is and what to do, in the voice of docs (plain, short, with numbers).
     pub text: String,
+}
+
+/// Analyses a decoded track.
+#[must_use]
+pub fn analyse(track: &Track) -> Analysis {
+    analyse_audio(&track.audio, track.source.clone())
+}
+
+/// Level of a power, floored.
+fn level(power: f64) -> Db {
+    Db((10.0 * power.max(1e-300).log10()).max(FLOOR))
+}
+
+/// Analyses audio of any length and rate; `source` says what the file was.
+#[must_use]
+pub fn analyse_audio(audio: &Audio, source: Source) -> Analysis {
+    let rate = audio.rate.max(1);
+    let frames = audio.frames();
+    let seconds = |frames: usize| Seconds(frames as f64 / f64::from(rate));
+    let channels = [audio.channels[0].as_slice(), audio.channels[1].as_slice()];
+
+    let levels = levels::measure(audio);
+    let hop = (rate as usize).div_ceil(100);
+    let energies = k_energies(&channels, &loudness::STEREO, rate, hop);
+    let loudness = LoudnessFigures::from_energies(&energies, hop, frames, rate);
+    let (true_peak, block_peaks) = true_peak_and_blocks(&channels, rate);
+    let block = meter::true_peak::BLOCK;
+    let ((ladder, spectra), effective_bits) = rayon::join(
+        || {
+            let energies = k_energies(&channels, &loudness::STEREO, rate, block);
+            rayon::join(|| ladder::ladder(&block_peaks, &energies, block, frames, rate), || Spectra::measure(audio))
+        },
+        || condition::effective_bits(audio, &source),
+    );
+
+    let peaks = peaks(&levels, true_peak, &loudness, rate);
+    let clipped = clipping::clipped(audio, &levels);
+    let flat = clipping::flat(audio, &levels);
+    let clipping = Clipping {
+        clipped_runs: clipped.count,
+        first: clipped.first.map(seconds),
+        flat_runs: flat.count,
+        over_samples: clipping::over(audio, &levels),
+        already_limited: already_limited(&peaks, &loudness, flat.count, seconds(frames)),
+    };
+    // −60 dB under the peak.
+    let (head, tail) = levels.silence(audio, levels.peak * 1e-3);
+    let bits = effective_bits.or(source.bits.filter(|_| !source.float));
+    let bandwidth = condition::bandwidth(&spectra, bits, rate);
+    let noise = condition::noise(&spectra);
+    let condition = Condition {
+        head_silence: seconds(head),
+        tail_silence: seconds(tail),
+        noise_floor: noise.map(|n| Db(n.level)),
+        bandwidth: Hz(bandwidth.hz),
+        effective_bits,
+        dc: levels.mean,
+    };
+    let stereo = stereo(&levels, &spectra);
+    let bands = bands(&spectra, rate);
+    let mut analysis = Analysis {
+        version: ANALYSIS_VERSION,
+        source,
+        rate: audio.rate,
+        frames: frames as u64,
+        loudest: loudest(&energies, hop, rate),
+        loudness,
+        peaks,
+        clipping,
+        condition,
+        stereo,
+        bands,
+        waveform: levels.waveform(audio.rate),
+        ladder,
+        findings: Vec::new(),
+        spectrum: spectra.spectrum,
+        matrix: spectra.matrix,
+    };
+    analysis.findings = findings::findings(&analysis, bandwidth.cliff, noise);
+    analysis
+}
+
+fn peaks(levels: &levels::Levels, true_peak: TruePeak, loudness: &LoudnessFigures, rate: u32) -> Peaks {
+    let top = level(true_peak.amplitude * true_peak.amplitude);
+    let sample = level(f64::from(levels.peak).powi(2));
+    let rms = level(0.5 * (levels.square[0] + levels.square[1]));
+    Peaks {
+        sample,
+        true_peak: Dbtp(top.0),
+        at: Seconds(true_peak.frame as f64 / f64::from(rate)),
+        plr: loudness.integrated.map(|l| Db(top.0 - l.0)),
+        crest: sample - rms,
+    }
+}
+
+/// Peak-to-loudness ratio under which a mix has hardly come straight from the faders.
+const LIMITED_PLR: f64 = 9.0;
+
+/// Flat tops under full scale, per minute, that only a limiter or clipper leaves behind.
+const LIMITED_RUNS: f64 = 10.0;
+
+fn already_limited(peaks: &Peaks, loudness: &LoudnessFigures, flat: u64, length: Seconds) -> Option<String> {
+    let minutes = (length.0 / 60.0).max(1.0);
+    if flat as f64 >= LIMITED_RUNS * minutes {
+        return Some(format!("its peaks are flat at {:.1}, {flat} times", Db(peaks.sample.0)));
+    }
+    // Under 3 s, or a steady tone, the ratio says nothing about a limiter.
+    loudness.range?;
+    peaks
+        .plr
+        .filter(|plr| plr.0 < LIMITED_PLR && loudness.max_short_term.is_some())
+        .map(|plr| format!("its peaks stand only {plr:.1} over its loudness"))
+}
+
+fn stereo(levels: &levels::Levels, spectra: &Spectra) -> Stereo {
+    let variance: [f64; 2] = std::array::from_fn(|c| (levels.square[c] - levels.mean[c].powi(2)).max(0.0));
+    let covariance = levels.product - levels.mean[0] * levels.mean[1];
+    let most = variance[0].max(variance[1]);
+    // A channel 120 dB under the other is silent, and silence correlates with nothing.
+    let correlation = if variance[0].min(variance[1]) > 1e-12 * most {
+        (covariance / (variance[0] * variance[1]).sqrt()).clamp(-1.0, 1.0)
+    } else {
+        0.0
+    };
+    let mid = (levels.square[0] + levels.square[1] + 2.0 * levels.product) / 4.0;
+    let side = (levels.square[0] + levels.square[1] - 2.0 * levels.product) / 4.0;
+    let ratio = |a: f64, b: f64| {
+        if a.max(b) <= 0.0 { Db(0.0) } else { Db((level(a) - level(b)).0.clamp(FLOOR, -FLOOR)) }
+    };
+    Stereo {
+        balance: ratio(levels.square[0], levels.square[1]),
+        correlation,
+        correlation_low: spectra.correlation_low,
+        // In two identical channels the rounding of the sums must not read as side.
+        side_mid: if levels.mono { Db(FLOOR) } else { ratio(side.max(0.0), mid.max(0.0)) },
+        mono_loss: spectra.mono_loss,
+        mono_loss_low: spectra.mono_loss_low,
+        mono: levels.mono,
+        inverted: correlation < -0.5,
+    }
+}
+
+fn bands(spectra: &Spectra, rate: u32) -> Vec<BandFigures> {
+    (0..BANDS)
+        .map(|band| {
+            let rows = spectra.matrix.mid[band].iter().zip(&spectra.matrix.side[band]).zip(&spectra.gate);
+            let counted: Vec<(f64, f64)> =
+                rows.filter(|(_, gate)| **gate).map(|((m, s), _)| (f64::from(*m), f64::from(*s))).collect();
+            let n = counted.len().max(1) as f64;
+            let mut sums: Vec<f64> = counted.iter().map(|(m, s)| m + s).collect();
+            sums.sort_unstable_by(f64::total_cmp);
+            let percentile = |share: f64| {
+                let place = (sums.len().saturating_sub(1)) as f64 * share;
+                sums.get(place.round() as usize).map_or(Db(FLOOR), |&v| level(v))
+            };
+            let percentiles = [percentile(0.10), percentile(0.50), percentile(0.95)];
+            BandFigures {
+                low: Hz(if band == 0 { 0.0 } else { BAND_EDGES[band - 1] }),
+                high: Hz(BAND_EDGES.get(band).copied().unwrap_or(f64::from(rate) / 2.0)),
+                mid: level(counted.iter().map(|c| c.0).sum::<f64>() / n),
+                side: level(counted.iter().map(|c| c.1).sum::<f64>() / n),
+                correlation: spectra.correlation[band],
+                spread: percentiles[2] - percentiles[1],
+                percentiles,
+                crest: spectra.crest[band],
+            }
+        })
+        .collect()
+}
+
+/// Start of the 30 s with the most K-weighted energy, on a grid of 0.1 s or so; 0 where the track is shorter.
+fn loudest(energies: &[f64], hop: usize, rate: u32) -> Seconds {
+    let window = 30 * rate as usize / hop.max(1);
+    if energies.len() <= window {
+        return Seconds(0.0);
+    }
+    let mut before = Vec::with_capacity(energies.len() + 1);
+    let mut sum = 0.0;
+    before.push(sum);
+    for e in energies {
+        sum += e;
+        before.push(sum);
+    }
+    let mut best = (0.0, 0);
+    for start in (0..=energies.len() - window).step_by(10) {
+        let energy = before[start + window] - before[start];
+        if energy > best.0 {
+            best = (energy, start);
+        }
+    }
+    Seconds((best.1 * hop) as f64 / f64::from(rate))
 }

@@ -10,4 +10,4 @@ pub mod true_peak;
 
 pub use loudness::{Loudness, integrated_from_block_energies, k_energies};
 pub use spectrum::{BandMatrix, Spectra, Spectrum, ThirdOctave};
-pub use true_peak::{TruePeak, true_peak};
+pub use true_peak::{TruePeak, true_peak, true_peak_and_blocks};

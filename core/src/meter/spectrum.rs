@@ -36,8 +36,6 @@ pub struct BandMatrix {
     pub mid: Vec<Vec<f32>>,
     /// `[band][block]` mean square of side, (L − R)/2.
     pub side: Vec<Vec<f32>>,
-    /// `[block]` whether the 0.4 s around it are loud enough to count (above −70 dBFS and −20 dB under the mean).
-    pub gate: Vec<bool>,
 }
 
 /// One third octave.
@@ -58,6 +56,8 @@ pub struct Spectra {
     pub spectrum: Spectrum,
     /// Band energies over time.
     pub matrix: BandMatrix,
+    /// `[block]` whether the 0.4 s around it in `matrix` are loud enough to count (above −70 dBFS and −20 dB under the mean).
+    pub gate: Vec<bool>,
     /// `[band]` correlation of left and right over the whole track.
     pub correlation: Vec<f64>,
     /// Correlation of left and right from 20 to 120 Hz.
@@ -567,7 +567,6 @@ impl Spectra {
             hop: setup.hop as f64 / f64::from(audio.rate.max(1)),
             mid: (0..BANDS).map(|b| row(0, b)).collect(),
             side: (0..BANDS).map(|b| row(1, b)).collect(),
-            gate: (0..total).map(|b| gated[b / CELL]).collect(),
         };
 
         let sums =
@@ -588,6 +587,7 @@ impl Spectra {
         Self {
             spectrum,
             matrix,
+            gate: (0..total).map(|b| gated[b / CELL]).collect(),
             correlation: (0..BANDS).map(|b| correlation(sums(b))).collect(),
             correlation_low: correlation(bass.low),
             mono_loss: loss(mid, side),

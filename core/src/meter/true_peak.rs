@@ -47,7 +47,7 @@ const FINE_STOP: f64 = 70.0;
 const FINE_PHASES: usize = 16;
 
 /// Frames per block of the coarse search.
-const BLOCK: usize = 32;
+pub const BLOCK: usize = 32;
 /// Blocks per segment, the unit of work of a thread.
 const SEGMENT_BLOCKS: usize = 2_048;
 
@@ -222,6 +222,12 @@ fn fine_peak(x: &[f32], from: usize, floor: f32) -> (f64, usize) {
 /// The true peak over all channels, `[channel][frame]`. Before and after the track there is silence.
 #[must_use]
 pub fn true_peak(channels: &[&[f32]], rate: u32) -> TruePeak {
+    true_peak_and_blocks(channels, rate).0
+}
+
+/// The true peak, and the highest point of every 32 frames over all channels on the coarse grid.
+#[must_use]
+pub fn true_peak_and_blocks(channels: &[&[f32]], rate: u32) -> (TruePeak, Vec<f32>) {
     let half = rate >= 88_200;
     let frames = channels.iter().map(|c| c.len()).max().unwrap_or(0);
     let segment = SEGMENT_BLOCKS * BLOCK;
@@ -238,6 +244,12 @@ pub fn true_peak(channels: &[&[f32]], rate: u32) -> TruePeak {
         })
         .collect();
     let sample = coarse.iter().fold(0.0f32, |a, &(_, b)| a.max(b));
+    let mut highest = vec![0.0f32; frames.div_ceil(BLOCK)];
+    for (&(_, from), (peaks, _)) in work.iter().zip(&coarse) {
+        for (h, &p) in highest[from / BLOCK..].iter_mut().zip(peaks) {
+            *h = h.max(p);
+        }
+    }
     let mut blocks: Vec<Block<'_>> = work
         .iter()
         .zip(&coarse)
@@ -258,7 +270,7 @@ pub fn true_peak(channels: &[&[f32]], rate: u32) -> TruePeak {
     let (amplitude, frame) = fine.iter().fold((f64::from(sample), usize::MAX), |best, &here| {
         if here.0 > best.0 || (here.0 == best.0 && here.1 < best.1) { here } else { best }
     });
-    TruePeak { amplitude, frame: if frame < frames { frame } else { frames.saturating_sub(1) }, sample }
+    (TruePeak { amplitude, frame: if frame < frames { frame } else { frames.saturating_sub(1) }, sample }, highest)
 }
 
 /// A block of the coarse search.
