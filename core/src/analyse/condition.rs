@@ -85,19 +85,28 @@ pub(super) fn noise(spectra: &Spectra) -> Option<Noise> {
     let inner = 1..spectra.cells.len().saturating_sub(1);
     let cell =
         inner.filter(|&c| spectra.cells[c] > SILENCE).min_by(|&a, &b| spectra.cells[a].total_cmp(&spectra.cells[b]))?;
-    let energy = spectra.cells[cell];
+    // A noise that is always there shows in several pauses at the same level; a single one may be the end of a reverberation.
+    let alike = (1..spectra.cells.len() - 1)
+        .filter(|&c| spectra.cells[c] > SILENCE && spectra.cells[c] < 1.6 * spectra.cells[cell] && hiss(spectra, c))
+        .count();
+    let level = 10.0 * spectra.cells[cell].log10();
+    Some(Noise { level, hiss: alike >= PAUSES, cell })
+}
+
+/// Cells of noise that make a finding: 1.2 s.
+const PAUSES: usize = 3;
+
+/// Whether a cell is steady and without tones.
+fn hiss(spectra: &Spectra, cell: usize) -> bool {
     // Steady: the blocks of the cell within 3 dB of each other, in the bands where 20 ms hold enough of a noise to say so.
     let blocks = cell * 20..(cell + 1) * 20;
     let steady = (2..spectra.matrix.mid.len()).all(|band| {
-        let levels: Vec<f32> = blocks
-            .clone()
-            .filter_map(|b| Some(spectra.matrix.mid[band].get(b)? + spectra.matrix.side[band].get(b)?))
-            .collect();
-        let (low, high) = levels.iter().fold((f32::INFINITY, 0.0f32), |(l, h), &v| (l.min(v), h.max(v)));
+        let levels =
+            blocks.clone().filter_map(|b| Some(spectra.matrix.mid[band].get(b)? + spectra.matrix.side[band].get(b)?));
+        let (low, high) = levels.fold((f32::INFINITY, 0.0f32), |(l, h), v| (l.min(v), h.max(v)));
         high < 2.0 * low
     });
-    let hiss = steady && spectra.flatness.get(cell).is_some_and(|&f| f > 0.7);
-    Some(Noise { level: 10.0 * energy.log10(), hiss, cell })
+    steady && spectra.flatness.get(cell).is_some_and(|&f| f > 0.7)
 }
 
 /// Bits that an integer source of up to 24 bits really uses; `None` where the samples are not those of the file.

@@ -178,7 +178,7 @@ pub(super) fn findings(a: &Analysis, cliff: bool, noise: Option<Noise>) -> Vec<F
     }
     if let (Some(noise), Some(loudness)) = (noise, a.loudness.integrated)
         && noise.hiss
-        && noise.level > loudness.0 - 55.0
+        && noise.level > loudness.0 - 50.0
         && noise.level < loudness.0 - 25.0
     {
         say(
