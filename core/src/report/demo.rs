@@ -422,8 +422,13 @@ fn file(name: &str, format: &str, rate: u32, bytes: u64, lufs: f64, dbtp: f64, c
             gate("loudness", lufs, -11.0, "loudness against the target, ±0.1 LU"),
             gate("true_peak", dbtp, ceiling, "true peak against the ceiling"),
             gate("length", 10_725_120.0, 10_725_120.0, "as long as the mix"),
-            gate("finite", 0.0, 0.0, "no sample is broken"),
-            gate("clipped", 0.0, 0.0, "no clipped run was added"),
+            gate("finite", 0.0, 0.0, "0 samples are not numbers"),
+            if ceiling < -0.5 {
+                gate("alignment", 0.5, 1.5, "every sample within 0.50 LSB of the master's")
+            } else {
+                gate("alignment", 0.0, 0.0, "in place")
+            },
+            gate("clipped", 0.0, 214.0, "0 clipped runs, 214 in the mix"),
             gate("tone", 2.2, 3.0, "largest move of a third octave, level-aligned"),
             gate("mono_low", 0.0, 1.0, "lost below 120 Hz when folded to mono"),
             gate("mono", 0.9, 3.0, "lost when folded to mono"),

@@ -9,9 +9,12 @@ use crate::settings::{Aspect, Codec, Loudness, Phase};
 use crate::units::{Db, Hz, Lufs, Seconds};
 use crate::verify::Gate;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use std::fmt::Write as _;
 
 /// Findings printed at most; the rest is counted and stands in the JSON.
 const FINDINGS: usize = 12;
+/// Findings and reasons on paper, so that two pages hold them; the style sheet hides what comes after.
+const ON_PAPER: usize = 6;
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
@@ -29,7 +32,7 @@ pub(super) fn page(report: &Report) -> String {
                 style { (PreEscaped(include_str!("page.css"))) (PreEscaped(plot::CSS)) }
             }
             body {
-                main {
+                main class=[density(report)] {
                     (head(report))
                     div.words {
                         (did(report))
@@ -51,6 +54,22 @@ pub(super) fn page(report: &Report) -> String {
         }
     }
     .into_string()
+}
+
+/// On paper two pages hold everything: a report with many words or rows gets smaller drawings.
+fn density(report: &Report) -> Option<&'static str> {
+    // About as many letters as stand in a line of either column.
+    let lines = |texts: &mut dyn Iterator<Item = &str>| texts.map(|text| text.chars().count() / 52 + 1).sum::<usize>();
+    let reasons = lines(&mut report.plan.reasons.iter().map(|reason| reason.text.as_str()));
+    let findings = lines(&mut report.mix.findings.iter().take(ON_PAPER).map(|finding| finding.text.as_str()));
+    let words = reasons > 20 || findings > 20;
+    let rows = report.files.len() + gate_names(&report.files).len() + report.plan.dynamics.len() > 17;
+    match (words, rows) {
+        (true, true) => Some("wordy long"),
+        (true, false) => Some("wordy"),
+        (false, true) => Some("long"),
+        (false, false) => None,
+    }
 }
 
 fn head(report: &Report) -> Markup {
@@ -91,15 +110,19 @@ fn head(report: &Report) -> Markup {
 
 fn figures(report: &Report) -> Markup {
     let (mix, master) = (&report.mix, &report.master);
+    let say = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| number(value, 1));
     let figure = |name: &str, long: &str, unit: &str, before: Option<f64>, after: Option<f64>| {
         html! {
             div {
                 dt { (name) " " span.long { (long) } }
                 dd {
-                    span.before { (before.map_or("–".to_owned(), |value| number(value, 1))) }
-                    span.to aria-label="to" { "→" }
-                    span.after { (after.map_or("–".to_owned(), |value| number(value, 1))) }
-                    span.unit { (unit) }
+                    // A figure that stayed is said once.
+                    @if say(before) != say(after) || after.is_none() {
+                        span.before { (say(before)) }
+                        span.to aria-label="to" { "→" }
+                    }
+                    span.after { (say(after)) }
+                    @if after.is_some() { span.unit { (unit) } }
                 }
             }
         }
@@ -159,7 +182,8 @@ fn did(report: &Report) -> Markup {
 }
 
 fn change(reason: &Reason) -> Markup {
-    let unit = reason.unit.as_deref().unwrap_or("");
+    // `dB side/mid` is explained by the sentence: the figure keeps the unit proper.
+    let unit = reason.unit.as_deref().and_then(|unit| unit.split(' ').next()).unwrap_or("");
     let largest =
         [reason.before, reason.after].into_iter().flatten().fold(0f64, |a, b| if b.abs() > a.abs() { b } else { a });
     let say = |value: f64| number(value, digits(unit, largest));
@@ -196,6 +220,7 @@ fn heard(report: &Report, findings: &[Finding]) -> Markup {
                         }
                     }
                 }
+                @if findings.len() > ON_PAPER { p.paper { "And " (report.mix.findings.len() - ON_PAPER) " more on the page and in the JSON report." } }
                 @if more > 0 { p.more { "And " (more) " more in the JSON report." } }
             }
         }
@@ -240,18 +265,13 @@ fn over_time(report: &Report, findings: &[Finding]) -> Markup {
         if worked { plot::reduction(&trace.reduction, &Timeline { axis: true, ..timeline }) } else { String::new() };
     html! {
         section.time {
-            h2 { "Over time" }
+            (titled("Over time", &html! { (key("mix", "mix")) (key("master", "master")) @if target.is_some() { (key("target", "target")) } }))
             @if !wave.is_empty() {
-                figure { (caption("Waveform", "dBFS", &html! { (key("mix", "mix")) (key("master", "master")) }, "")) (PreEscaped(wave)) }
+                figure { (caption("Waveform", "dBFS", "")) (PreEscaped(wave)) }
             }
             @if !loudness.is_empty() {
-                figure class=[(!worked).then_some("last")] {
-                    (caption(
-                        "Loudness",
-                        "LUFS, short-term",
-                        &html! { (key("mix", "mix")) (key("master", "master")) @if target.is_some() { (key("target", "target")) } },
-                        "",
-                    ))
+                figure {
+                    (caption("Loudness", "LUFS, short-term", ""))
                     (PreEscaped(loudness))
                 }
             }
@@ -260,7 +280,6 @@ fn over_time(report: &Report, findings: &[Finding]) -> Markup {
                     (caption(
                         "Gain reduction",
                         "dB",
-                        &html! {},
                         &format!(
                             "limiter median {}, under {} for 95{THIN}% of the track",
                             number(trace.reduction_median.0, 1),
@@ -277,13 +296,17 @@ fn over_time(report: &Report, findings: &[Finding]) -> Markup {
     }
 }
 
-fn caption(name: &str, unit: &str, keys: &Markup, note: &str) -> Markup {
+/// A heading with the key to the drawings under it.
+fn titled(name: &str, keys: &Markup) -> Markup {
+    html! { div.titled { h2 { (name) } span.keys { (keys) } } }
+}
+
+fn caption(name: &str, unit: &str, note: &str) -> Markup {
     html! {
         figcaption {
             strong { (name) }
             span.unit { (unit) }
             @if !note.is_empty() { span.note { (note) } }
-            span.keys { (keys) }
         }
     }
 }
@@ -306,19 +329,14 @@ fn tone(report: &Report) -> Markup {
     let flat = tone.mid.is_empty() && tone.subsonic.is_none();
     html! {
         section.tone {
-            h2 { "Tone" }
+            (titled("Tone", &html! { @if shift.is_some() { (key("mix", "mix")) (key("master", "master")) @if !flat { (key("target", "planned filter")) } } }))
             @if shift.is_some() {
                 figure {
-                    (caption("Spectrum", "dB per 1/12 octave", &html! { (key("mix", "mix")) (key("master", "master")) }, &note))
+                    (caption("Spectrum", "dB per 1/12 octave", &note))
                     (PreEscaped(plot::spectrum(mix, master, tone)))
                 }
                 figure {
-                    (caption(
-                        "Change",
-                        "dB",
-                        &html! { (key("master", "measured")) @if !flat { (key("target", "planned filter")) } },
-                        "",
-                    ))
+                    (caption("Change", "dB, master against mix", ""))
                     (PreEscaped(plot::tone(mix, master, tone)))
                 }
             } @else {
@@ -339,12 +357,15 @@ fn bands(report: &Report) -> Markup {
     html! {
         @if !levels.is_empty() {
             section.bands {
+                (titled("Bands", &html! {
+                    (key("mix", "mix")) (key("master", "master")) @if thresholds { span.note { "▾ threshold" } }
+                }))
                 figure {
-                    (caption("Levels", "dBFS, 10th to 95th percentile", &html! { @if thresholds { span.note { "▾ threshold" } } }, ""))
+                    (caption("Levels", "dBFS, 10th to 95th percentile", ""))
                     (PreEscaped(levels))
                 }
-                figure { (caption("Width", "side against mid, dB", &html! {}, "")) (PreEscaped(plot::width(mix, master))) }
-                figure { (caption("Correlation", "left with right", &html! {}, "")) (PreEscaped(plot::correlation(mix, master))) }
+                figure { (caption("Width", "side against mid, dB", "")) (PreEscaped(plot::width(mix, master))) }
+                figure { (caption("Correlation", "left with right", "")) (PreEscaped(plot::correlation(mix, master))) }
             }
         }
     }
@@ -375,13 +396,11 @@ fn measured(report: &Report) -> Markup {
                     (row("True peak", &|a| a.peaks.true_peak.to_string()))
                     (row("Sample peak", &|a| with_unit(a.peaks.sample.0, 1, "dBFS")))
                     (row("Peak to loudness", &|a| maybe(a.peaks.plr, "dB")))
-                    (row("Crest", &|a| db(a.peaks.crest)))
                     (row("Clipped runs", &|a| a.clipping.clipped_runs.to_string()))
                     (row("Correlation", &|a| number(a.stereo.correlation, 2)))
                     (row("Balance", &|a| balance(a.stereo.balance)))
                     (row("Lost in mono", &|a| db(a.stereo.mono_loss)))
                     (row("Noise floor", &|a| maybe(a.condition.noise_floor, "dBFS")))
-                    (row("Bandwidth", &|a| if a.condition.bandwidth.0 > 0.0 { frequency(a.condition.bandwidth) } else { "–".to_owned() }))
                 }
             }
         }
@@ -432,7 +451,11 @@ fn chain(report: &Report) -> Markup {
     };
     let filter = !(plan.tone.mid.is_empty() && plan.tone.side.is_empty() && plan.tone.width.is_empty())
         || plan.tone.subsonic.is_some();
-    rows.push(("Filter", if filter { phase.to_owned() } else { "off".to_owned() }));
+    let mut filter = if filter { phase.to_owned() } else { "off".to_owned() };
+    if let Some(corner) = plan.tone.subsonic {
+        let _ = write!(filter, ", subsonic cut at {}", frequency(corner));
+    }
+    rows.push(("Filter", filter));
     if !plan.tone.mid.is_empty() {
         rows.push(("Mid", extremes(&plan.tone.mid)));
     }
@@ -442,13 +465,9 @@ fn chain(report: &Report) -> Markup {
     if !plan.tone.width.is_empty() {
         rows.push(("Width", extremes(&plan.tone.width)));
     }
-    if let Some(corner) = plan.tone.subsonic {
-        rows.push(("Subsonic cut", format!("{}, 12{}dB per octave", frequency(corner), super::text::THIN)));
+    if plan.dynamics.is_empty() {
+        rows.push(("Dynamics", "off".to_owned()));
     }
-    rows.push((
-        "Dynamics",
-        if plan.dynamics.is_empty() { "off".to_owned() } else { format!("{} bands, below", plan.dynamics.len()) },
-    ));
     if let Some(colour) = plan.saturation {
         rows.push((
             "Saturation",
@@ -631,29 +650,50 @@ fn gate_names(files: &[DeliveredFile]) -> Vec<&str> {
     names
 }
 
-/// What a gate is called, how its bound is written and what unit and decimals it has.
-fn gate_words(name: &str) -> (&str, &'static str, &'static str, usize) {
-    match name {
-        "loudness" => ("Loudness", "target", "LUFS", 2),
-        "true_peak" => ("True peak", "≤", "dBTP", 2),
-        "length" => ("Length", "=", "frames", 0),
-        "finite" => ("Broken samples", "≤", "", 0),
-        "clipped" => ("Clipped runs added", "≤", "", 0),
-        "tone" => ("Tone moved", "≤", "dB", 1),
-        "mono_low" => ("Lost in mono, bass", "≤", "dB", 1),
-        "mono" => ("Lost in mono", "≤", "dB", 1),
-        other => (other, "bound", "", 2),
+/// What a gate is called, how its bound is written, what unit and how many decimals it has.
+fn gate_words<'a>(name: &'a str, goal: &Goal) -> (&'a str, &'static str, &'static str, usize) {
+    match (name, goal) {
+        ("loudness", Goal::Peak { .. }) => ("Peak", "target", "dBTP", 2),
+        ("loudness", _) => ("Loudness", "target", "LUFS", 2),
+        ("true_peak", _) => ("True peak", "≤", "dBTP", 2),
+        ("length", _) => ("Length in frames", "", "", 0),
+        ("alignment", _) => ("Largest deviation", "≤", "", 2),
+        ("finite", _) => ("Broken samples", "", "", 0),
+        ("clipped", _) => ("Clipped runs", "≤", "", 0),
+        ("tone", _) => ("Tone moved", "≤", "dB", 1),
+        ("mono_low", _) => ("Lost in mono, bass", "≤", "dB", 1),
+        ("mono", _) => ("Lost in mono", "≤", "dB", 1),
+        (other, _) => (other, "bound", "", 2),
+    }
+}
+
+/// One gate of one file: measured, and the bound where it says more.
+fn gate(gate: &Gate, codec: Codec, goal: &Goal) -> Markup {
+    let (_, relation, unit, digits) = gate_words(&gate.name, goal);
+    // Words against words: a lossless file deviates by its word length, a lossy one by whole frames.
+    let (unit, digits) = match (gate.name.as_str(), codec.bits()) {
+        ("alignment", Some(_)) => ("LSB", 2),
+        ("alignment", None) => (if codec.lossy() { "frames" } else { "" }, 0),
+        _ => (unit, digits),
+    };
+    let bound = !gate.passed || (!relation.is_empty() && (gate.bound != 0.0 || gate.measured != 0.0));
+    html! {
+        td class=(if gate.passed { "passed" } else { "failed" }) title=(gate.text) {
+            @if gate.passed { (tick()) } @else { (cross()) }
+            span.value { (figure(gate.measured, digits, unit)) }
+            @if bound {
+                span.bound { (if relation.is_empty() { "not" } else { relation }) " " (figure(gate.bound, digits, unit)) }
+            }
+        }
     }
 }
 
 fn checks(report: &Report) -> Markup {
     let names = gate_names(&report.files);
-    let find = |file: &'_ DeliveredFile, name: &str| -> Option<Gate> {
-        file.gates.iter().find(|gate| gate.name == name).cloned()
-    };
+    let goal = &report.plan.goal;
     html! {
         @if !names.is_empty() {
-            section.checks {
+            section.checks.many[report.files.len() > 3] {
                 h2 { "Checks" }
                 div.scroll {
                     table.grid {
@@ -665,18 +705,11 @@ fn checks(report: &Report) -> Markup {
                         }
                         tbody {
                             @for name in &names {
-                                @let (label, relation, unit, digits) = gate_words(name);
                                 tr {
-                                    th scope="row" { (label) }
+                                    th scope="row" { (gate_words(name, goal).0) }
                                     @for file in &report.files {
-                                        @match find(file, name) {
-                                            Some(gate) => {
-                                                td class=(if gate.passed { "passed" } else { "failed" }) title=(gate.text) {
-                                                    @if gate.passed { (tick()) } @else { (cross()) }
-                                                    span.value { (figure(gate.measured, digits, unit)) }
-                                                    span.bound { (relation) " " (figure(gate.bound, digits, unit)) }
-                                                }
-                                            }
+                                        @match file.gates.iter().find(|gate| gate.name == *name) {
+                                            Some(found) => (gate(found, file.format.codec, goal)),
                                             None => td { "–" },
                                         }
                                     }
@@ -704,7 +737,7 @@ fn figure(value: f64, digits: usize, unit: &str) -> String {
             .collect();
         return grouped;
     }
-    with_unit(value, digits, if unit == "frames" { "" } else { unit })
+    with_unit(value, digits, unit)
 }
 
 fn foot(report: &Report) -> Markup {

@@ -36,6 +36,7 @@ pub(crate) fn with_unit(value: f64, digits: usize, unit: &str) -> String {
 pub(crate) fn digits(unit: &str, value: f64) -> usize {
     match unit {
         "Hz" | "%" | "samples" | "bits" | "bit" => 0,
+        _ if unit.starts_with("dB ") => 1,
         "dB" | "LU" | "LUFS" | "dBTP" | "dBFS" => 1,
         "kHz" | "s" => usize::from(value.abs() < 100.0),
         _ if value.abs() >= 100.0 || value.fract() == 0.0 => 0,
@@ -118,12 +119,13 @@ pub(crate) fn band(index: usize, bands: &[BandFigures]) -> (String, String) {
     } else if index + 1 == bands.len() {
         format!("from {}", frequency(figures.low))
     } else {
-        let (low, high) = (frequency(figures.low), frequency(figures.high));
-        let unit = |text: &str| text.split_once(THIN).map(|(value, unit)| (value.to_owned(), unit.to_owned()));
-        match (unit(&low), unit(&high)) {
-            (Some((a, x)), Some((_, y))) if x == y => format!("{a}–{high}"),
-            _ => format!("{low}–{high}"),
-        }
+        // One unit for both ends: `120–500 Hz`, `0.5–2.5 kHz`.
+        let (scale, unit) = if figures.high.0 < 1000.0 { (1.0, "Hz") } else { (1000.0, "kHz") };
+        let end = |hz: Hz| {
+            let value = hz.0 / scale;
+            number(value, usize::from((value * 10.0).round() % 10.0 != 0.0))
+        };
+        format!("{}–{}{THIN}{unit}", end(figures.low), end(figures.high))
     };
     (name, span)
 }
@@ -167,13 +169,7 @@ mod tests {
         let spans: Vec<String> = (0..5).map(|i| band(i, &bands).1).collect();
         assert_eq!(
             spans,
-            [
-                "to 120\u{202f}Hz",
-                "120–500\u{202f}Hz",
-                "500\u{202f}Hz–2.5\u{202f}kHz",
-                "2.5–8\u{202f}kHz",
-                "from 8\u{202f}kHz"
-            ]
+            ["to 120\u{202f}Hz", "120–500\u{202f}Hz", "0.5–2.5\u{202f}kHz", "2.5–8\u{202f}kHz", "from 8\u{202f}kHz"]
         );
     }
 }

@@ -36,8 +36,9 @@ fn dumbbells(canvas: &mut Canvas, scale: Scale, values: &[(f64, f64)]) {
         let y = row(index, values.len());
         let (from, to) = (scale.within(*mix), scale.within(*master));
         canvas.bar("way", from, to, y, 0);
-        canvas.dot("dot mix", from, y, 0, 4.5);
-        canvas.dot("dot master", to, y, 0, 4.5);
+        // A ring and a dot: where nothing moved, both are seen.
+        canvas.dot("ring mix", from, y, 0, 5.5);
+        canvas.dot("dot master", to, y, 0, 3.5);
     }
 }
 

@@ -72,7 +72,7 @@ struct Canvas {
 }
 
 impl Canvas {
-    /// `kind` becomes the class `plot-kind`.
+    /// `kind` becomes the class `plot-kind`, whatever stands after it further classes.
     fn new(kind: &str, title: &str, description: &str) -> Self {
         let mut out = String::with_capacity(16 << 10);
         let (title, description) = (escape(title), escape(description));

@@ -38,6 +38,11 @@ impl Timeline<'_> {
         Scale::linear(0.0, self.length.0.max(1e-3))
     }
 
+    /// The class of a lane: with room for the times under it where it writes them.
+    fn kind(&self, kind: &str) -> String {
+        if self.axis { format!("{kind} axis") } else { kind.to_owned() }
+    }
+
     fn ticks(&self) -> Vec<f64> {
         const STEPS: [f64; 17] =
             [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0];
@@ -46,6 +51,7 @@ impl Timeline<'_> {
 
     fn grid(&self, canvas: &mut Canvas) {
         let (scale, ticks) = (self.scale(), self.ticks());
+        let step = ticks.get(1).copied().unwrap_or(1.0);
         for (i, &tick) in ticks.iter().enumerate() {
             let x = scale.at(tick);
             if i > 0 && x < 0.999 {
@@ -55,7 +61,7 @@ impl Timeline<'_> {
                 let text = if self.length.0 >= 10.0 {
                     minutes(Seconds(tick))
                 } else {
-                    with_unit(tick, usize::from(self.length.0 < 2.0) + usize::from(self.length.0 < 0.1), "s")
+                    with_unit(tick, usize::from(step < 0.99) + usize::from(step < 0.099), "s")
                 };
                 let class = if i % 2 == 1 && ticks.len() > 6 { "tick middle alternate" } else { "tick middle" };
                 canvas.text(class, (x, 1.0), (0.0, 1.6), &text);
@@ -141,7 +147,7 @@ pub fn waveform(mix: &Waveform, master: &Waveform, timeline: &Timeline<'_>) -> S
         format!("{name} peaks at {}", with_unit(Db::from_amplitude(f64::from(extreme(wave))).0, 1, "dBFS"))
     };
     let mut canvas = Canvas::new(
-        "waveform",
+        &timeline.kind("waveform"),
         "Waveforms of mix and master",
         &format!(
             "{}; {}. {} long.",
@@ -237,7 +243,7 @@ pub fn loudness(mix: &[f32], master: &[f32], target: Option<Lufs>, timeline: &Ti
     };
     let aim = target.map_or_else(String::new, |target| format!(" The target is {target} for the whole track."));
     let mut canvas = Canvas::new(
-        "loudness",
+        &timeline.kind("loudness"),
         "Short-term loudness of mix and master",
         &format!("The mix moves {}, the master {}.{aim}", span(&mix), span(&master)),
     );
@@ -276,7 +282,7 @@ pub fn reduction(values: &[f32], timeline: &Timeline<'_>) -> String {
     let most = f64::from(values.iter().copied().fold(0f32, f32::max));
     let y = Scale::linear(0.0, (most / 3.0).ceil().max(1.0) * 3.0);
     let mut canvas = Canvas::new(
-        "reduction",
+        &timeline.kind("reduction"),
         "Gain reduction over time",
         &format!("Clipper, leveler and limiter together take off at most {}.", with_unit(most, 1, "dB")),
     );
