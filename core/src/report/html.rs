@@ -117,7 +117,7 @@ fn figures(report: &Report) -> Markup {
                 dt { (name) " " span.long { (long) } }
                 dd {
                     // A figure that stayed is said once.
-                    @if say(before) != say(after) || after.is_none() {
+                    @if say(before) != say(after) {
                         span.before { (say(before)) }
                         span.to aria-label="to" { "→" }
                     }
