@@ -1,13 +1,18 @@
 //! One group for each stage and kernel. An element is one second of music, so `elem/s` reads as × real time.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use loopmaster_core::Audio;
-use loopmaster_core::decode::{decode, decode_file};
+use loopmaster_core::analyse::{Analysis, analyse_audio};
+use loopmaster_core::decode::{Source, decode, decode_file};
 use loopmaster_core::encode::{Metadata, encode};
 use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::meter::true_peak::true_peak;
+use loopmaster_core::plan::{Plan, plan};
+use loopmaster_core::render::design::ShapeDesign;
+use loopmaster_core::render::kernels::Kernels;
 use loopmaster_core::resample::resample;
-use loopmaster_core::settings::{Codec, Limits};
+use loopmaster_core::settings::{Codec, Limits, Style};
+use loopmaster_core::{Audio, Settings};
+use loopmaster_gpu::cpu::Cpu;
 use std::hint::black_box;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -74,6 +79,38 @@ fn meters(c: &mut Criterion) {
     group.finish();
 }
 
+/// The mix as analysed, and a plan with every part of the chain at work.
+fn decided(music: &Audio) -> (Analysis, Plan) {
+    let mix = analyse_audio(music, Source::default());
+    let settings = Settings { style: Style::Loud, ..Settings::default() };
+    let plan = plan(&mix, &settings, None).expect("a plan for plain music");
+    (mix, plan)
+}
+
+fn stage_analyse_and_plan(c: &mut Criterion) {
+    let music = music();
+    let (mix, _) = decided(&music);
+    let settings = Settings::default();
+    let mut group = c.benchmark_group("analyse");
+    group.throughput(Throughput::Elements(SECONDS as u64));
+    group.bench_function("whole", |b| b.iter(|| analyse_audio(black_box(&music), Source::default())));
+    group.finish();
+    c.benchmark_group("plan").bench_function("whole", |b| b.iter(|| plan(black_box(&mix), &settings, None)));
+}
+
+fn stage_render(c: &mut Criterion) {
+    let music = music();
+    let (_, plan) = decided(&music);
+    let mut group = c.benchmark_group("render");
+    group.throughput(Throughput::Elements(SECONDS as u64));
+    group.bench_function("design", |b| b.iter(|| ShapeDesign::new(black_box(&plan), music.rate)));
+    let design = ShapeDesign::new(&plan, music.rate);
+    group.bench_function("shape", |b| {
+        b.iter_batched(|| music.clone(), |audio| Cpu.shape(audio, &design), BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
 fn stage_encode(c: &mut Criterion) {
     let music = music();
     let studio = resample(&music, 48_000);
@@ -99,5 +136,5 @@ fn patience() -> Criterion {
         .measurement_time(Duration::from_secs(3))
 }
 
-criterion_group! { name = stages; config = patience(); targets = stage_decode, meters, stage_encode }
+criterion_group! { name = stages; config = patience(); targets = stage_decode, meters, stage_analyse_and_plan, stage_render, stage_encode }
 criterion_main!(stages);
