@@ -60,7 +60,8 @@ fn lame(rate: u32, codec: Codec) -> Result<Encoder, EncodeError> {
     lame.build().map_err(failure)
 }
 
-/// LAME's effort.
+/// LAME's effort: the best that costs no more than its default 5 (a minute of music takes 0.7 s of a core; 2 takes 1.7 s, for a
+/// search of the noise shaping that 320 kbit/s and V0 hardly need).
 const QUALITY: Quality = Quality::VeryNice;
 
 fn failure(detail: impl std::fmt::Display) -> EncodeError {

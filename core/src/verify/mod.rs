@@ -4,6 +4,7 @@
 //! plan has no others, so that the mix passes as it is, however loud.
 
 mod samples;
+mod spectrum;
 
 use crate::Audio;
 use crate::analyse::Analysis;
@@ -93,6 +94,7 @@ pub fn verify(decoded: &Audio, expect: &Expect<'_>) -> Verified {
         gates.extend(loudness_gate(loudness.integrated, true_peak, expect));
         gates.extend(true_peak_gate(true_peak, expect));
         gates.extend(clipped(decoded, expect));
+        gates.extend(spectrum::gates(decoded, expect));
     }
     Verified { gates, integrated: loudness.integrated, true_peak }
 }

@@ -1,0 +1,144 @@
+//! What the long windows tell: tone and mono-fold of the file against those of the mix.
+
+use super::{Expect, Gate};
+use crate::Audio;
+use crate::meter::{Spectra, ThirdOctave};
+use crate::units::Db;
+
+/// Third octaves that are compared, Hz: [`Tone::bound`](crate::plan::Tone::bound) promises nothing beyond.
+const RANGE: (f32, f32) = (39.0, 16_500.0);
+/// A third octave this far under the loudest has no energy to speak of: noise, or what a codec left.
+const FAINT: f64 = -60.0;
+/// Nor has one below this level, dBFS.
+const SILENT: f64 = -90.0;
+/// What a lossy codec may add to the plan's bound, dB. Chosen by ear: far above what 320 kbit/s, V0 or Opus at 160 do.
+const CODEC: f64 = 1.0;
+/// With more than this share of the mix cut away, what is left may well sound different.
+const CUT: f64 = 0.1;
+
+/// Most that may be lost in mono below 120 Hz, and overall.
+const LOSS_LOW: Db = Db(1.0);
+const LOSS: Db = Db(3.0);
+/// Losses this close are equal, dB: dither and rounding; more for lossy codecs, which code mid and side apart.
+const EQUAL: (f64, f64) = (0.05, 0.3);
+
+pub(super) fn gates(decoded: &Audio, expect: &Expect<'_>) -> Vec<Gate> {
+    let after = Spectra::measure(decoded);
+    let stereo = &expect.mix.stereo;
+    let lossy = expect.codec.lossy();
+    let mut gates: Vec<Gate> = tone(&after.spectrum.third_octaves(), expect).into_iter().collect();
+    gates.push(mono("mono_low", " below 120 Hz", after.mono_loss_low, stereo.mono_loss_low, LOSS_LOW, lossy));
+    gates.push(mono("mono", "", after.mono_loss, stereo.mono_loss, LOSS, lossy));
+    gates
+}
+
+/// The largest move of a third octave, aligned in level by the gain that leaves the largest move smallest.
+fn tone(after: &[ThirdOctave], expect: &Expect<'_>) -> Option<Gate> {
+    let (plan, mix) = (expect.plan, expect.mix);
+    let cut = plan.edit.trim_start.0 + plan.edit.trim_end.0;
+    if plan.tone.bound.0 <= 0.0 || cut > CUT * mix.seconds().0 {
+        return None;
+    }
+    let level =
+        |band: &ThirdOctave| Db::from_power(Db(f64::from(band.mid)).power() + Db(f64::from(band.side)).power()).0;
+    let before = mix.spectrum.third_octaves();
+    let loudest = before.iter().map(level).fold(f64::NEG_INFINITY, f64::max);
+    let moves: Vec<(f64, f32)> = before
+        .iter()
+        .zip(after)
+        .filter(|(before, _)| (RANGE.0..=RANGE.1).contains(&before.hz))
+        .filter(|(before, _)| level(before) > (loudest + FAINT).max(SILENT))
+        .map(|(before, after)| (level(after) - level(before), before.hz))
+        .collect();
+    let lowest = moves.iter().copied().reduce(|a, b| if b.0 < a.0 { b } else { a })?;
+    let highest = moves.iter().copied().reduce(|a, b| if b.0 > a.0 { b } else { a })?;
+    let measured = (highest.0 - lowest.0) / 2.0;
+    let bound = plan.tone.bound.0 + if expect.codec.lossy() { CODEC } else { 0.0 };
+    let text = format!(
+        "third octaves move by up to ±{measured:.1} dB ({:.0} Hz up against {:.0} Hz), bound ±{bound:.1} dB",
+        highest.1, lowest.1
+    );
+    Some(Gate::new("tone", measured <= bound, measured, bound, text))
+}
+
+fn mono(name: &str, place: &str, after: Db, before: Db, bound: Db, lossy: bool) -> Gate {
+    let equal = before.0 + if lossy { EQUAL.1 } else { EQUAL.0 };
+    let text = format!(
+        "folded to mono it loses {after:.2}{place}, the mix {before:.2}; under {bound} or no more than the mix"
+    );
+    Gate::new(name, after < bound || after.0 <= equal, after.0, bound.0.max(equal), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analyse::Analysis;
+    use crate::plan::Plan;
+    use crate::settings::Codec;
+    use crate::units::Seconds;
+
+    /// 6 s of noise, white below the corner of a first-order low-pass, the channels as far apart as `side` says.
+    fn noise(corner: f32, side: f32) -> Audio {
+        let mut state = 9_u32;
+        let (mut m, mut s) = (0.0, 0.0);
+        let mut audio = Audio { rate: 48_000, channels: [Vec::new(), Vec::new()] };
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state as f32 / 4_294_967_296.0 - 0.5
+        };
+        for _ in 0..288_000 {
+            m += corner * (next() - m);
+            s += corner * (next() - s);
+            audio.channels[0].push(0.5 * (m + side * s));
+            audio.channels[1].push(0.5 * (m - side * s));
+        }
+        audio
+    }
+
+    fn analysis(audio: &Audio) -> Analysis {
+        let spectra = Spectra::measure(audio);
+        let mut mix = Analysis { rate: audio.rate, frames: audio.frames() as u64, ..Analysis::default() };
+        mix.spectrum = spectra.spectrum;
+        (mix.stereo.mono_loss, mix.stereo.mono_loss_low) = (spectra.mono_loss, spectra.mono_loss_low);
+        mix
+    }
+
+    fn failed(after: &Audio, before: &Audio, plan: &Plan) -> Vec<String> {
+        let mix = analysis(before);
+        let expect = Expect { codec: Codec::Wav24, master: after, mix: &mix, plan };
+        gates(after, &expect).into_iter().filter(|gate| !gate.passed).map(|gate| gate.name).collect()
+    }
+
+    #[test]
+    fn a_tone_beyond_the_plan_is_found_whatever_its_level() {
+        let bound = |bound: f64| {
+            let mut plan = Plan::identity();
+            plan.tone.bound = Db(bound);
+            plan
+        };
+        let (bright, dark) = (noise(1.0, 0.3), noise(0.3, 0.3));
+        let mut louder = bright.clone();
+        louder.channels.iter_mut().flatten().for_each(|x| *x *= 1.7);
+        assert!(failed(&louder, &bright, &bound(0.1)).is_empty());
+        // A first-order low-pass at 2.7 kHz takes some 15 dB off at 16 kHz, ±7 when aligned.
+        assert_eq!(failed(&dark, &bright, &bound(5.0)), ["tone"]);
+        assert!(failed(&dark, &bright, &bound(9.0)).is_empty());
+        assert!(failed(&dark, &bright, &bound(0.0)).is_empty(), "no promise, no gate");
+        let mut trimmed = bound(5.0);
+        trimmed.edit.trim_end = Seconds(3.0);
+        assert!(failed(&dark, &bright, &trimmed).is_empty());
+    }
+
+    #[test]
+    fn a_new_mono_loss_is_found_and_an_old_one_is_not_held_against_the_master() {
+        let (narrow, wide) = (noise(1.0, 0.2), noise(1.0, 2.0));
+        let none: [&str; 0] = [];
+        assert_eq!(failed(&wide, &narrow, &Plan::identity()), ["mono_low", "mono"]);
+        assert_eq!(failed(&wide, &wide, &Plan::identity()), none);
+        assert_eq!(failed(&narrow, &wide, &Plan::identity()), none);
+        for frames in [0, 1, 1_000] {
+            let short = Audio::silence(44_100, frames);
+            assert_eq!(failed(&short, &short, &Plan::identity()), none);
+        }
+    }
+}
