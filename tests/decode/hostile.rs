@@ -74,7 +74,7 @@ fn the_seeds_are_valid() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
 
     #[test]
     fn flipped_and_cut_files_are_survived(
