@@ -12,6 +12,13 @@ const KNEE: f64 = 6.0;
 const RATIO: f64 = 2.5;
 /// A band that would be turned down less than this on its loud moments is left alone, dB.
 const WORTH: f64 = 0.3;
+/// A wider spread than this is not uneven but sparse: a hi-hat now and then. It stays as it is, dB.
+const SPARSE: f64 = 24.0;
+/// Loudness grows with this power of the intensity (Stevens): the average that is given back is one of loudness, so that a few loud
+/// moments do not lift everything else.
+const LOUDNESS: f64 = 0.3;
+/// Most gain to give back, dB.
+const MAKEUP: f64 = 2.0;
 /// Bands this far under the loudest one carry nothing to hold, dB.
 const QUIET: f64 = 45.0;
 
@@ -132,7 +139,7 @@ pub(super) fn decide(
         // The threshold sits in the upper third of the band's own levels: quiet passages stay untouched.
         let threshold = median + 0.3 * spread;
         let over = top - threshold;
-        if wanted < WORTH || over < 1.0 {
+        if wanted < WORTH || over < 1.0 || spread > SPARSE {
             continue;
         }
         let ratio = (over / (over - wanted.min(0.8 * over)))
@@ -143,23 +150,21 @@ pub(super) fn decide(
             max_reduction: Db(round((1.5 * wanted).max(wanted + 1.0))),
             ..off
         };
+        if band.ratio < 1.1 {
+            continue;
+        }
         let reductions = levels.simulate(&band);
-        let (mut before, mut after, mut working) = (0.0, 0.0, 0.0);
+        let (mut before, mut after) = (0.0, 0.0);
         for (&level, &r) in levels.blocks.iter().zip(&reductions) {
-            let power = Db(level).power();
-            before += power;
-            after += power * Db(-r).power();
-            working += power * r;
+            before += Db(level * LOUDNESS).power();
+            after += Db((level - r) * LOUDNESS).power();
         }
-        if before <= 0.0 {
+        let makeup = Db::from_power(before / after.max(1e-300)).0 / LOUDNESS;
+        if !makeup.is_finite() || makeup < WORTH / 3.0 {
             continue;
         }
-        let makeup = Db::from_power(before / after.max(1e-300)).0.clamp(0.0, 3.0);
+        let makeup = makeup.min(MAKEUP);
         band.makeup = Db(round(makeup));
-        let typical = working / before;
-        if typical < WORTH / 2.0 {
-            continue;
-        }
         out.bands[index] = band;
         out.allowance = out.allowance.max(makeup);
         let p95 = percentile(&reductions, 0.95);

@@ -14,6 +14,12 @@ const WISH: f64 = 1.75;
 /// And this much help of clipper and leveler, dB, where the style has less.
 const WISH_CLIPPER: f64 = 2.0;
 const WISH_LEVELER: f64 = 1.5;
+/// Share of the work that the clipper does where it may: more is heard on sustained notes.
+const CLIPPER_SHARE: f64 = 0.4;
+/// What the leveler spares the limiter per decibel: it only moves on passages, not on hits.
+const LEVELER_SHARE: f64 = 0.5;
+/// Rungs of 1 dB added beyond a ladder that ends before the budget does.
+const BEYOND: usize = 16;
 /// Most a mix that was limited already is limited again, dB.
 const LIMITED: f64 = 1.0;
 /// Knee of the clipper, dB.
@@ -57,6 +63,7 @@ struct Price {
 
 impl Ladder {
     fn new(analysis: &Analysis, loudness: f64, ceiling: Dbtp) -> Self {
+        let peak = true_peak(analysis);
         let sound = |r: &&Rung| [r.gain.0, r.loudness.0, r.median.0, r.p95.0].iter().all(|v| v.is_finite());
         let mut rungs: Vec<Rung> = analysis.ladder.iter().filter(sound).copied().collect();
         rungs.sort_by(|a, b| a.gain.0.total_cmp(&b.gain.0));
@@ -71,8 +78,7 @@ impl Ladder {
         }
         if rungs.len() < 2 {
             // Without a ladder every decibel over the peaks is taken to be limited away on the loudest passages.
-            let peak = analysis.peaks.true_peak.0;
-            let touch = LADDER_CEILING - if peak.is_finite() { peak } else { 0.0 };
+            let touch = LADDER_CEILING - peak;
             let rung = |over: f64| Rung {
                 gain: Db(touch + over),
                 loudness: Lufs(loudness + touch + 0.9 * over),
@@ -80,6 +86,24 @@ impl Ladder {
                 p95: Db(over),
             };
             rungs = (0..=12).map(|over| rung(f64::from(over))).collect();
+        }
+        // Beyond the last rung every decibel buys a little less and costs a whole one.
+        if let [.., before, last] = rungs[..] {
+            let mut slope = ((last.loudness.0 - before.loudness.0) / (last.gain.0 - before.gain.0)).clamp(0.0, 1.0);
+            let mut rung = last;
+            for _ in 0..BEYOND {
+                let works = if rung.p95.0 > 0.0 || slope < 0.99 { 1.0 } else { 0.0 };
+                slope *= 1.0 - 0.1 * works;
+                rung.gain = Db(rung.gain.0 + 1.0);
+                rung.loudness = Lufs(rung.loudness.0 + slope);
+                rung.median = Db(rung.median.0 + 0.7 * works);
+                rung.p95 = Db(rung.p95.0 + works);
+                // Where the ladder says nothing about limiting, the peaks say when it begins.
+                if rung.gain.0 > LADDER_CEILING - peak && works == 0.0 {
+                    rung.p95 = Db(0.1);
+                }
+                rungs.push(rung);
+            }
         }
         Self { rungs, shift: ceiling.0 - LADDER_CEILING }
     }
@@ -131,6 +155,12 @@ impl Ladder {
     }
 }
 
+/// The mix's true peak; full scale where there is none.
+fn true_peak(analysis: &Analysis) -> f64 {
+    let peak = analysis.peaks.true_peak.0;
+    if peak.is_finite() { peak } else { 0.0 }
+}
+
 /// Decides loudness, clipper, leveler and limiter.
 pub(super) fn decide(
     analysis: &Analysis,
@@ -159,8 +189,7 @@ pub(super) fn decide(
     };
     let ladder = Ladder::new(analysis, loudness, ceiling);
     let limited = analysis.clipping.already_limited.is_some();
-    let peak = if analysis.peaks.true_peak.0.is_finite() { analysis.peaks.true_peak.0 } else { 0.0 };
-    let untouched = loudness + ceiling.0 - peak;
+    let untouched = loudness + ceiling.0 - true_peak(analysis);
     let asked = matches!(wish, Wish::Number(_) | Wish::Reference(_));
 
     // What may be spent.
@@ -174,7 +203,10 @@ pub(super) fn decide(
     let reach = if limited {
         ladder.reach(LIMITED, LIMITED).min(untouched.max(ladder.reach(0.05, 0.05)) + LIMITED)
     } else {
-        ladder.reach(spec.median * generous + f64::midpoint(clipper, leveler), spec.p95 * generous + clipper + leveler)
+        ladder.reach(
+            spec.median * generous + f64::midpoint(clipper, leveler),
+            spec.p95 * generous + clipper + LEVELER_SHARE * leveler,
+        )
     }
     .max(untouched);
 
@@ -199,10 +231,10 @@ pub(super) fn decide(
     let price = ladder.price(target.0);
 
     // The clipper takes the tops, the leveler the long swells, and the limiter what is left.
-    let clip = if price.p95 > 1.0 { clipper.min(0.25 + price.p95 / 2.0) } else { 0.0 };
+    let clip = if price.p95 > 1.0 { clipper.min(CLIPPER_SHARE * price.p95) } else { 0.0 };
     let rest = price.p95 - clip - spec.p95;
     let level = if rest > 0.3 { leveler.min(rest) } else { 0.0 };
-    let left = (price.p95 - clip - level).max(0.0);
+    let left = (price.p95 - clip - LEVELER_SHARE * level).max(0.0);
 
     let mut reasons = vec![explain(analysis, loudness, target, wish, &price, left, destination, spec)];
     if let Some(number) = wished {
@@ -276,6 +308,11 @@ fn explain(
     } else {
         format!("the limiter takes about {} off the loudest passages", Db(left))
     };
+    let over = if change < -0.1 && matches!(wish, Wish::Style { .. }) {
+        format!(" Your mix peaks at {:+.1}, and a record has to stay below the ceiling.", analysis.peaks.true_peak)
+    } else {
+        String::new()
+    };
     let limited = analysis.clipping.already_limited.as_ref().map_or("", |_| {
         " The mix was limited before it came here, so we hardly touch its peaks; an export without the limiter on the master channel would \
          give us room to do better."
@@ -284,7 +321,7 @@ fn explain(
         before: Some((loudness * 10.0).round() / 10.0),
         after: Some(target.0),
         unit: Some("LUFS".to_owned()),
-        ..reason(Aspect::Loudness, format!("{moved}{whose}: {cost}.{limited}"))
+        ..reason(Aspect::Loudness, format!("{moved}{whose}: {cost}.{over}{limited}"))
     }
 }
 

@@ -32,17 +32,17 @@ pub(super) struct Region {
 /// power density) to 4 kHz, steeper above. Values rounded by ear; the widths were set so that ten finished records of very different
 /// kinds (orchestral, electronic, rock) need next to nothing. Lows are wide downwards because a quartet has none.
 pub(super) const RECORDS: [(f64, f64, f64, f64); 19] = [
-    (30.0, 0.0, 20.0, 7.0),
-    (40.0, 5.0, 16.0, 5.5),
-    (50.0, 8.0, 12.0, 4.5),
-    (63.0, 8.5, 9.0, 4.0),
-    (80.0, 8.0, 7.0, 4.0),
-    (100.0, 7.0, 5.5, 4.0),
-    (160.0, 5.0, 4.5, 3.5),
-    (250.0, 3.8, 3.5, 3.0),
-    (400.0, 2.2, 3.0, 3.0),
-    (630.0, 1.0, 3.0, 3.0),
-    (1_000.0, -0.5, 3.0, 3.0),
+    (30.0, 0.0, 24.0, 7.0),
+    (40.0, 5.0, 20.0, 5.5),
+    (50.0, 8.0, 15.0, 4.5),
+    (63.0, 8.5, 13.0, 4.0),
+    (80.0, 8.0, 11.0, 4.0),
+    (100.0, 7.0, 8.5, 4.0),
+    (160.0, 5.0, 6.0, 3.5),
+    (250.0, 3.8, 4.2, 3.0),
+    (400.0, 2.2, 3.2, 3.2),
+    (630.0, 1.0, 3.0, 3.2),
+    (1_000.0, -0.5, 3.0, 3.2),
     (1_600.0, -1.8, 3.0, 3.0),
     (2_500.0, -3.0, 3.0, 3.0),
     (4_000.0, -5.0, 3.2, 3.0),
@@ -237,13 +237,31 @@ pub(super) fn interpolate(points: &[(f64, f64)], hz: f64) -> f64 {
 }
 
 impl StyleSpec {
-    /// Lowest and highest third-octave level at `hz`.
-    pub(super) fn corridor(&self, hz: f64) -> (f64, f64) {
+    /// Lowest, middle and highest third-octave level at `hz`.
+    pub(super) fn corridor(&self, hz: f64) -> Corridor {
         let column = |pick: fn(&(f64, f64, f64, f64)) -> f64| interpolate(&RECORDS.map(|row| (row.0, pick(&row))), hz);
-        let centres: Vec<(f64, f64)> =
-            REGIONS.iter().zip(self.tilt).map(|(region, tilt)| (region.centre, tilt)).collect();
-        let middle = column(|row| row.1) + interpolate(&centres, hz);
-        (middle - column(|row| row.2) * self.tolerance, middle + column(|row| row.3) * self.tolerance)
+        let tilt: [(f64, f64); 6] = std::array::from_fn(|i| (REGIONS[i].centre, self.tilt[i]));
+        let middle = column(|row| row.1) + interpolate(&tilt, hz);
+        Corridor {
+            low: middle - column(|row| row.2) * self.tolerance,
+            middle,
+            high: middle + column(|row| row.3) * self.tolerance,
+        }
+    }
+}
+
+/// Where a level may lie, dB.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Corridor {
+    pub(super) low: f64,
+    pub(super) middle: f64,
+    pub(super) high: f64,
+}
+
+impl Corridor {
+    /// How far `level` lies outside, dB; positive above.
+    pub(super) fn outside(&self, level: f64) -> f64 {
+        (level - self.high).max(0.0) - (self.low - level).max(0.0)
     }
 }
 
@@ -260,8 +278,8 @@ mod tests {
             assert!(s.clipper <= 3.0 && s.leveler <= 3.0);
             assert!((-15.0..=-8.0).contains(&s.loudness));
             for (hz, ..) in RECORDS {
-                let (low, high) = s.corridor(hz);
-                assert!(high - low > 4.0, "{style} at {hz} Hz is narrower than any two records");
+                let corridor = s.corridor(hz);
+                assert!(corridor.high - corridor.low > 4.0, "{style} at {hz} Hz is narrower than any two records");
             }
         }
         let loud: Vec<f64> = Style::ALL.iter().map(|s| spec(*s).loudness).collect();

@@ -1,6 +1,6 @@
 //! Equalisation: towards the nearest edge of the range records live in, or to a reference.
 
-use super::style::{REGIONS, StyleSpec};
+use super::style::{Corridor, REGIONS, StyleSpec};
 use super::{Reason, reason};
 use crate::analyse::{Analysis, Spectrum};
 use crate::settings::Aspect;
@@ -66,28 +66,28 @@ fn smoothing(hz: f64) -> f64 {
     super::style::interpolate(&[(80.0, 1.0), (125.0, 0.5), (400.0, 0.5), (630.0, 1.0 / 3.0)], hz)
 }
 
-/// Power at `hz` → dB, averaged with a raised cosine whose width at half height is [`smoothing`].
-fn smooth(hz: &[f64], power: &[f64]) -> Vec<f64> {
+/// `values` at `hz`, averaged with a raised cosine whose width at half height is `width` octaves.
+fn average(hz: &[f64], values: &[f64], width: impl Fn(f64) -> f64) -> Vec<f64> {
     hz.iter()
         .map(|&centre| {
-            let width = smoothing(centre);
+            let width = width(centre);
             let (mut sum, mut weights) = (0.0, 0.0);
-            for (&f, &p) in hz.iter().zip(power) {
+            for (&f, &value) in hz.iter().zip(values) {
                 let distance = (f / centre).log2().abs();
                 if distance < width {
                     let weight = 0.5 + 0.5 * (std::f64::consts::PI * distance / width).cos();
-                    sum += weight * p;
+                    sum += weight * value;
                     weights += weight;
                 }
             }
-            Db::from_power(sum / weights.max(1e-9)).0.max(-150.0)
+            sum / weights.max(1e-9)
         })
         .collect()
 }
 
-/// How far `level` lies outside the range, dB; positive above it.
-fn outside(level: f64, (low, high): (f64, f64)) -> f64 {
-    (level - high).max(0.0) - (low - level).max(0.0)
+/// Power at `hz` → dB over [`smoothing`].
+fn smooth(hz: &[f64], power: &[f64]) -> Vec<f64> {
+    average(hz, power, smoothing).into_iter().map(|p| Db::from_power(p).0.max(-150.0)).collect()
 }
 
 /// What is asked of one spectrum.
@@ -95,7 +95,7 @@ struct Ask<'a> {
     hz: &'a [f64],
     level: &'a [f64],
     /// The range aimed at.
-    range: Vec<(f64, f64)>,
+    range: Vec<Corridor>,
     /// Points that are compared at all.
     compared: Vec<bool>,
     /// 0–1 per point: how far a boost is allowed.
@@ -103,6 +103,8 @@ struct Ask<'a> {
     share: f64,
     /// Bound per point, dB.
     bound: Vec<f64>,
+    /// Octaves over which what lies outside is averaged: a style is broader than the notes of one song; 0: not at all.
+    broad: f64,
     /// A region this far under the range is absent rather than quiet, and stays so, dB.
     absent: f64,
 }
@@ -118,12 +120,12 @@ impl Ask<'_> {
     fn offset(&self) -> f64 {
         let first = self.align(|_| true);
         // Regions that are absent say nothing about the level of the others.
-        self.align(|i| self.level[i] - first > self.range[i].0 - self.absent)
+        self.align(|i| self.level[i] - first > self.range[i].low - self.absent)
     }
 
     fn align(&self, counts: impl Fn(usize) -> bool) -> f64 {
         let points = || (0..self.hz.len()).filter(|&i| self.compared[i] && counts(i));
-        let differences = points().map(|i| self.level[i] - f64::midpoint(self.range[i].0, self.range[i].1));
+        let differences = points().map(|i| self.level[i] - self.range[i].middle);
         let (mut low, mut high) =
             differences.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), d| (a.min(d), b.max(d)));
         if low > high {
@@ -133,8 +135,8 @@ impl Ask<'_> {
             points()
                 .map(|i| {
                     let level = self.level[i] - offset;
-                    let middle = level - f64::midpoint(self.range[i].0, self.range[i].1);
-                    outside(level, self.range[i]).clamp(-4.0, 4.0) + 0.25 * middle.clamp(-6.0, 6.0)
+                    let middle = level - self.range[i].middle;
+                    self.range[i].outside(level).clamp(-4.0, 4.0) + 0.25 * middle.clamp(-6.0, 6.0)
                 })
                 .sum()
         };
@@ -152,8 +154,9 @@ impl Ask<'_> {
     fn answer(&self) -> Answer {
         let offset = self.offset();
         let outside: Vec<f64> = (0..self.hz.len())
-            .map(|i| if self.compared[i] { outside(self.level[i] - offset, self.range[i]) } else { 0.0 })
+            .map(|i| if self.compared[i] { self.range[i].outside(self.level[i] - offset) } else { 0.0 })
             .collect();
+        let outside = if self.broad > 0.0 { average(self.hz, &outside, |_| self.broad) } else { outside };
         let wanted: Vec<f64> = outside
             .iter()
             .enumerate()
@@ -225,6 +228,7 @@ pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, strength: f64) ->
         boost: boostable(analysis, &levels),
         share: (1.4 * strength).min(1.0),
         bound: vec![bound; levels.hz.len()],
+        broad: 0.5,
         absent: 16.0,
     };
     let answer = ask.answer();
@@ -256,7 +260,7 @@ pub(super) fn for_reference(analysis: &Analysis, reference: &Analysis, amount: f
             hz: &levels.hz,
             level,
             // Half a decibel is not a difference of tone.
-            range: wanted.iter().map(|w| (w - 0.5, w + 0.5)).collect(),
+            range: wanted.iter().map(|&w| Corridor { low: w - 0.5, middle: w, high: w + 0.5 }).collect(),
             compared: (0..level.len())
                 .map(|i| {
                     comparable(analysis, levels.hz[i])
@@ -268,6 +272,7 @@ pub(super) fn for_reference(analysis: &Analysis, reference: &Analysis, amount: f
             boost: boost.clone(),
             share: amount,
             bound: bounds.clone(),
+            broad: 0.0,
             absent: 30.0,
         }
         .answer()
@@ -363,18 +368,22 @@ fn subsonic(analysis: &Analysis) -> Option<(Hz, String)> {
 
 /// One sentence per lobe of the curve: neighbouring points that move the same way are one decision.
 fn explain(hz: &[f64], answer: &Answer, record: &str) -> Vec<Reason> {
+    let region = |i: usize| REGIONS.iter().position(|r| hz[i] < r.high).unwrap_or(REGIONS.len() - 1);
     let mut lobes: Vec<usize> = Vec::new();
-    let mut sign = 0.0;
-    for (i, &move_) in answer.curve.iter().enumerate() {
-        let here = if move_.abs() < AUDIBLE { 0.0 } else { move_.signum() };
-        if here != 0.0 && here == sign {
-            if let Some(peak) = lobes.last_mut().filter(|peak| answer.curve[**peak].abs() < move_.abs()) {
-                *peak = i;
-            }
-        } else if here != 0.0 {
-            lobes.push(i);
+    let mut last = 0.0;
+    let mut open = false;
+    for (i, &change) in answer.curve.iter().enumerate() {
+        if change.abs() < AUDIBLE {
+            open = false;
+            continue;
         }
-        sign = here;
+        let sign = change.signum();
+        match lobes.last_mut().filter(|peak| sign == last && (open || region(**peak) == region(i))) {
+            Some(peak) if answer.curve[*peak].abs() < change.abs() => *peak = i,
+            Some(_) => {}
+            None => lobes.push(i),
+        }
+        (last, open) = (sign, true);
     }
     // The largest moves first, and no more than a person wants to read.
     lobes.sort_by(|a, b| answer.curve[*b].abs().total_cmp(&answer.curve[*a].abs()));
@@ -383,15 +392,15 @@ fn explain(hz: &[f64], answer: &Answer, record: &str) -> Vec<Reason> {
         .into_iter()
         .map(|i| {
             let (change, out) = (answer.curve[i], answer.outside[i]);
-            let index = REGIONS.iter().position(|r| hz[i] < r.high).unwrap_or(REGIONS.len() - 1);
-            let region = &REGIONS[index];
-            let was = if region.plural { "were" } else { "was" };
+            let index = region(i);
+            let named = &REGIONS[index];
+            let was = if named.plural { "were" } else { "was" };
             let text = format!(
                 "{} {} around {}: {} {was} {} {} {record} and {}.",
                 Db(change.abs()),
                 if change > 0.0 { "more" } else { "less" },
                 pitch(hz[i]),
-                region.name,
+                named.name,
                 Db(out.abs()),
                 if out > 0.0 { "over" } else { "under" },
                 consequence(index, out > 0.0),
@@ -426,9 +435,9 @@ fn consequence(region: usize, over: bool) -> &'static str {
         (1, true) => "sat on everything else",
         (1, false) => "left the low end light",
         (2, true) => "clouded the mix",
-        (2, false) => "took the body away",
+        (2, false) => "left the mix without body",
         (3, true) => "sounded boxy",
-        (3, false) => "pushed voice and leads back",
+        (3, false) => "kept voice and leads back",
         (4, true) => "sounded sharp",
         (4, false) => "hid the detail",
         (_, true) => "sounded brittle",
