@@ -255,6 +255,13 @@ fn over_time(report: &Report, findings: &[Finding]) -> Markup {
         Goal::Keep | Goal::Peak { .. } => None,
     };
     let worked = trace.reduction.iter().any(|value| *value > 0.05);
+    let thin = super::text::THIN;
+    let note = if trace.reduction_p95.0 < 0.05 {
+        format!("the limiter works on less than 5{thin}% of the track")
+    } else {
+        let median = number(trace.reduction_median.0, 1);
+        format!("limiter median {median}, under {} for 95{thin}% of the track", trace.reduction_p95)
+    };
     let loudness = |axis| {
         plot::loudness(&mix.loudness.over_time, &master.loudness.over_time, target, &Timeline { axis, ..timeline })
     };
@@ -280,12 +287,7 @@ fn over_time(report: &Report, findings: &[Finding]) -> Markup {
                     (caption(
                         "Gain reduction",
                         "dB",
-                        &format!(
-                            "limiter median {}, under {} for 95{THIN}% of the track",
-                            number(trace.reduction_median.0, 1),
-                            trace.reduction_p95,
-                            THIN = super::text::THIN,
-                        ),
+                        &note,
                     ))
                     (PreEscaped(pressed))
                 }
@@ -350,7 +352,9 @@ fn bands(report: &Report) -> Markup {
     let (mix, master) = (&report.mix.bands, &report.master.bands);
     let shift = match (report.mix.loudness.integrated, report.master.loudness.integrated) {
         (Some(before), Some(after)) => after - before,
-        _ => report.preview.difference,
+        // Too short for a loudness: as far apart as the spectra are.
+        _ => plot::level_shift(&report.mix.spectrum, &report.master.spectrum, &report.plan.tone)
+            .unwrap_or(report.preview.difference),
     };
     let levels = plot::levels(mix, master, &report.plan.dynamics, shift);
     let thresholds = report.plan.dynamics.iter().any(|band| band.ratio > 1.0);
