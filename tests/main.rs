@@ -11,3 +11,5 @@ mod encode;
 mod lab_shape;
 #[cfg(test)]
 mod parity;
+#[cfg(test)]
+mod standards;

@@ -56,10 +56,15 @@ pub(super) fn bandwidth(spectra: &Spectra, bits: Option<u32>, rate: u32) -> Band
         }
     }
     let (fall, k) = best;
-    let stays = k + width < n && smooth[k + width..].iter().all(|&v| v < smooth[k - width] - 0.8 * CLIFF);
-    // Before the cliff there must be music, not the last trickle of a slope.
-    let music = k > width && smooth[k - width] > loudest - 85.0;
-    if fall >= CLIFF && stays && music {
+    if fall < CLIFF {
+        return Bandwidth { hz: whole, cliff: false };
+    }
+    // From here on `k` is a real place, with `width` bins on both sides.
+    let before = smooth[k - width];
+    let stays = smooth[k + width..].iter().all(|&v| v < before - 0.8 * CLIFF);
+    // Before the cliff there must be music, not the last trickle of a slope, and in the whole octave: a test tone falls steeply too.
+    let music = smooth[k / 2..=k - width].iter().all(|&v| v > loudest - 85.0);
+    if stays && music {
         Bandwidth { hz: k as f64 * spectra.bin, cliff: true }
     } else {
         Bandwidth { hz: whole, cliff: false }

@@ -83,7 +83,8 @@ pub(super) fn findings(a: &Analysis, cliff: bool, noise: Option<Noise>) -> Vec<F
     }
 
     let dc = condition.dc[0].abs().max(condition.dc[1].abs());
-    if dc >= 0.003 {
+    // A second at least: shorter than that, every sound has a mean.
+    if dc >= 0.003 && length.0 >= 1.0 {
         let severity = if dc >= 0.03 { Severity::Advice } else { Severity::Note };
         say(
             "dc_offset",
@@ -113,7 +114,8 @@ pub(super) fn findings(a: &Analysis, cliff: bool, noise: Option<Noise>) -> Vec<F
             Severity::Advice,
             None,
             format!(
-                "Above {} there is nothing, cut off like an MP3 or a stream. If this was made from a lossy file, go back to the original.",
+                "Above {} there is nothing, cut off like an MP3 or a stream. If this was made from a lossy file or at a lower rate, go back to the \
+                 original.",
                 kilohertz(condition.bandwidth)
             ),
         );
@@ -132,7 +134,8 @@ pub(super) fn findings(a: &Analysis, cliff: bool, noise: Option<Noise>) -> Vec<F
     }
     if let (Some(bits), Some(used)) = (source.bits, condition.effective_bits)
         && bits > 16
-        && used <= 16
+        && (8..=16).contains(&used)
+        && length.0 >= 1.0
     {
         say(
             "bit_depth",
@@ -289,9 +292,9 @@ fn sides(a: &Analysis, say: &mut impl FnMut(&str, Severity, Option<Seconds>, Str
             Severity::Advice,
             None,
             format!(
-                "The bass is out of phase between left and right: in mono, {:.1} of it are lost below 120\u{202f}Hz. Make bass and kick mono, \
-                 or take stereo effects off them.",
-                stereo.mono_loss_low
+                "Left and right disagree about the bass (correlation {:.1}): in mono, {:.1} of it are lost below 120\u{202f}Hz. Make bass and \
+                 kick mono, or take stereo effects off them.",
+                stereo.correlation_low, stereo.mono_loss_low
             ),
         );
     }

@@ -5,6 +5,8 @@ mod condition;
 mod findings;
 mod ladder;
 mod levels;
+#[cfg(test)]
+mod tests;
 
 use crate::Audio;
 use crate::decode::{Source, Track};
@@ -253,7 +255,7 @@ pub fn analyse_audio(audio: &Audio, source: Source) -> Analysis {
         first: clipped.first.map(seconds),
         flat_runs: flat.count,
         over_samples: clipping::over(audio, &levels),
-        already_limited: already_limited(&peaks, &loudness, flat.count, seconds(frames)),
+        already_limited: already_limited(&peaks, &loudness, flat.count, seconds(frames), &spectra),
     };
     // −60 dB under the peak.
     let (head, tail) = levels.silence(audio, levels.peak * 1e-3);
@@ -311,16 +313,26 @@ const LIMITED_PLR: f64 = 9.0;
 /// Flat tops under full scale, per minute, that only a limiter or clipper leaves behind.
 const LIMITED_RUNS: f64 = 10.0;
 
-fn already_limited(peaks: &Peaks, loudness: &LoudnessFigures, flat: u64, length: Seconds) -> Option<String> {
+fn already_limited(
+    peaks: &Peaks,
+    loudness: &LoudnessFigures,
+    flat: u64,
+    length: Seconds,
+    spectra: &Spectra,
+) -> Option<String> {
     let minutes = (length.0 / 60.0).max(1.0);
     if flat as f64 >= LIMITED_RUNS * minutes {
         return Some(format!("its peaks are flat at {:.1}, {flat} times", Db(peaks.sample.0)));
     }
-    // Under 3 s, or a steady tone, the ratio says nothing about a limiter.
+    // Under 3 s the ratio says nothing about a limiter, and neither does that of a test tone, which has one or two bands.
     loudness.range?;
+    let total = |rows: &[Vec<f32>], band: usize| rows[band].iter().map(|&v| f64::from(v)).sum::<f64>();
+    let bands: Vec<f64> = (0..BANDS).map(|b| total(&spectra.matrix.mid, b) + total(&spectra.matrix.side, b)).collect();
+    let loudest = bands.iter().copied().fold(0.0, f64::max);
+    let broad = bands.iter().filter(|&&b| b > 1e-4 * loudest).count() > 2;
     peaks
         .plr
-        .filter(|plr| plr.0 < LIMITED_PLR && loudness.max_short_term.is_some())
+        .filter(|plr| plr.0 < LIMITED_PLR && broad)
         .map(|plr| format!("its peaks stand only {plr:.1} over its loudness"))
 }
 

@@ -185,9 +185,18 @@ fn fine_peak(x: &[f32], from: usize, floor: f32) -> (f64, usize) {
     let first = from.saturating_sub(1);
     let length = from + BLOCK + 1 - first;
     let near = window(x, first, COARSE_BACK, length + COARSE_TAPS / 2);
+    let tops: Vec<f32> = near
+        .windows(COARSE_TAPS)
+        .take(length)
+        .map(|around| {
+            let point = |taps: &[f32; COARSE_TAPS]| taps.iter().zip(around).map(|(h, x)| h * x).sum::<f32>().abs();
+            COARSE.iter().map(point).fold(0.0, f32::max)
+        })
+        .collect();
+    // A top of the waveform is next to a top of the grid.
     let hot = |frame: usize| {
-        let around = &near[frame..frame + COARSE_TAPS];
-        COARSE.iter().any(|taps| taps.iter().zip(around).map(|(h, x)| h * x).sum::<f32>().abs() >= floor)
+        let near = &tops[frame.saturating_sub(1)..(frame + 2).min(length)];
+        tops[frame] >= floor && near.iter().all(|&top| top <= tops[frame])
     };
     let mut best = (0.0, from);
     let mut frame = 0;
