@@ -11,8 +11,11 @@ fn amplitude(db: f64) -> f64 {
     10f64.powf(db / 20.0)
 }
 
+/// (seconds, peak dBFS) of each part of a programme.
+type Segments = [(f64, f64)];
+
 /// A 1 kHz sine of one channel, phase-continuous through segments of (seconds, peak dBFS).
-fn tone(rate: u32, segments: &[(f64, f64)]) -> Vec<f32> {
+fn tone(rate: u32, segments: &Segments) -> Vec<f32> {
     let mut out = Vec::new();
     let mut end = 0.0;
     for &(seconds, level) in segments {
@@ -27,7 +30,7 @@ fn tone(rate: u32, segments: &[(f64, f64)]) -> Vec<f32> {
 
 const SILENT: f64 = f64::NEG_INFINITY;
 
-fn stereo(rate: u32, segments: &[(f64, f64)]) -> Loudness {
+fn stereo(rate: u32, segments: &Segments) -> Loudness {
     let x = tone(rate, segments);
     Loudness::measure(&[&x, &x], &STEREO, rate)
 }
@@ -62,7 +65,7 @@ fn tech_3341_integrated_momentary_short_term() {
                 near(&format!("3341-{case} {name}"), rate, v.unwrap().0, level, 0.1, 0.1);
             }
         }
-        let programmes: [(u32, &[(f64, f64)]); 3] = [
+        let programmes: [(u32, &Segments); 3] = [
             (3, &[(10.0, -36.0), (60.0, -23.0), (10.0, -36.0)]),
             (4, &[(10.0, -72.0), (10.0, -36.0), (60.0, -23.0), (10.0, -36.0), (10.0, -72.0)]),
             (5, &[(20.0, -26.0), (20.1, -20.0), (20.0, -26.0)]),
@@ -195,7 +198,7 @@ fn tech_3341_true_peak() {
 #[test]
 fn tech_3342_loudness_range() {
     for rate in RATES {
-        let cases: [(u32, &[(f64, f64)], f64); 4] = [
+        let cases: [(u32, &Segments, f64); 4] = [
             (1, &[(20.0, -20.0), (20.0, -30.0)], 10.0),
             (2, &[(20.0, -20.0), (20.0, -15.0)], 5.0),
             (3, &[(20.0, -40.0), (20.0, -20.0)], 20.0),
