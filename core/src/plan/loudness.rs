@@ -10,10 +10,10 @@ use crate::units::{Db, Dbtp, Lufs, Seconds};
 /// Ceiling the ladder was measured at, dBTP.
 const LADDER_CEILING: f64 = -1.0;
 /// A wish in numbers may take this much more limiting than the style takes by itself: somebody decided.
-const WISH: f64 = 1.75;
+const WISH: f64 = 2.0;
 /// And this much help of clipper and leveler, dB, where the style has less.
-const WISH_CLIPPER: f64 = 2.0;
-const WISH_LEVELER: f64 = 1.5;
+const WISH_CLIPPER: f64 = 2.5;
+const WISH_LEVELER: f64 = 2.0;
 /// Share of the work that the clipper does where it may: more is heard on sustained notes.
 const CLIPPER_SHARE: f64 = 0.4;
 /// What the leveler spares the limiter per decibel: it only moves on passages, not on hits.
@@ -75,6 +75,10 @@ impl Ladder {
             rung.loudness = Lufs(rung.loudness.0.max(before.loudness.0));
             rung.median = Db(rung.median.0.max(before.median.0));
             rung.p95 = Db(rung.p95.0.max(before.p95.0));
+        }
+        // The median counts blocks in which the limiter works at all; where those are a few in a hundred, it says nothing.
+        for rung in &mut rungs {
+            rung.median = Db(rung.median.0.min(rung.p95.0));
         }
         if rungs.len() < 2 {
             // Without a ladder every decibel over the peaks is taken to be limited away on the loudest passages.
@@ -201,7 +205,7 @@ pub(super) fn decide(
     };
     let generous = if asked { WISH } else { 1.0 };
     let reach = if limited {
-        ladder.reach(LIMITED, LIMITED).min(untouched.max(ladder.reach(0.05, 0.05)) + LIMITED)
+        ladder.reach(LIMITED, LIMITED)
     } else {
         ladder.reach(
             spec.median * generous + f64::midpoint(clipper, leveler),
@@ -313,10 +317,11 @@ fn explain(
     } else {
         String::new()
     };
-    let limited = analysis.clipping.already_limited.as_ref().map_or("", |_| {
-        " The mix was limited before it came here, so we hardly touch its peaks; an export without the limiter on the master channel would \
-         give us room to do better."
-    });
+    let limited = analysis
+        .clipping
+        .already_limited
+        .as_ref()
+        .map_or("", |_| " The mix was limited before it came here, so we hardly touch its peaks.");
     Reason {
         before: Some((loudness * 10.0).round() / 10.0),
         after: Some(target.0),

@@ -258,13 +258,12 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
     };
 
     let mut reasons = tone.reasons;
-    if analysis.clipping.already_limited.is_some() && !untouched {
-        reasons.push(reason(
-            Aspect::Dynamics,
-            "The mix was limited already: no compression on top, and the tone moves 1.5 dB at most. An export without the limiter on the \
-             master channel would give us more room."
-                .to_owned(),
-        ));
+    if analysis.clipping.already_limited.is_some() {
+        let careful = if untouched { "" } else { ": no compression on top, and the tone moves 1.5 dB at most" };
+        let text = format!(
+            "The mix was limited already{careful}. An export without the limiter on the master channel would give us more room."
+        );
+        reasons.push(reason(if untouched { Aspect::Loudness } else { Aspect::Dynamics }, text));
     }
     reasons.extend(bands.reasons);
     reasons.extend(colour);

@@ -355,8 +355,8 @@ fn subsonic(analysis: &Analysis) -> Option<(Hz, String)> {
         }
     }
     let share = if all > 0.0 { Db::from_power(below / all).0 } else { f64::NEG_INFINITY };
-    // −60 dB of DC shifts every peak by a thousandth and clicks at every cut; −30 dB of rumble costs headroom.
-    if dc > 1e-3 {
+    // Half a percent of DC shifts every peak and clicks at every cut; −30 dB of rumble costs headroom. By practice.
+    if dc > 5e-3 {
         Some((Hz(20.0), format!("the mix carries a DC offset of {:.1} % that only costs headroom.", dc * 100.0)))
     } else if share > -30.0 {
         let corner = if share > -18.0 { 25.0 } else { 20.0 };

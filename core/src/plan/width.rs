@@ -61,7 +61,10 @@ pub(super) fn decide(
         *gain = wanted;
     }
     // The low end: never wider, and narrower only where left and right work against each other.
-    let apart = analysis.stereo.correlation_low < LOW_CORRELATION && ratio(analysis, 0).is_some_and(|r| r > -20.0);
+    // One silent channel is no torn low end.
+    let apart = analysis.stereo.correlation_low < LOW_CORRELATION
+        && analysis.stereo.balance.0.abs() < 12.0
+        && ratio(analysis, 0).is_some_and(|r| r > -20.0);
     gains[0] = if apart { -LOW_CUT * (2.0 * strength).min(1.0) } else { 0.0 };
     for (band, gain) in gains.iter_mut().enumerate() {
         // Inverted or nearly empty sides are not widened.
