@@ -1,11 +1,13 @@
 //! Written files, read by programs that are not ours: ffmpeg and ffprobe, flac and metaflac, sha256sum.
 
 use loopmaster_core::Audio;
-use loopmaster_core::analyse::LoudnessFigures;
-use loopmaster_core::decode::{Picture, Tags};
+use loopmaster_core::analyse::{LoudnessFigures, analyse_audio};
+use loopmaster_core::decode::{Picture, Source, Tags, decode_file};
 use loopmaster_core::encode::{Encoded, Metadata, encode};
-use loopmaster_core::settings::Codec;
-use loopmaster_core::units::{Dbtp, Lufs};
+use loopmaster_core::plan::{Goal, Limiter, Plan};
+use loopmaster_core::settings::{Codec, Limits};
+use loopmaster_core::units::{Db, Dbtp, Lufs, Seconds};
+use loopmaster_core::verify::{Expect, verify};
 use std::fs::File;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -317,4 +319,37 @@ fn wrong_rates_and_empty_masters_are_refused() {
         assert!(error.to_string().contains(&rate.to_string()), "{error}");
     }
     assert_eq!(encode(&Audio::silence(44_100, 0), Codec::Wav24, &meta, &mut out).unwrap_err().code(), "encode.empty");
+}
+
+#[test]
+fn our_decoder_reads_every_format_back_and_every_gate_holds() {
+    // A master that is its own mix: what may not have changed has not.
+    let master = music(48_000, 5 * 48_000 + 17);
+    let mix = analyse_audio(&master, Source::default());
+    let mut plan = Plan::identity();
+    plan.goal = Goal::Loudness { target: mix.loudness.integrated.unwrap(), wished: None };
+    plan.tone.bound = Db(0.1);
+    plan.limiter = Some(Limiter {
+        ceiling: Dbtp(-1.0),
+        lookahead: Seconds(0.002),
+        release_min: Seconds(0.03),
+        release_max: Seconds(0.3),
+    });
+    for (name, codec) in Codec::ALL {
+        let meta = tagged();
+        let written = write(&master, codec, &meta);
+        let decoded = decode_file(&written.path, &Limits::default()).unwrap();
+        assert_eq!((decoded.tags.title, decoded.tags.isrc), (meta.tags.title, meta.tags.isrc), "{name}");
+        assert_eq!(decoded.tags.cover, meta.tags.cover, "{name}");
+        assert_eq!(codec == Codec::Wav32f, decoded.audio == master, "{name}");
+
+        let verified = verify(&decoded.audio, &Expect { codec, master: &master, mix: &mix, plan: &plan });
+        let gates: Vec<&str> = verified.gates.iter().map(|gate| gate.name.as_str()).collect();
+        let all = ["finite", "length", "alignment", "loudness", "true_peak", "clipped", "tone", "mono_low", "mono"];
+        assert_eq!(gates, all, "{name}");
+        for gate in &verified.gates {
+            println!("{name} {}: {}", gate.name, gate.text);
+        }
+        assert_eq!(verified.failed(), None, "{name}");
+    }
 }
