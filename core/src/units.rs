@@ -117,6 +117,13 @@ impl Add<Db> for Lufs {
     }
 }
 
+impl Sub<Db> for Lufs {
+    type Output = Self;
+    fn sub(self, gain: Db) -> Self {
+        Self(self.0 - gain.0)
+    }
+}
+
 impl Sub for Lufs {
     type Output = Db;
     fn sub(self, other: Self) -> Db {

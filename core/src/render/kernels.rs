@@ -1,9 +1,32 @@
 //! The fine seam: what a backend made of single kernels offers to the one chain that calls them in order.
 
 use super::BackendInfo;
+use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
 use crate::Audio;
 use crate::units::Db;
+use std::ops::Range;
+
+/// How closely [`Kernels::block_peaks`] looks between the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grid {
+    /// 8 positions per sample up to 48 kHz, 4 at twice that and 2 at four times: what the limiter is driven by.
+    Coarse,
+    /// 16, 8 and 4 positions with longer filters: the check.
+    Fine,
+}
+
+impl Grid {
+    /// Every how many phases of the filter are looked at, at `rate`.
+    #[must_use]
+    pub fn step(self, rate: u32) -> usize {
+        match rate {
+            0..64_000 => 1,
+            64_000..128_000 => 2,
+            _ => 4,
+        }
+    }
+}
 
 /// The kernels a backend on the CPU is made of; the chain calls them in order. [`super::reference`] holds the readable ones.
 pub trait Kernels: Send + Sync {
@@ -14,4 +37,22 @@ pub trait Kernels: Send + Sync {
     /// latency, and the mean reduction of each band of the plan's dynamics (`[band]`, dB ≥ 0; empty where dynamics are off).
     /// A design that changes nothing hands the audio back bit-exact.
     fn shape(&self, audio: Audio, shape: &ShapeDesign) -> (Audio, Vec<Db>);
+
+    /// Adds the harmonics of a curve, in place. Its slow offset is taken out over blocks of `hop` frames.
+    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve);
+
+    /// Soft-clips the given blocks of `hop` frames in place; frames away from them stay as they are, bit for bit. Returns how many
+    /// samples of both channels lie above the start of the curve.
+    fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64;
+
+    /// Writes the highest magnitude of both channels, between the samples too, of each of the given blocks of `hop` frames to
+    /// `peaks[block]`; the other entries stay as they are.
+    fn block_peaks(&self, audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]);
+
+    /// `[block]` K-weighted energy of both channels: the sum of squares over the block's frames (ITU-R BS.1770-5).
+    fn block_energies(&self, audio: &Audio, hop: usize) -> Vec<f64>;
+
+    /// Multiplies both channels by the quadratic B-spline through `gain[block]` (linear, in the middle of each block of `hop`
+    /// frames, held beyond the ends), in place.
+    fn apply_gain(&self, audio: &mut Audio, hop: usize, gain: &[f32]);
 }

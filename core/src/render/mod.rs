@@ -4,10 +4,15 @@
 //! of are fine, and each has one name everywhere: `fir`, `filterbank`, `levels`, `gains`, `saturate`, `clip`, `block_peaks`,
 //! `block_energies`, `apply_gain`. [`reference`] holds the readable ones.
 
+pub mod chain;
+pub mod curves;
 pub mod design;
 pub mod gains;
 pub mod kernels;
+pub mod limiter;
+pub mod oversample;
 pub mod reference;
+pub mod solve;
 
 use crate::Audio;
 use crate::plan::{Limiter, Plan};

@@ -1,17 +1,26 @@
 //! The fast kernels on the CPU: rayon over blocks, SIMD FFTs, AVX2 and FMA where the machine has them.
 
+mod apply_gain;
 mod bands;
 mod bank;
+mod block_peaks;
+mod clip;
+mod fold;
 mod loops;
+mod saturate;
 mod shape;
 
 use loopmaster_core::Audio;
-use loopmaster_core::render::BackendInfo;
+use loopmaster_core::meter::loudness::{STEREO, k_energies};
+use loopmaster_core::plan::Limiter;
+use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
-use loopmaster_core::render::kernels::Kernels;
+use loopmaster_core::render::kernels::{Grid, Kernels};
+use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, chain};
 use loopmaster_core::units::Db;
+use std::ops::Range;
 
-/// The fast backend on the CPU; it implements [`Kernels`].
+/// The fast backend on the CPU; it implements [`Kernels`](loopmaster_core::render::kernels::Kernels).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
 
@@ -23,6 +32,47 @@ impl Kernels for Cpu {
     fn shape(&self, audio: Audio, shape: &ShapeDesign) -> (Audio, Vec<Db>) {
         shape::shape(audio, shape)
     }
+
+    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve) {
+        saturate::saturate(audio, hop, curve);
+    }
+
+    fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
+        clip::clip(audio, hop, blocks, curve)
+    }
+
+    fn block_peaks(&self, audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {
+        block_peaks::block_peaks(audio, hop, blocks, grid, peaks);
+    }
+
+    fn block_energies(&self, audio: &Audio, hop: usize) -> Vec<f64> {
+        k_energies(&[&audio.channels[0], &audio.channels[1]], &STEREO, audio.rate, hop)
+    }
+
+    fn apply_gain(&self, audio: &mut Audio, hop: usize, gain: &[f32]) {
+        apply_gain::apply_gain(audio, hop, gain);
+    }
+}
+
+impl Backend for Cpu {
+    fn info(&self) -> BackendInfo {
+        Kernels::info(self)
+    }
+
+    fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
+        chain::render(self, jobs)
+    }
+
+    fn relimit(&self, audio: &Audio, limiter: &Limiter) -> Audio {
+        chain::relimit(self, audio, limiter)
+    }
+}
+
+/// `a · b + c`, fused where the machine does that in hardware (elsewhere it would be a slow library call).
+#[expect(clippy::inline_always, reason = "the loops must be compiled with the caller's instruction set")]
+#[inline(always)]
+fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// The instruction set the hot loops and the FFTs pick at run time.

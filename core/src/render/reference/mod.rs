@@ -2,23 +2,36 @@
 //!
 //! They are slow (a direct convolution with thousands of taps) and meant for clips of a second.
 
+mod apply_gain;
+mod block_energies;
+mod block_peaks;
+mod clip;
 mod filterbank;
 mod fir;
 mod gains;
 mod levels;
 mod mix_bands;
+mod saturate;
 
+pub use apply_gain::apply_gain;
+pub use block_energies::block_energies;
+pub use block_peaks::block_peaks;
+pub use clip::clip;
 pub use filterbank::filterbank;
 pub use fir::{convolve, fir};
 pub use gains::gains;
 pub use levels::levels;
 pub use mix_bands::mix_bands;
+pub use saturate::saturate;
 
-use super::BackendInfo;
+use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
-use super::kernels::Kernels;
+use super::kernels::{Grid, Kernels};
+use super::{Backend, BackendInfo, Job, Master, RenderError, chain};
 use crate::Audio;
+use crate::plan::Limiter;
 use crate::units::Db;
+use std::ops::Range;
 
 /// The readable backend; it implements [`Kernels`].
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,5 +77,39 @@ impl Kernels for Reference {
         }
         let channels = [1.0, -1.0].map(|sign| y[0].iter().zip(&y[1]).map(|(m, s)| (m + sign * s) as f32).collect());
         (Audio { rate: audio.rate, channels }, reductions)
+    }
+
+    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve) {
+        saturate(audio, hop, curve);
+    }
+
+    fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
+        clip(audio, hop, blocks, curve)
+    }
+
+    fn block_peaks(&self, audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {
+        block_peaks(audio, hop, blocks, grid, peaks);
+    }
+
+    fn block_energies(&self, audio: &Audio, hop: usize) -> Vec<f64> {
+        block_energies(audio, hop)
+    }
+
+    fn apply_gain(&self, audio: &mut Audio, hop: usize, gain: &[f32]) {
+        apply_gain(audio, hop, gain);
+    }
+}
+
+impl Backend for Reference {
+    fn info(&self) -> BackendInfo {
+        Kernels::info(self)
+    }
+
+    fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
+        chain::render(self, jobs)
+    }
+
+    fn relimit(&self, audio: &Audio, limiter: &Limiter) -> Audio {
+        chain::relimit(self, audio, limiter)
     }
 }

@@ -1,0 +1,208 @@
+//! The loudness solver: which gain into leveler, clipper and limiter lands at the wished loudness.
+//!
+//! It never touches audio: one peak level and one K-weighted energy per control block are enough to run the very same control as
+//! the render does, and to predict the integrated loudness from the gains that come out.
+
+use super::curves::ClipCurve;
+use super::limiter::{self, Control, Levels, MARGIN};
+use crate::meter::loudness::integrated_from_block_energies;
+use crate::plan::{Clipper, Leveler, Limiter, Plan};
+use crate::units::{Db, Lufs};
+
+/// How close the prediction comes to the target, LU.
+pub const CLOSE: f64 = 0.005;
+/// Below this slope (LU per dB of gain) more gain buys distortion, not loudness: the solver stops.
+const FUTILE: f64 = 0.08;
+/// Most gain above the one that would do without any limiter.
+const MOST: f64 = 30.0;
+
+/// A track at control rate, and what will be done to it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    levels: Levels,
+    /// `[block]` peak level with the hold for lows, dB.
+    envelope: Vec<f32>,
+    /// `[block]` K-weighted energy, fades included.
+    energies: Vec<f64>,
+    frames: usize,
+    leveler: Option<Leveler>,
+    clip: Option<ClipCurve>,
+    control: Option<Control>,
+    /// Level the leveler and the clipper aim at, dB.
+    ceiling: f32,
+}
+
+/// The gains of one run of the control.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gains {
+    /// `[block]` gain and leveler, dB.
+    pub leveled: Vec<f32>,
+    /// `[block]` what the clipper takes off the block's peak, dB ≥ 0; empty without a clipper.
+    pub clipped: Vec<f32>,
+    /// `[block]` gain of the limiter, linear.
+    pub limited: Vec<f32>,
+}
+
+impl Model {
+    /// From the levels and K-weighted energies (of `Kernels::block_energies`, scaled by the squares of any fades) of a track of
+    /// `frames` frames.
+    #[must_use]
+    pub fn new(levels: Levels, energies: Vec<f64>, frames: usize, plan: &Plan) -> Self {
+        Self::with(levels, energies, frames, plan.leveler, plan.clipper, plan.limiter)
+    }
+
+    /// The same from single parts of a plan.
+    #[must_use]
+    pub fn with(
+        levels: Levels,
+        energies: Vec<f64>,
+        frames: usize,
+        leveler: Option<Leveler>,
+        clipper: Option<Clipper>,
+        limiter: Option<Limiter>,
+    ) -> Self {
+        let control = limiter.map(|limiter| Control::new(&limiter, levels.hop, levels.rate));
+        // Without a limiter, leveler and clipper work towards full scale.
+        let ceiling = control.map_or(-MARGIN.0 as f32, |control| control.ceiling);
+        Self {
+            envelope: levels.envelope(),
+            levels,
+            energies,
+            frames,
+            leveler: leveler.filter(|leveler| leveler.max_reduction.0 > 0.0),
+            clip: clipper
+                .filter(|clipper| clipper.max_reduction.0 > 0.0)
+                .map(|clipper| ClipCurve::new(&clipper, Db(f64::from(ceiling)).amplitude())),
+            control,
+            ceiling,
+        }
+    }
+
+    /// The clipper's curve.
+    #[must_use]
+    pub fn clip(&self) -> Option<&ClipCurve> {
+        self.clip.as_ref()
+    }
+
+    /// The limiter's control.
+    #[must_use]
+    pub fn control(&self) -> Option<&Control> {
+        self.control.as_ref()
+    }
+
+    /// The levels it works on.
+    #[must_use]
+    pub fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
+    /// `[block]` input gain and leveler together, dB.
+    #[must_use]
+    pub fn leveled(&self, gain: Db) -> Vec<f32> {
+        let gain = gain.0 as f32;
+        match &self.leveler {
+            None => vec![gain; self.envelope.len()],
+            Some(leveler) => {
+                let Levels { hop, rate, .. } = self.levels;
+                let mut out = limiter::level_gain(&self.envelope, gain, self.ceiling, leveler, hop, rate);
+                for level in &mut out {
+                    *level += gain;
+                }
+                out
+            }
+        }
+    }
+
+    /// All gains for an input gain, as far as they can be known without audio.
+    #[must_use]
+    pub fn gains(&self, gain: Db) -> Gains {
+        let leveled = self.leveled(gain);
+        let mut envelope: Vec<f32> = self.envelope.iter().zip(&leveled).map(|(level, gain)| level + gain).collect();
+        let clipped = match &self.clip {
+            None => Vec::new(),
+            Some(curve) => {
+                let start = Db::from_amplitude(f64::from(curve.start)).0 as f32;
+                envelope
+                    .iter_mut()
+                    .map(|level| {
+                        let before = *level;
+                        *level = limiter::clipped_level(before, curve, start);
+                        before - *level
+                    })
+                    .collect()
+            }
+        };
+        let limited = self.control.map_or_else(|| vec![1.0; envelope.len()], |control| control.gain(&envelope));
+        Gains { leveled, clipped, limited }
+    }
+
+    /// Integrated loudness that a gain leads to; `None` where the track has none.
+    #[must_use]
+    pub fn predict(&self, gain: Db) -> Option<Lufs> {
+        self.loudness_of(&self.gains(gain))
+    }
+
+    /// Integrated loudness under these gains.
+    #[must_use]
+    pub fn loudness_of(&self, gains: &Gains) -> Option<Lufs> {
+        let energies: Vec<f64> = self
+            .energies
+            .iter()
+            .zip(&gains.leveled)
+            .zip(&gains.limited)
+            .map(|((energy, leveled), limited)| {
+                energy * f64::from((leveled * 0.332_192_8).exp2()) * f64::from(*limited).powi(2)
+            })
+            .collect();
+        integrated_from_block_energies(&energies, self.levels.hop, self.frames, self.levels.rate)
+    }
+
+    /// Gain whose predicted loudness plus `bias` is the target; the gain at which more would buy nothing where the target is out of
+    /// reach; `None` where the track has no loudness.
+    #[must_use]
+    pub fn solve(&self, target: Lufs, bias: Db) -> Option<(Db, Lufs)> {
+        // A quiet track may lie below the absolute gate until it is raised: measure it where it would clip.
+        let loudest = self.levels.peak.iter().copied().fold(0f32, f32::max);
+        if loudest <= 0.0 {
+            return None;
+        }
+        let flat = -Db::from_amplitude(f64::from(loudest)).0;
+        let unlimited = Gains {
+            leveled: vec![flat as f32; self.envelope.len()],
+            clipped: Vec::new(),
+            limited: vec![1.0; self.envelope.len()],
+        };
+        let start = flat + (target - bias - self.loudness_of(&unlimited)?).0;
+        let reach = |gain: f64| self.predict(Db(gain)).map_or(-150.0, |loudness| (loudness + bias - target).0);
+
+        // Limiting only takes away: `start` is a lower bound of the gain. Step by what is missing, then close in on it.
+        let (mut low, mut low_error) = (start, reach(start));
+        let mut best = (low, low_error);
+        let (mut high, mut high_error) = (f64::NAN, f64::NAN);
+        for _ in 0..24 {
+            if best.1.abs() <= CLOSE || (low - start) >= MOST {
+                break;
+            }
+            let next = if high.is_nan() {
+                low + (-low_error * 1.5).clamp(0.1, 6.0)
+            } else {
+                // False position, kept off the ends so that it cannot stall.
+                let at = low + (high - low) * low_error / (low_error - high_error);
+                at.clamp(low + 0.02 * (high - low), high - 0.02 * (high - low))
+            };
+            let error = reach(next);
+            if high.is_nan() && error < 0.0 && (error - low_error) < FUTILE * (next - low) {
+                break;
+            }
+            if error.abs() < best.1.abs() {
+                best = (next, error);
+            }
+            if error < 0.0 {
+                (low, low_error) = (next, error);
+            } else {
+                (high, high_error) = (next, error);
+            }
+        }
+        Some((Db(best.0), target + Db(best.1) - bias))
+    }
+}

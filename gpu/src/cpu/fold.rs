@@ -1,0 +1,61 @@
+//! Short filters at a fixed number of taps: the loops that `clip` and `saturate` share.
+
+use super::mul_add;
+use loopmaster_core::render::oversample::{CLIP, HALF_TAPS};
+use multiversion::{multiversion, target::target_cfg_f};
+
+/// Outputs computed at a time.
+const LANES: usize = 32;
+
+/// `out[n] = Σ taps[i] · x[n + i]`; `x` holds at least `out.len() + N − 1` samples.
+#[multiversion(targets("x86_64+avx2+fma"), dispatcher = "direct")]
+pub(super) fn correlate<const N: usize>(x: &[f32], taps: &[f32; N], out: &mut [f32]) {
+    if target_cfg_f!(target_feature = "fma") {
+        correlate_with::<N, true>(x, taps, out);
+    } else {
+        correlate_with::<N, false>(x, taps, out);
+    }
+}
+
+#[expect(clippy::inline_always, reason = "the loops must be compiled with the caller's instruction set")]
+#[inline(always)]
+fn correlate_with<const N: usize, const FMA: bool>(x: &[f32], taps: &[f32; N], out: &mut [f32]) {
+    let mut chunks = out.chunks_exact_mut(LANES);
+    let mut n = 0;
+    for out in &mut chunks {
+        let x = &x[n..n + LANES + N - 1];
+        let mut sum = [0f32; LANES];
+        for (i, h) in taps.iter().enumerate() {
+            let x = &x[i..i + LANES];
+            for l in 0..LANES {
+                sum[l] = mul_add::<FMA>(*h, x[l], sum[l]);
+            }
+        }
+        out.copy_from_slice(&sum);
+        n += LANES;
+    }
+    for out in chunks.into_remainder() {
+        *out = taps.iter().zip(&x[n..]).fold(0.0, |sum, (h, x)| mul_add::<FMA>(*h, *x, sum));
+        n += 1;
+    }
+}
+
+/// The values half-way between samples: `out[n]` lies between `x[n + HALF_TAPS − 1]` and `x[n + HALF_TAPS]`.
+pub(super) fn between(x: &[f32], out: &mut [f32]) {
+    correlate(x, &CLIP.half, out);
+}
+
+/// From twice the rate to once: `out[n]` gathers the even value at `n − HALF_TAPS` and the odd ones around it. `even` and `odd` hold
+/// the same number of frames, `out` `2 · HALF_TAPS` more.
+pub(super) fn halve(even: &[f32], odd: &[f32], out: &mut [f32]) {
+    let mut padded = vec![0f32; odd.len() + 4 * HALF_TAPS];
+    padded[2 * HALF_TAPS..2 * HALF_TAPS + odd.len()].copy_from_slice(odd);
+    // The filter is symmetric: turning it around changes nothing.
+    correlate(&padded, &CLIP.half, out);
+    for (out, even) in out[HALF_TAPS..].iter_mut().zip(even) {
+        *out += even;
+    }
+    for out in out {
+        *out *= 0.5;
+    }
+}
