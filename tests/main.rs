@@ -8,6 +8,8 @@ mod decode;
 #[cfg(test)]
 mod encode;
 #[cfg(test)]
+mod lab_finish;
+#[cfg(test)]
 mod lab_shape;
 #[cfg(test)]
 mod parity;

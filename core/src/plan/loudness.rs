@@ -23,7 +23,7 @@ const BEYOND: usize = 16;
 /// Most a mix that was limited already is limited again, dB.
 const LIMITED: f64 = 1.0;
 /// Knee of the clipper, dB.
-const CLIPPER_KNEE: f64 = 2.0;
+const CLIPPER_KNEE: f64 = 4.0;
 /// Level most streaming services play at, LUFS (see `destinations`).
 const STREAMING: f64 = -14.0;
 

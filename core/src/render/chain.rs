@@ -6,7 +6,7 @@
 use super::curves::SaturationCurve;
 use super::design::ShapeDesign;
 use super::kernels::{Grid, Kernels};
-use super::limiter::{Control, Levels, MARGIN, block_means, hop};
+use super::limiter::{Control, Levels, block_means, hop};
 use super::solve::{Gains, Model};
 use super::{Job, Master, RenderError, Trace};
 use crate::Audio;
@@ -313,9 +313,9 @@ impl Pass {
         limiter: &Limiter,
         bound: &[f32],
     ) -> f32 {
-        let ceiling = limiter.ceiling.amplitude() as f32;
-        // What the coarse grid may miss at worst (0.17 dB at Nyquist): below that nothing can be over.
-        let near = ceiling * Db(-2.0 * MARGIN.0).amplitude() as f32;
+        // What even the fine grid may miss is kept as a distance; where the coarse one cannot have missed more, nothing can be over.
+        let ceiling = (limiter.ceiling.amplitude() * (-Grid::Fine.miss(self.rate)).amplitude()) as f32;
+        let near = (limiter.ceiling.amplitude() * (-Grid::Coarse.miss(self.rate)).amplitude() * 0.999) as f32;
         let elsewhere = bound.iter().copied().filter(|peak| *peak <= near).fold(0f32, f32::max);
         let mut look = runs(bound.len(), 0, |block| bound[block] > near);
         let mut peaks = vec![0f32; bound.len()];

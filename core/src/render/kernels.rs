@@ -10,9 +10,9 @@ use std::ops::Range;
 /// How closely [`Kernels::block_peaks`] looks between the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grid {
-    /// 8 positions per sample up to 48 kHz, 4 at twice that and 2 at four times: what the limiter is driven by.
+    /// 8 positions per sample up to 48 kHz, 4 at higher rates: what the limiter is driven by.
     Coarse,
-    /// 16, 8 and 4 positions with longer filters: the check.
+    /// 16 positions with longer filters: the check.
     Fine,
 }
 
@@ -20,11 +20,20 @@ impl Grid {
     /// Every how many phases of the filter are looked at, at `rate`.
     #[must_use]
     pub fn step(self, rate: u32) -> usize {
-        match rate {
-            0..64_000 => 1,
-            64_000..128_000 => 2,
-            _ => 4,
+        match self {
+            Self::Coarse if rate >= 64_000 => 2,
+            Self::Coarse | Self::Fine => 1,
         }
+    }
+
+    /// What this grid may miss of a peak at worst: the peak of a tone at the edge of the band, half-way between two positions.
+    #[must_use]
+    pub fn miss(self, rate: u32) -> Db {
+        let positions = match self {
+            Self::Coarse => 8 / self.step(rate),
+            Self::Fine => 16,
+        };
+        Db(-Db::from_amplitude((std::f64::consts::FRAC_PI_2 / positions as f64).cos()).0)
     }
 }
 

@@ -2,7 +2,7 @@
 //! the same for every backend; the loudness solver runs the very same code to predict what a gain would do.
 
 use super::curves::ClipCurve;
-use crate::plan::{Leveler, Limiter};
+use crate::plan::{Clipper, Leveler, Limiter};
 use crate::units::{Db, Dbtp, Seconds};
 
 /// How far below the ceiling the limiter aims: what a grid of 8 can miss of a peak below 20 kHz at 44.1 kHz is 0.14 dB at worst and
@@ -288,4 +288,16 @@ pub fn clipped_level(level: f32, curve: &ClipCurve, start: f32) -> f32 {
 #[must_use]
 pub fn standard(ceiling: Dbtp) -> Limiter {
     Limiter { ceiling, lookahead: Seconds(0.002), release_min: Seconds(0.03), release_max: Seconds(0.3) }
+}
+
+/// The clipper of the styles that use one.
+#[must_use]
+pub fn standard_clipper() -> Clipper {
+    Clipper { max_reduction: Db(2.0), knee: Db(4.0) }
+}
+
+/// The leveler of every style that aims at a loudness.
+#[must_use]
+pub fn standard_leveler() -> Leveler {
+    Leveler { max_reduction: Db(3.0) }
 }

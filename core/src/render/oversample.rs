@@ -14,8 +14,10 @@ pub const FINE_TAPS: usize = 64;
 pub const FINE_PHASES: usize = 16;
 /// Half the length of the 1 → 2 stage of [`CLIP`], in taps of its odd phase.
 pub const HALF_TAPS: usize = 32;
-/// Half the length of the 2 → 8 stage of [`CLIP`], in samples of the doubled rate.
-pub const QUAD_TAPS: usize = 8;
+/// Half the length of the 2 → 16 stage of [`CLIP`], in samples of the doubled rate.
+pub const WIDE_TAPS: usize = 8;
+/// Phases of that stage.
+pub const WIDE_PHASES: usize = 8;
 
 /// Modified Bessel function of the first kind, order 0, by its power series.
 fn bessel_i0(x: f64) -> f64 {
@@ -73,28 +75,28 @@ impl Interpolator {
 pub static PEAK: LazyLock<Interpolator> = LazyLock::new(|| Interpolator::new(PEAK_PHASES, PEAK_TAPS, 4.6));
 /// The check after the limiter: 16 positions per sample.
 pub static FINE: LazyLock<Interpolator> = LazyLock::new(|| Interpolator::new(FINE_PHASES, FINE_TAPS, 9.5));
-/// The way to the eightfold rate and back, for the curves.
+/// The way to the sixteenfold rate and back, for the curves.
 pub static CLIP: LazyLock<TwoStage> = LazyLock::new(TwoStage::new);
 
-/// 1 → 2 → 8 times the rate and back with the same filters. The first stage keeps the samples as they are and finds those half-way
-/// between with `2 · HALF_TAPS` taps (images −95 dB from 24.1 kHz at 44.1 kHz); the second goes on to 8 with a short filter, as the
-/// signal fills only a quarter of its band.
+/// 1 → 2 → 16 times the rate and back with the same filters. The first stage keeps the samples as they are and finds those half-way
+/// between with `2 · HALF_TAPS` taps (images −95 dB from 24.1 kHz at 44.1 kHz); the second goes on to 16 with a short filter, as the
+/// signal fills only half of the doubled band.
 #[derive(Clone, Debug)]
 pub struct TwoStage {
     /// Value at `n + 1/2` from the samples `n − HALF_TAPS + 1 ..= n + HALF_TAPS`; symmetric.
     pub half: [f32; 2 * HALF_TAPS],
-    /// `[phase 0..4][tap]`: value at `m + k/4` of the doubled rate from its samples `m − QUAD_TAPS + 1 ..= m + QUAD_TAPS`.
-    pub quad: [[f32; 2 * QUAD_TAPS]; 4],
+    /// `[phase][tap]`: value at `m + k/8` of the doubled rate from its samples `m − WIDE_TAPS + 1 ..= m + WIDE_TAPS`.
+    pub wide: [[f32; 2 * WIDE_TAPS]; WIDE_PHASES],
 }
 
 impl TwoStage {
     fn new() -> Self {
         let half = Interpolator::new(2, 2 * HALF_TAPS, 9.5);
-        // Kaiser with beta 10: images of a signal that fills a quarter of the band are 100 dB down.
-        let quad = Interpolator::new(4, 2 * QUAD_TAPS, 10.0);
+        // Kaiser with beta 10: images of a signal that fills half of the band are 100 dB down.
+        let wide = Interpolator::new(WIDE_PHASES, 2 * WIDE_TAPS, 10.0);
         Self {
             half: std::array::from_fn(|i| half.phases[1][i]),
-            quad: std::array::from_fn(|k| std::array::from_fn(|i| quad.phases[k][i])),
+            wide: std::array::from_fn(|k| std::array::from_fn(|i| wide.phases[k][i])),
         }
     }
 }

@@ -34,10 +34,8 @@ impl<const HALF: usize> Folded<HALF> {
     }
 }
 
-static COARSE: LazyLock<[Folded<{ PEAK_TAPS / 2 }>; 3]> =
-    LazyLock::new(|| [1, 2, 4].map(|step| Folded::new(&PEAK, step)));
-static CLOSE: LazyLock<[Folded<{ FINE_TAPS / 2 }>; 3]> =
-    LazyLock::new(|| [1, 2, 4].map(|step| Folded::new(&FINE, step)));
+static COARSE: LazyLock<[Folded<{ PEAK_TAPS / 2 }>; 2]> = LazyLock::new(|| [1, 2].map(|step| Folded::new(&PEAK, step)));
+static CLOSE: LazyLock<Folded<{ FINE_TAPS / 2 }>> = LazyLock::new(|| Folded::new(&FINE, 1));
 
 /// See [`loopmaster_core::render::reference::block_peaks`].
 pub(super) fn block_peaks(audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {
@@ -50,8 +48,8 @@ pub(super) fn block_peaks(audio: &Audio, hop: usize, blocks: &[Range<usize>], gr
             let mut out = vec![0f32; task.len()];
             for channel in &audio.channels {
                 match grid {
-                    Grid::Coarse => scan(channel, hop, task.start, &COARSE[step / 2], &mut out),
-                    Grid::Fine => scan(channel, hop, task.start, &CLOSE[step / 2], &mut out),
+                    Grid::Coarse => scan(channel, hop, task.start, &COARSE[step - 1], &mut out),
+                    Grid::Fine => scan(channel, hop, task.start, &CLOSE, &mut out),
                 }
             }
             out

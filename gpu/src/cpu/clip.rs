@@ -1,19 +1,24 @@
-//! `clip`: only the runs of blocks that reach the knee are brought to eight times the rate, in two stages.
+//! `clip`: only the runs of blocks that reach the knee are brought to 16 times the rate, in two stages.
 
 use super::fold::{between, correlate, halve};
 use loopmaster_core::Audio;
 use loopmaster_core::render::curves::ClipCurve;
-use loopmaster_core::render::oversample::{CLIP, HALF_TAPS, QUAD_TAPS};
+use loopmaster_core::render::oversample::{CLIP, HALF_TAPS, WIDE_PHASES, WIDE_TAPS};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Most frames per task.
 const TASK: usize = 2048;
 /// Frames that the second stage reaches beyond a task.
-const QUAD_REACH: usize = QUAD_TAPS / 2;
+const WIDE_REACH: usize = WIDE_TAPS / 2;
 /// Frames that both filters together reach beyond a task.
-const REACH: usize = HALF_TAPS + QUAD_REACH;
+const REACH: usize = HALF_TAPS + WIDE_REACH;
+
+/// The filters of the way back.
+static TURNED: LazyLock<[[f32; 2 * WIDE_TAPS]; WIDE_PHASES]> =
+    LazyLock::new(|| CLIP.wide.map(|phase| std::array::from_fn(|i| phase[2 * WIDE_TAPS - 1 - i] / WIDE_PHASES as f32)));
 
 /// See [`loopmaster_core::render::reference::clip`].
 pub(super) fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
@@ -29,7 +34,10 @@ pub(super) fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve
             .iter()
             .map(|task| channel[task.clone()].iter().filter(|x| x.abs() > curve.start).count() as u64)
             .sum::<u64>();
-        let found: Vec<Option<Vec<f32>>> = tasks.par_iter().map(|task| excess(channel, task, curve)).collect();
+        let found: Vec<Option<Vec<f32>>> = tasks
+            .par_iter()
+            .map_init(Scratch::default, |scratch, task| excess(channel, task, curve, scratch))
+            .collect();
         for (task, excess) in tasks.iter().zip(found) {
             let Some(excess) = excess else { continue };
             let from = task.start.saturating_sub(REACH);
@@ -41,41 +49,69 @@ pub(super) fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve
     touched
 }
 
+/// Memory that tasks of one thread share.
+#[derive(Default)]
+struct Scratch {
+    x: Vec<f32>,
+    between: Vec<f32>,
+    doubled: Vec<f32>,
+    bent: Vec<f32>,
+    back: Vec<f32>,
+    sum: Vec<f32>,
+    even: Vec<f32>,
+    odd: Vec<f32>,
+}
+
+/// `n` zeros.
+fn zeros(buffer: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    buffer.clear();
+    buffer.resize(n, 0.0);
+    buffer
+}
+
 /// What is taken off, from `REACH` frames before the task to `REACH` frames after it; `None` where it is nothing.
-fn excess(channel: &[f32], task: &Range<usize>, curve: &ClipCurve) -> Option<Vec<f32>> {
+fn excess(channel: &[f32], task: &Range<usize>, curve: &ClipCurve, scratch: &mut Scratch) -> Option<Vec<f32>> {
     let n = task.len();
     // The task's frames and `REACH` around them, silence outside the track.
-    let mut x = vec![0f32; n + 2 * REACH];
+    let x = zeros(&mut scratch.x, n + 2 * REACH);
     let from = task.start.saturating_sub(REACH);
     let to = (task.end + REACH).min(channel.len());
     let at = from + REACH - task.start;
     x[at..at + to - from].copy_from_slice(&channel[from..to]);
 
-    // Twice the rate, for the task's frames and `QUAD_REACH` around them.
-    let mut odd = vec![0f32; n + 2 * QUAD_REACH];
-    between(&x[1..], &mut odd);
-    let doubled: Vec<f32> = x[HALF_TAPS..].iter().zip(&odd).flat_map(|(even, odd)| [*even, *odd]).collect();
+    // Twice the rate, for the task's frames and `WIDE_REACH` around them.
+    let odd = zeros(&mut scratch.between, n + 2 * WIDE_REACH);
+    between(&x[1..], odd);
+    let doubled = zeros(&mut scratch.doubled, 2 * odd.len());
+    for ((pair, even), odd) in doubled.chunks_exact_mut(2).zip(&x[HALF_TAPS..]).zip(&*odd) {
+        (pair[0], pair[1]) = (*even, *odd);
+    }
 
-    // Eight times the rate, the curve, and back to twice: the filters of the way up, turned around.
-    let mut bent = vec![0f32; 2 * n + 4 * QUAD_TAPS];
-    let mut back = vec![0f32; 2 * n + 2 * QUAD_TAPS];
-    let mut sum = vec![0f32; 2 * n + 2 * QUAD_TAPS];
+    // 16 times the rate, the curve, and back to twice: the filters of the way up, turned around.
+    let bent = zeros(&mut scratch.bent, 2 * n + 4 * WIDE_TAPS);
+    let back = zeros(&mut scratch.back, 2 * n + 2 * WIDE_TAPS);
+    let sum = zeros(&mut scratch.sum, 2 * n + 2 * WIDE_TAPS);
     let mut any = false;
-    for phase in &CLIP.quad {
-        let value = &mut bent[2 * QUAD_TAPS..2 * QUAD_TAPS + 2 * n];
+    for (phase, turned) in CLIP.wide.iter().zip(&*TURNED) {
+        let value = &mut bent[2 * WIDE_TAPS..2 * WIDE_TAPS + 2 * n];
         correlate(&doubled[1..], phase, value);
         if bend(value, curve) == 0.0 {
             continue;
         }
         any = true;
-        let turned: [f32; 2 * QUAD_TAPS] = std::array::from_fn(|i| 0.25 * phase[2 * QUAD_TAPS - 1 - i]);
-        correlate(&bent, &turned, &mut back);
-        sum.iter_mut().zip(&back).for_each(|(sum, back)| *sum += back);
+        correlate(bent, turned, back);
+        for (sum, back) in sum.iter_mut().zip(&*back) {
+            *sum += back;
+        }
     }
     any.then(|| {
-        let (even, odd): (Vec<f32>, Vec<f32>) = sum.chunks_exact(2).map(|pair| (pair[0], pair[1])).unzip();
+        let even = zeros(&mut scratch.even, n + WIDE_TAPS);
+        let odd = zeros(&mut scratch.odd, n + WIDE_TAPS + 4 * HALF_TAPS);
+        for ((pair, even), odd) in sum.chunks_exact(2).zip(&mut *even).zip(&mut odd[2 * HALF_TAPS..]) {
+            (*even, *odd) = (pair[0], pair[1]);
+        }
         let mut out = vec![0f32; n + 2 * REACH];
-        halve(&even, &odd, &mut out);
+        halve(even, odd, &mut out);
         out
     })
 }
@@ -90,8 +126,7 @@ fn bend(values: &mut [f32], curve: &ClipCurve) -> f32 {
     let part = |magnitude: f32, i: usize| {
         let t = (magnitude - begin[i]) * inverse[i];
         let inside = t.clamp(0.0, 1.0);
-        let squared = inside * inside;
-        let turn = squared * squared * inside * (7.0 + inside * (-14.0 + inside * (10.0 - 2.5 * inside)));
+        let turn = inside * inside * inside * (1.0 - 0.5 * inside);
         scale[i] * (turn + (t - 1.0).max(0.0))
     };
     for chunk in values.chunks_mut(8) {

@@ -4,9 +4,6 @@ use super::mul_add;
 use loopmaster_core::render::oversample::{CLIP, HALF_TAPS};
 use multiversion::{multiversion, target::target_cfg_f};
 
-/// Outputs computed at a time.
-const LANES: usize = 32;
-
 /// `out[n] = Σ taps[i] · x[n + i]`; `x` holds at least `out.len() + N − 1` samples.
 #[multiversion(targets("x86_64+avx2+fma"), dispatcher = "direct")]
 pub(super) fn correlate<const N: usize>(x: &[f32], taps: &[f32; N], out: &mut [f32]) {
@@ -20,9 +17,17 @@ pub(super) fn correlate<const N: usize>(x: &[f32], taps: &[f32; N], out: &mut [f
 #[expect(clippy::inline_always, reason = "the loops must be compiled with the caller's instruction set")]
 #[inline(always)]
 fn correlate_with<const N: usize, const FMA: bool>(x: &[f32], taps: &[f32; N], out: &mut [f32]) {
-    let mut chunks = out.chunks_exact_mut(LANES);
+    let done = lanes::<N, 32, FMA>(x, taps, out);
+    let done = done + lanes::<N, 8, FMA>(&x[done..], taps, &mut out[done..]);
+    lanes::<N, 1, FMA>(&x[done..], taps, &mut out[done..]);
+}
+
+/// As many outputs as whole groups of `LANES` give; returns how many.
+#[expect(clippy::inline_always, reason = "the loops must be compiled with the caller's instruction set")]
+#[inline(always)]
+fn lanes<const N: usize, const LANES: usize, const FMA: bool>(x: &[f32], taps: &[f32; N], out: &mut [f32]) -> usize {
     let mut n = 0;
-    for out in &mut chunks {
+    for out in out.chunks_exact_mut(LANES) {
         let x = &x[n..n + LANES + N - 1];
         let mut sum = [0f32; LANES];
         for (i, h) in taps.iter().enumerate() {
@@ -34,10 +39,7 @@ fn correlate_with<const N: usize, const FMA: bool>(x: &[f32], taps: &[f32; N], o
         out.copy_from_slice(&sum);
         n += LANES;
     }
-    for out in chunks.into_remainder() {
-        *out = taps.iter().zip(&x[n..]).fold(0.0, |sum, (h, x)| mul_add::<FMA>(*h, *x, sum));
-        n += 1;
-    }
+    n
 }
 
 /// The values half-way between samples: `out[n]` lies between `x[n + HALF_TAPS − 1]` and `x[n + HALF_TAPS]`.
@@ -45,13 +47,11 @@ pub(super) fn between(x: &[f32], out: &mut [f32]) {
     correlate(x, &CLIP.half, out);
 }
 
-/// From twice the rate to once: `out[n]` gathers the even value at `n − HALF_TAPS` and the odd ones around it. `even` and `odd` hold
-/// the same number of frames, `out` `2 · HALF_TAPS` more.
+/// From twice the rate to once: `out[n]` gathers the even value at `n − HALF_TAPS` and the odd ones around it. `even` holds the
+/// frames, `odd` the same with `2 · HALF_TAPS` zeros on either side, `out` `2 · HALF_TAPS` more than the frames.
 pub(super) fn halve(even: &[f32], odd: &[f32], out: &mut [f32]) {
-    let mut padded = vec![0f32; odd.len() + 4 * HALF_TAPS];
-    padded[2 * HALF_TAPS..2 * HALF_TAPS + odd.len()].copy_from_slice(odd);
     // The filter is symmetric: turning it around changes nothing.
-    correlate(&padded, &CLIP.half, out);
+    correlate(odd, &CLIP.half, out);
     for (out, even) in out[HALF_TAPS..].iter_mut().zip(even) {
         *out += even;
     }

@@ -49,17 +49,18 @@ fn harmonics(channel: &[f32], start: usize, curve: &SaturationCurve, out: &mut [
     let at = from + REACH - start;
     x[at..at + to - from].copy_from_slice(&channel[from..to]);
     // Frames `start − HALF_TAPS` to `start + n + HALF_TAPS`. Half-way values beyond either end of the track belong to no frame.
-    let mut odd = vec![0f32; n + 2 * HALF_TAPS];
-    between(&x[1..], &mut odd);
+    let mut padded = vec![0f32; n + 6 * HALF_TAPS];
+    let odd = &mut padded[2 * HALF_TAPS..n + 4 * HALF_TAPS];
+    between(&x[1..], odd);
     let outside = HALF_TAPS.saturating_sub(start);
     odd[..outside].fill(0.0);
     let beyond = (channel.len() + HALF_TAPS - start).min(odd.len());
     odd[beyond..].fill(0.0);
     let mut even = x[HALF_TAPS..HALF_TAPS + odd.len()].to_vec();
     bend(&mut even, curve);
-    bend(&mut odd, curve);
+    bend(odd, curve);
     let mut wide = vec![0f32; n + 4 * HALF_TAPS];
-    halve(&even, &odd, &mut wide);
+    halve(&even, &padded, &mut wide);
     out.copy_from_slice(&wide[REACH..REACH + n]);
 }
 

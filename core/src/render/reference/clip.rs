@@ -1,8 +1,8 @@
-//! `clip`: the soft clipper at eight times the rate, in difference form.
+//! `clip`: the soft clipper at 16 times the rate, in difference form.
 
 use crate::Audio;
 use crate::render::curves::ClipCurve;
-use crate::render::oversample::{CLIP, HALF_TAPS, QUAD_TAPS};
+use crate::render::oversample::{CLIP, HALF_TAPS, WIDE_TAPS};
 use std::ops::Range;
 
 /// Value at `n + 1/2` from the neighbours.
@@ -33,17 +33,17 @@ pub fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &Clip
             doubled[2 * n] = x[n];
             doubled[2 * n + 1] = half_way(&x, n);
         }
-        // To eight times the rate, through the curve, and back to twice: the filters of the way up, reversed.
+        // To 16 times the rate, through the curve, and back to twice: the filters of the way up, reversed.
         let mut excess = vec![0.0; 2 * frames];
         for m in (0..2 * frames).filter(|m| inside[*m]) {
-            for phase in &CLIP.quad {
-                let around = || (0..2 * QUAD_TAPS).map(|tap| (m + 1 + tap).checked_sub(QUAD_TAPS));
+            for phase in &CLIP.wide {
+                let around = || (0..2 * WIDE_TAPS).map(|tap| (m + 1 + tap).checked_sub(WIDE_TAPS));
                 let value: f64 =
                     phase.iter().zip(around()).filter_map(|(h, at)| doubled.get(at?).map(|z| z * f64::from(*h))).sum();
                 let taken = curve.excess(value.abs()).copysign(value);
                 for (h, at) in phase.iter().zip(around()) {
                     if let Some(sum) = at.and_then(|at| excess.get_mut(at)) {
-                        *sum += 0.25 * f64::from(*h) * taken;
+                        *sum += f64::from(*h) * taken / CLIP.wide.len() as f64;
                     }
                 }
             }
