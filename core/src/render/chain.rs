@@ -111,7 +111,7 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
     loop {
         let may_repeat = target.is_some() && passes <= 2;
         let (mut out, keep) = if may_repeat { (shaped.clone(), Some(shaped)) } else { (shaped, None) };
-        let mut trace = pass.run(kernels, &mut out, gain);
+        let (mut trace, bound) = pass.run(kernels, &mut out, gain);
         if faded {
             apply_fades(&mut out, &plan.edit);
         }
@@ -129,14 +129,14 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
                 && let Some((better, expected)) = pass.model.solve(target, reached - guess)
                 && (better - gain).0.abs() > 1e-3
             {
-                let bias = reached - guess;
                 (gain, predicted) = (better, Some(expected));
-                debug_assert!(bias.0.is_finite());
                 shaped = keep;
                 passes += 1;
                 continue;
             }
         }
+        let true_peak = pass.check(kernels, &mut out, &bound);
+        trace.true_peak = (true_peak > 0.0).then(|| Dbtp::from_amplitude(f64::from(true_peak)));
         trace.gain = gain;
         trace.predicted = predicted;
         trace.reached = reached;
@@ -179,7 +179,6 @@ struct Pass {
     model: Model,
     hop: usize,
     rate: u32,
-    /// `[channel]` block means, for the lows after the clipper.
     limiter: Option<Limiter>,
 }
 
@@ -284,11 +283,12 @@ impl Pass {
             _ => bound.iter().copied().fold(0f32, f32::max),
         };
 
-        let reduction: Vec<f32> = limited.iter().map(|gain| -Db::from_amplitude(f64::from(*gain)).0 as f32).collect();
+        let reduction: Vec<f32> = limited
+            .iter()
+            .map(|gain| if *gain < 1.0 { -Db::from_amplitude(f64::from(*gain)).0 as f32 } else { 0.0 })
+            .collect();
         let total: Vec<f32> = (0..blocks)
-            .map(|block| {
-                gain.0 as f32 - leveled[block] + clipped.get(block).unwrap_or(&0.0) + reduction[block].max(0.0)
-            })
+            .map(|block| gain.0 as f32 - leveled[block] + clipped.get(block).unwrap_or(&0.0) + reduction[block])
             .collect();
         let tenth = (self.rate as usize / 10).div_ceil(hop).max(1);
         let mut working: Vec<f32> = reduction.iter().copied().filter(|db| *db > 0.05).collect();
@@ -324,13 +324,14 @@ impl Pass {
                 peaks[block] = 0.0;
             }
             kernels.block_peaks(audio, self.hop, &look, Grid::Fine, &mut peaks);
-            if round == ROUNDS || peaks.iter().all(|peak| *peak <= ceiling) {
+            // One part in a million is what rounding leaves of a block that was just brought to the ceiling.
+            if round == ROUNDS || peaks.iter().all(|peak| *peak <= ceiling * 1.000_001) {
                 break;
             }
             let gain = control.touch_up(&peaks, ceiling);
             kernels.apply_gain(audio, self.hop, &gain);
-            let moved = runs(gain.len(), 0, |block| gain[block] < 1.0);
-            look = runs(gain.len(), 1, |block| moved.iter().any(|run| run.contains(&block)));
+            // The spline carries a block's gain into its neighbours.
+            look = runs(gain.len(), 1, |block| gain[block] < 1.0);
         }
         peaks.into_iter().fold(elsewhere, f32::max)
     }

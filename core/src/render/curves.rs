@@ -18,6 +18,8 @@ pub struct ClipCurve {
     pub width: [f32; 2],
     /// How much each turn counts: 1, and minus the slope above the second turn.
     pub weight: [f32; 2],
+    /// Magnitude from which more than 0.1 dB is taken off: what counts as clipped in a report.
+    pub felt: f32,
 }
 
 /// Integral of the smoothstep `3t² − 2t³` from 0 to `t`, continued with a slope of 1.
@@ -36,12 +38,24 @@ impl ClipCurve {
         let first = 1.0 - start;
         // Wider than the first turn, and never beginning before it.
         let second = (1.0 / floor - start).min(2.0 * first);
-        Self {
+        let mut curve = Self {
             start: (start * ceiling) as f32,
+            felt: f32::MAX,
             begin: [(start * ceiling) as f32, ((1.0 / floor - second) * ceiling) as f32],
             width: [(2.0 * first * ceiling) as f32, (2.0 * second * ceiling) as f32],
             weight: [1.0, -floor as f32],
+        };
+        // The share that is taken off grows with the magnitude: halve the interval.
+        let (mut low, mut high) = (f64::from(curve.start), ceiling / floor * 2.0);
+        let least = 1.0 - Db(-0.1).amplitude();
+        if curve.excess(high) > least * high {
+            for _ in 0..40 {
+                let middle = f64::midpoint(low, high);
+                if curve.excess(middle) > least * middle { high = middle } else { low = middle }
+            }
+            curve.felt = high as f32;
         }
+        curve
     }
 
     /// What is taken off a magnitude, ≥ 0.

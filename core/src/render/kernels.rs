@@ -51,7 +51,7 @@ pub trait Kernels: Send + Sync {
     fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve);
 
     /// Soft-clips the given blocks of `hop` frames in place; frames away from them stay as they are, bit for bit. Returns how many
-    /// samples of both channels lie above the start of the curve.
+    /// samples of both channels lose more than 0.1 dB.
     fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64;
 
     /// Writes the highest magnitude of both channels, between the samples too, of each of the given blocks of `hop` frames to

@@ -223,20 +223,21 @@ impl Control {
         if needed.iter().all(|over| *over == 0.0) {
             return vec![1.0; needed.len()];
         }
-        let mut gain = spread(&needed, self.half + 1);
-        let hold = blocks(HOLD, self.hop, self.rate);
-        let (mut fast, mut left, mut dense) = (0f32, 0usize, 0f32);
-        for over in &mut gain {
-            if *over >= fast {
-                (fast, left) = (*over, hold);
-            } else if left > 0 {
-                left -= 1;
-            } else {
-                fast = over.max(fast * self.fast);
-            }
-            dense = if fast > dense { fast + (dense - fast) * self.attack } else { fast + (dense - fast) * self.slow };
+        // The hold is a longer window, not a counter that restarts: peaks of nearly the same height must not make a difference.
+        let ahead = spread(&needed, self.half + 1);
+        let hold = blocks(HOLD, self.hop, self.rate).div_ceil(2);
+        let held = spread(&ahead, hold);
+        let (mut fast, mut dense) = (0f32, 0f32);
+        let mut gain = vec![1f32; needed.len()];
+        for (i, gain) in gain.iter_mut().enumerate() {
+            // The window of the hold, moved back by half its length: it looks into the past only.
+            let over = ahead[i].max(held[i.saturating_sub(hold)]);
+            fast = over.max(fast * self.fast);
+            dense = fast + (dense - fast) * if fast > dense { self.attack } else { self.slow };
             let reduction = fast.max(dense);
-            *over = if reduction > 1e-4 { amplitude(-reduction) } else { 1.0 };
+            if reduction > 1e-6 {
+                *gain = amplitude(-reduction);
+            }
         }
         self.smooth(&gain)
     }
@@ -267,8 +268,7 @@ impl Control {
     /// `[block]` a further gain for blocks that are still too high (`peak` linear, 0 elsewhere), without release: only around them.
     #[must_use]
     pub fn touch_up(&self, peak: &[f32], ceiling: f32) -> Vec<f32> {
-        let over: Vec<f32> =
-            peak.iter().map(|peak| if *peak > ceiling { *peak / (ceiling * 0.999) } else { 1.0 }).collect();
+        let over: Vec<f32> = peak.iter().map(|peak| (*peak / ceiling).max(1.0)).collect();
         let gain: Vec<f32> = spread(&over, self.half + 1).into_iter().map(|over| 1.0 / over).collect();
         self.smooth(&gain)
     }
@@ -290,13 +290,14 @@ pub fn standard(ceiling: Dbtp) -> Limiter {
     Limiter { ceiling, lookahead: Seconds(0.002), release_min: Seconds(0.03), release_max: Seconds(0.3) }
 }
 
-/// The clipper of the styles that use one.
+/// The strongest clipper of any style. At −9 LUFS on real mixes, 3 dB of it leave a third less residual and less riding than 2 dB.
 #[must_use]
 pub fn standard_clipper() -> Clipper {
-    Clipper { max_reduction: Db(2.0), knee: Db(4.0) }
+    Clipper { max_reduction: Db(3.0), knee: Db(4.0) }
 }
 
-/// The leveler of every style that aims at a loudness.
+/// The strongest leveler of any style. It rides the level of passages (0.3 dB more spread of the 400 ms gain on real mixes at
+/// −9 LUFS than clipper and limiter alone), so most styles do without.
 #[must_use]
 pub fn standard_leveler() -> Leveler {
     Leveler { max_reduction: Db(3.0) }

@@ -16,17 +16,27 @@ fn half_way(x: &[f64], n: usize) -> f64 {
 
 /// Clips the `blocks` (each `hop` frames) of both channels: only what the curve takes off is filtered back to the rate and
 /// subtracted, so that frames farther than the filter's length from any clipped one stay as they are, bit for bit. Returns how
-/// many samples of both channels lie above the start of the curve.
+/// many samples of both channels lose more than 0.1 dB.
 pub fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
-    let frames = audio.frames();
+    // Silence on both sides, so that what the filters find between it and the track counts too.
+    const PAD: usize = HALF_TAPS + WIDE_TAPS;
+    let ends = |block: usize| 2 * (PAD + (block * hop).min(audio.frames()));
+    let frames = audio.frames() + 2 * PAD;
     let mut inside = vec![false; 2 * frames];
     for blocks in blocks {
-        inside[(2 * blocks.start * hop).min(2 * frames)..(2 * blocks.end * hop).min(2 * frames)].fill(true);
+        inside[ends(blocks.start)..ends(blocks.end)].fill(true);
     }
     let mut touched = 0;
     for channel in &mut audio.channels {
-        touched += channel.iter().zip(inside.iter().step_by(2)).filter(|(x, on)| **on && x.abs() > curve.start).count();
-        let x: Vec<f64> = channel.iter().map(|x| f64::from(*x)).collect();
+        touched += channel
+            .iter()
+            .zip(inside[2 * PAD..].iter().step_by(2))
+            .filter(|(x, on)| **on && x.abs() > curve.felt)
+            .count();
+        let mut x = vec![0.0; frames];
+        for (x, sample) in x[PAD..].iter_mut().zip(&*channel) {
+            *x = f64::from(*sample);
+        }
         // To twice the rate.
         let mut doubled = vec![0.0; 2 * frames];
         for n in 0..frames {
@@ -49,7 +59,7 @@ pub fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &Clip
             }
         }
         // Back to the rate.
-        for n in 0..frames {
+        for (n, sample) in (PAD..).zip(channel.iter_mut()) {
             let sum: f64 = CLIP
                 .half
                 .iter()
@@ -59,7 +69,7 @@ pub fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &Clip
                     excess.get(2 * at + 1).map(|e| e * f64::from(*h))
                 })
                 .sum();
-            channel[n] -= (0.5 * (excess[2 * n] + sum)) as f32;
+            *sample -= (0.5 * (excess[2 * n] + sum)) as f32;
         }
     }
     touched as u64
