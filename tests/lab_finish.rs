@@ -121,37 +121,38 @@ fn integrated(audio: &Audio) -> f64 {
     Loudness::measure(&[&audio.channels[0], &audio.channels[1]], &STEREO, audio.rate).integrated.unwrap().0
 }
 
-/// True peak on a grid of 32 around every sample above half of the highest: a sinc of 512 taps, no relation to the engine's.
+/// True peak by brute force, no relation to the engine's filters: a grid of 32 (sinc of 256 taps) around every point that lies within
+/// 1.5 dB of the highest on a grid of 4 (48 taps, may miss 0.7 dB).
 fn true_peak(audio: &Audio) -> f64 {
-    const HALF: isize = 256;
-    const GRID: usize = 32;
-    let rows: Vec<Vec<f64>> = (0..GRID)
-        .map(|k| {
-            (-HALF + 1..=HALF)
-                .map(|i| {
-                    let t = i as f64 - k as f64 / GRID as f64;
-                    let sinc = if t == 0.0 { 1.0 } else { (PI * t).sin() / (PI * t) };
-                    sinc * (0.5 + 0.5 * (PI * t / HALF as f64).cos())
-                })
-                .collect()
-        })
-        .collect();
+    const PAD: usize = 128;
+    fn rows(half: isize, grid: usize) -> Vec<Vec<f64>> {
+        let row = |k: usize| {
+            let taps = (-half + 1..=half).map(|i| {
+                let t = i as f64 - k as f64 / grid as f64;
+                let sinc = if t == 0.0 { 1.0 } else { (PI * t).sin() / (PI * t) };
+                sinc * (0.5 + 0.5 * (PI * t / half as f64).cos())
+            });
+            taps.collect()
+        };
+        (0..grid).map(row).collect()
+    }
+    fn peak_at(padded: &[f64], n: usize, rows: &[Vec<f64>]) -> f64 {
+        let half = rows[0].len() / 2;
+        let near = &padded[n + PAD + 1 - half..=n + PAD + half];
+        rows.iter().map(|row| row.iter().zip(near).map(|(h, x)| h * x).sum::<f64>().abs()).fold(0.0, f64::max)
+    }
+    let (coarse, fine) = (rows(24, 4), rows(PAD as isize, 32));
     let mut peak = 0f64;
-    for channel in &audio.channels {
-        let top = channel.iter().fold(0f32, |top, x| top.max(x.abs()));
-        for n in 0..channel.len() {
-            let near = channel[n].abs().max(channel.get(n + 1).map_or(0.0, |x| x.abs()));
-            // With content up to 20 kHz a peak towers over both its neighbours by less than 6 dB.
-            if near < 0.5 * top {
-                continue;
-            }
-            for row in &rows {
-                let value: f64 = (-HALF + 1..=HALF)
-                    .zip(row)
-                    .filter_map(|(i, h)| channel.get(usize::try_from(n as isize + i).ok()?).map(|x| h * f64::from(*x)))
-                    .sum();
-                peak = peak.max(value.abs());
-            }
+    let same = audio.channels[0] == audio.channels[1];
+    for channel in &audio.channels[..if same { 1 } else { 2 }] {
+        let mut padded = vec![0f64; channel.len() + 2 * PAD];
+        for (padded, x) in padded[PAD..].iter_mut().zip(channel) {
+            *padded = f64::from(*x);
+        }
+        let near: Vec<f64> = (0..channel.len()).map(|n| peak_at(&padded, n, &coarse)).collect();
+        let top = near.iter().copied().fold(0.0, f64::max);
+        for n in (0..channel.len()).filter(|n| near[*n] >= 0.84 * top) {
+            peak = peak.max(peak_at(&padded, n, &fine));
         }
     }
     peak
@@ -226,13 +227,15 @@ fn fast_kernels_agree_with_the_readable_ones() {
             let mut random = noise(frames as u64);
             let mut audio = Audio::silence(rate, frames);
             for channel in &mut audio.channels {
-                channel.iter_mut().for_each(|x| *x = random() as f32);
+                for x in channel {
+                    *x = random() as f32;
+                }
             }
             let blocks = frames.div_ceil(hop);
             // Everything, and single blocks with gaps.
             let some: Vec<_> = (0..blocks).step_by(3).map(|b| b..(b + 1 + b % 2).min(blocks)).collect();
-            let all = [0..blocks];
-            for blocks in [&some[..], &all] {
+            let all = 0..blocks;
+            for blocks in [&some[..], std::slice::from_ref(&all)] {
                 for grid in [Grid::Coarse, Grid::Fine] {
                     let mut peaks =
                         [vec![f32::NAN; audio.frames().div_ceil(hop)], vec![f32::NAN; audio.frames().div_ceil(hop)]];
@@ -383,7 +386,9 @@ fn alias(hz: f64, process: impl Fn(&mut Audio)) -> f64 {
     let hz = bin * 44_100.0 / N as f64;
     let mut audio = signal(1.2, RATE, |t| (TAU * hz * t).sin());
     for channel in &mut audio.channels {
-        channel.iter_mut().for_each(|x| *x *= amplitude(5.0) as f32);
+        for x in channel {
+            *x *= amplitude(5.0) as f32;
+        }
     }
     process(&mut audio);
     // A whole number of periods: no window. Plain transform of the middle, by Goertzel at the folded harmonics.
@@ -426,7 +431,7 @@ fn clipper_and_saturator_do_not_alias() {
     ] {
         let clipped = alias(hz, |audio| {
             let blocks = audio.frames().div_ceil(32);
-            Cpu.clip(audio, 32, &[0..blocks], &clip);
+            Cpu.clip(audio, 32, std::slice::from_ref(&(0..blocks)), &clip);
         });
         let saturated = alias(hz, |audio| Cpu.saturate(audio, 32, &saturation))
             .max(alias(hz, |audio| Cpu.saturate(audio, 32, &both)));
@@ -462,7 +467,8 @@ fn the_clipper_leaves_everything_else_alone() {
     let before = audio.clone();
     let hop = hop(RATE);
     let block = 20_000 / hop;
-    Cpu.clip(&mut audio, hop, &[block - 1..block + 2], &ClipCurve::new(&limiter::standard_clipper(), 0.8));
+    let blocks = block - 1..block + 2;
+    Cpu.clip(&mut audio, hop, std::slice::from_ref(&blocks), &ClipCurve::new(&limiter::standard_clipper(), 0.8));
     let moved: Vec<usize> = (0..audio.frames()).filter(|n| audio.channels[0][*n] != before.channels[0][*n]).collect();
     println!("one peak clipped: {} frames moved, {}..={}", moved.len(), moved[0], moved[moved.len() - 1]);
     assert!(moved.iter().all(|n| n.abs_diff(20_000) < 3 * hop + 36));
@@ -551,11 +557,14 @@ fn ebu_true_peak_signals_stay_under_the_ceiling() {
     cases.extend((0..4).map(|offset| (format!("case {}", 20 + offset), ebu_burst(offset, rate))));
     for (name, mut audio) in cases {
         for channel in &mut audio.channels {
-            channel.iter_mut().for_each(|x| *x *= amplitude(6.0) as f32);
+            for x in channel {
+                *x *= amplitude(6.0) as f32;
+            }
         }
+        let before = db(true_peak(&audio));
         for plan in [plan(), Plan { goal: Goal::Keep, ..loud(-9.0) }] {
             let master = render(&Cpu, &audio, &plan, None);
-            let (before, after) = (db(true_peak(&audio)), db(true_peak(&master.audio)));
+            let after = db(true_peak(&master.audio));
             println!(
                 "{name} + 6 dB: {before:.2} → {after:.3} dBTP; the limiter's own reading {:.3}",
                 master.trace.true_peak.unwrap().0

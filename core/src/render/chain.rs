@@ -6,7 +6,7 @@
 use super::curves::SaturationCurve;
 use super::design::ShapeDesign;
 use super::kernels::{Grid, Kernels};
-use super::limiter::{Control, Levels, block_means, hop};
+use super::limiter::{Levels, block_means, hop};
 use super::solve::{Gains, Model};
 use super::{Job, Master, RenderError, Trace};
 use crate::Audio;
@@ -234,8 +234,8 @@ impl Pass {
         peaks.into_iter().fold(top, f32::max)
     }
 
-    /// Leveler, clipper, limiter and check over `audio`, in place.
-    fn run(&self, kernels: &dyn Kernels, audio: &mut Audio, gain: Db) -> Trace {
+    /// Leveler, clipper and limiter over `audio`, in place; also returns the peaks that the blocks have now, `[block]`.
+    fn run(&self, kernels: &dyn Kernels, audio: &mut Audio, gain: Db) -> (Trace, Vec<f32>) {
         let hop = self.hop;
         let levels = self.model.levels();
         let blocks = levels.peak.len();
@@ -276,12 +276,8 @@ impl Pass {
             }
         }
 
-        // Check.
+        // No peak is above this, up to what the coarse grid misses.
         let bound: Vec<f32> = (0..blocks).map(|block| after.peak[block] * widest(&limited, block)).collect();
-        let true_peak = match (self.model.control(), &self.limiter) {
-            (Some(control), Some(limiter)) => self.check(kernels, audio, control, limiter, &bound),
-            _ => bound.iter().copied().fold(0f32, f32::max),
-        };
 
         let reduction: Vec<f32> = limited
             .iter()
@@ -293,26 +289,22 @@ impl Pass {
         let tenth = (self.rate as usize / 10).div_ceil(hop).max(1);
         let mut working: Vec<f32> = reduction.iter().copied().filter(|db| *db > 0.05).collect();
         let mut all = reduction;
-        Trace {
-            true_peak: (true_peak > 0.0).then(|| Dbtp::from_amplitude(f64::from(true_peak))),
+        let trace = Trace {
             reduction: total.chunks(tenth).map(|part| part.iter().copied().fold(0f32, f32::max)).collect(),
             reduction_median: Db(f64::from(percentile(&mut working, 0.5))),
             reduction_p95: Db(f64::from(percentile(&mut all, 0.95))),
             clipped: touched as f64 / (2 * audio.frames().max(1)) as f64,
             ..Trace::default()
-        }
+        };
+        (trace, bound)
     }
 
     /// Looks closely wherever the result comes near the ceiling, and takes what is still over down, only there. Returns the highest
     /// true peak.
-    fn check(
-        &self,
-        kernels: &dyn Kernels,
-        audio: &mut Audio,
-        control: &Control,
-        limiter: &Limiter,
-        bound: &[f32],
-    ) -> f32 {
+    fn check(&self, kernels: &dyn Kernels, audio: &mut Audio, bound: &[f32]) -> f32 {
+        let (Some(control), Some(limiter)) = (self.model.control(), &self.limiter) else {
+            return bound.iter().copied().fold(0f32, f32::max);
+        };
         // What even the fine grid may miss is kept as a distance; where the coarse one cannot have missed more, nothing can be over.
         let ceiling = (limiter.ceiling.amplitude() * (-Grid::Fine.miss(self.rate)).amplitude()) as f32;
         let near = (limiter.ceiling.amplitude() * (-Grid::Coarse.miss(self.rate)).amplitude() * 0.999) as f32;
