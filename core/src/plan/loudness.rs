@@ -38,6 +38,9 @@ pub(super) enum Wish {
     Reference(Lufs),
 }
 
+/// Most that the verify bound allows for limiting, dB: what the deepest limiting of any wish amounts to.
+const MOST_TAKEN: f64 = 12.0;
+
 /// What was decided for loudness and peaks.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Decision {
@@ -45,6 +48,8 @@ pub(super) struct Decision {
     pub(super) clipper: Option<Clipper>,
     pub(super) leveler: Option<Leveler>,
     pub(super) limiter: Limiter,
+    /// What clipper, leveler and limiter take off the loud passages together, dB.
+    pub(super) taken: f64,
     pub(super) reasons: Vec<Reason>,
 }
 
@@ -188,6 +193,7 @@ pub(super) fn decide(
             clipper: None,
             leveler: None,
             limiter,
+            taken: 0.0,
             reasons: vec![figures],
         };
     };
@@ -267,6 +273,7 @@ pub(super) fn decide(
         clipper: (clip > 0.0).then(|| Clipper { max_reduction: round(clip), knee: Db(CLIPPER_KNEE) }),
         leveler: (level > 0.0).then(|| Leveler { max_reduction: round(level) }),
         limiter,
+        taken: price.p95.clamp(0.0, MOST_TAKEN),
         reasons,
     }
 }

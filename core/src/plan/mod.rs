@@ -235,6 +235,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
     let loudness = if keep {
         loudness::Decision {
             goal: Goal::Keep,
+            taken: 0.0,
             clipper: None,
             leveler: None,
             limiter: loudness::limiter(spec, ceiling),
@@ -297,7 +298,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
         edit: settings.edit,
         reasons,
     };
-    plan.tone.bound = plan.third_octave_bound(width.allowance, bands.allowance);
+    plan.tone.bound = plan.third_octave_bound(width.allowance, bands.allowance, loudness.taken);
     Ok(plan)
 }
 
@@ -308,7 +309,7 @@ fn reason(aspect: Aspect, text: String) -> Reason {
 
 impl Plan {
     /// What verify may hold the long-term third octaves against, see [`Tone::bound`].
-    fn third_octave_bound(&self, width: f64, dynamics: f64) -> Db {
+    fn third_octave_bound(&self, width: f64, dynamics: f64, taken: f64) -> Db {
         let subsonic =
             |hz: f64| self.tone.subsonic.map_or(0.0, |corner| Db::from_power(1.0 / (1.0 + (corner.0 / hz).powi(4))).0);
         // Third octaves from 40 Hz to 16 kHz, at a twelfth of an octave.
@@ -320,9 +321,10 @@ impl Plan {
             .fold(0.0, f64::max);
         let changed =
             largest > 0.0 || !self.tone.width.is_empty() || !self.dynamics.is_empty() || self.saturation.is_some();
-        // The last decibel is for level alignment, clipper and limiter: they hold the loudest band most. By ear and measurement.
+        // The last decibel is for level alignment; clipper and limiter hold the bands most that make the peaks, by up to half of what
+        // they take. By ear and measurement.
         Db(if changed || self.goal != Goal::Keep {
-            ((largest + width + 1.5 * dynamics + 1.0) * 10.0).ceil() / 10.0
+            ((largest + width + 1.5 * dynamics + 0.5 * taken + 1.0) * 10.0).ceil() / 10.0
         } else {
             0.0
         })

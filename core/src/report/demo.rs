@@ -414,6 +414,7 @@ fn file(name: &str, format: &str, rate: u32, bytes: u64, lufs: f64, dbtp: f64, c
         name: name.to_owned(),
         format: format.parse().unwrap(),
         rate,
+        frames: u64::from(rate) * 243,
         bytes,
         sha256: (0..64).map(|_| char::from_digit((noise.next() * 16.0) as u32, 16).unwrap()).collect(),
         lufs: Some(Lufs(lufs)),

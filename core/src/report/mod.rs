@@ -63,6 +63,8 @@ pub struct DeliveredFile {
     pub format: Format,
     /// Frames per second.
     pub rate: u32,
+    /// Frames of music.
+    pub frames: u64,
     /// Size.
     pub bytes: u64,
     /// SHA-256 of the bytes, 64 hexadecimal digits.

@@ -1,0 +1,273 @@
+//! `loopmaster master`: the command around [`flow`](crate::flow).
+
+use crate::cli::{BackendArg, MasterArgs};
+use crate::flow::{self, Order, Outcome};
+use crate::inputs::{self, Input};
+use crate::progress::{Progress, Voice};
+use crate::{deliver, schedule, thread_count};
+use loopmaster_core::Error;
+use loopmaster_core::analyse::{Analysis, Severity, analyse};
+use loopmaster_core::decode::decode_file;
+use loopmaster_core::encode::{Delivered, Manifest};
+use loopmaster_core::plan::{Goal, Plan};
+use loopmaster_core::render::{Backend, reference::Reference};
+use loopmaster_core::settings::Limits;
+use loopmaster_gpu::cpu::Cpu;
+use serde_json::json;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Masters everything named; `true` when every file was mastered and passed its gates.
+#[must_use]
+pub fn run(args: &MasterArgs) -> bool {
+    let started = Instant::now();
+    let voice = match (args.run.json, args.run.quiet) {
+        (true, _) => Voice::Json,
+        (_, true) => Voice::Quiet,
+        _ => Voice::Human,
+    };
+    let progress = Progress::new(voice);
+    let settings = args.settings();
+    let backend: Box<dyn Backend> = match args.run.backend {
+        BackendArg::Auto | BackendArg::Cpu => Box::new(Cpu),
+        BackendArg::Reference => Box::new(Reference),
+    };
+    let Some((saved, reference)) = preparations(args, &progress) else { return false };
+    let order = Order {
+        settings: &settings,
+        saved: saved.as_ref(),
+        reference: reference.as_ref(),
+        extras: args.extras(),
+        backend: &*backend,
+        limits: Limits::default(),
+    };
+
+    let (inputs, missing) = inputs::resolve(&args.mixes);
+    for error in &missing {
+        let text = error.to_string();
+        let (file, message) = text.split_once(": ").unwrap_or(("", &text));
+        progress.error(file, error.code(), message);
+    }
+    let folders = output_folders(&inputs, args.output.as_deref());
+    let threads = thread_count(args.run.threads);
+    let outcomes = schedule::run(&inputs, threads, |index, input| {
+        // A fault of ours in one track is that track's failure, not the end of the run.
+        let work = || one(input, &folders[index], args, &order, &progress);
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+            let message = "the engine failed on this file, which is a fault of ours; please report it";
+            progress.error(&input.path.display().to_string(), "internal", message);
+            Err(())
+        })
+    });
+
+    let done: Vec<&Outcome> = outcomes.iter().flatten().flatten().collect();
+    let failed = missing.len() + outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    let mut good = failed == 0;
+    if order.extras.manifest && !done.is_empty() {
+        good &= write_manifest(args, &done, &progress);
+    }
+    finish(&done, failed, started, args, &progress);
+    good
+}
+
+/// The saved plan and the analysed reference; `None` when one of them cannot be had, after saying so.
+fn preparations(args: &MasterArgs, progress: &Progress) -> Option<(Option<Plan>, Option<Analysis>)> {
+    let saved = match &args.plan {
+        None => None,
+        Some(path) => match read_plan(path) {
+            Ok(plan) => Some(plan),
+            Err((code, message)) => {
+                progress.error(&path.display().to_string(), code, &message);
+                return None;
+            }
+        },
+    };
+    let reference = match &args.reference {
+        None => None,
+        Some(path) => match decode_file(path, &Limits::default()) {
+            Ok(track) => Some(analyse(&track)),
+            Err(error) => {
+                let error = Error::from(error);
+                progress.error(&path.display().to_string(), error.code(), &format!("the reference: {error}"));
+                return None;
+            }
+        },
+    };
+    Some((saved, reference))
+}
+
+/// A plan from a file: the plan itself, a line of `--dry-run --json`, or a report.
+fn read_plan(path: &Path) -> Result<Plan, (&'static str, String)> {
+    /// A plan is a few kilobytes, a report some hundred.
+    const LARGEST: u64 = 16 << 20;
+    let wrong = |message: String| ("plan.unreadable", message);
+    let size = std::fs::metadata(path).map_err(|error| wrong(format!("cannot be read: {error}")))?.len();
+    if size > LARGEST {
+        return Err(wrong(format!("{size} bytes are no plan; use the output of --dry-run --json, or a report")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    // Of several JSON lines, the one that holds the plan.
+    let lines = std::iter::once(text.as_str()).chain(text.lines());
+    let inner = lines
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|mut value| value.get_mut("plan").map(serde_json::Value::take))
+        .map_or(text.clone(), |plan| plan.to_string());
+    Plan::from_json(&inner).map_err(|error| (error.code(), error.to_string()))
+}
+
+/// The folder of each input's files. Two inputs that would write the same names get folders apart.
+fn output_folders(inputs: &[Input], output: Option<&Path>) -> Vec<PathBuf> {
+    let mut taken: HashSet<(PathBuf, OsString)> = HashSet::new();
+    inputs
+        .iter()
+        .map(|input| {
+            let base = match output {
+                Some(output) => output.join(&input.below),
+                None => input.path.parent().unwrap_or(Path::new("")).to_owned(),
+            };
+            let stem = input.path.file_stem().unwrap_or_default().to_ascii_lowercase();
+            let mut folder = base.clone();
+            let mut number = 1;
+            while !taken.insert((folder.clone(), stem.clone())) {
+                number += 1;
+                folder = base.join(number.to_string());
+            }
+            folder
+        })
+        .collect()
+}
+
+/// One track; the error has been told when this returns.
+fn one(
+    input: &Input,
+    folder: &Path,
+    args: &MasterArgs,
+    order: &Order<'_>,
+    progress: &Progress,
+) -> Result<Option<Outcome>, ()> {
+    let name = input.path.display().to_string();
+    let mut line = progress.track(&input.path);
+    if args.dry_run {
+        return match flow::decide(&input.path, order, &mut line) {
+            Ok((_, mix, plan)) => {
+                line.event(json!({ "event": "plan", "plan": plan }));
+                progress.say(&describe_plan(&name, &mix, &plan));
+                Ok(None)
+            }
+            Err(error) => {
+                drop(line);
+                progress.error(&name, error.code(), &error.to_string());
+                Err(())
+            }
+        };
+    }
+    match flow::master(input, folder, order, &mut line) {
+        Ok(outcome) => {
+            let spent = line.elapsed();
+            line.event(json!({
+                "event": "done",
+                "files": outcome.files,
+                "paths": outcome.paths.iter().map(|p| p.to_string_lossy()).collect::<Vec<_>>(),
+                "seconds": outcome.seconds,
+                "wall_seconds": spent,
+                "plan": outcome.plan,
+                "trace": outcome.trace,
+            }));
+            drop(line);
+            progress.say(&describe(&name, &outcome, spent));
+            Ok(Some(outcome))
+        }
+        Err(error) => {
+            drop(line);
+            progress.error(&name, error.code(), &error.to_string());
+            Err(())
+        }
+    }
+}
+
+fn reasons(text: &mut String, mix: &Analysis, plan: &Plan) {
+    for reason in &plan.reasons {
+        let _ = write!(text, "\n  · {}", reason.text);
+    }
+    for finding in mix.findings.iter().filter(|finding| finding.severity >= Severity::Advice) {
+        let _ = write!(text, "\n  ! {}", finding.text);
+    }
+}
+
+fn describe_plan(name: &str, mix: &Analysis, plan: &Plan) -> String {
+    let goal = match plan.goal {
+        Goal::Keep => "level kept".to_owned(),
+        Goal::Loudness { target, .. } => target.to_string(),
+        Goal::Peak { target } => target.to_string(),
+    };
+    let mut text = format!("{name} → {} · {goal}", plan.style);
+    reasons(&mut text, mix, plan);
+    text
+}
+
+fn describe(name: &str, outcome: &Outcome, spent: f64) -> String {
+    let figures = outcome.files.first().map_or_else(String::new, |file| {
+        let lufs = file.lufs.map_or_else(|| "–".to_owned(), |lufs| lufs.to_string());
+        format!("{lufs} · {:.2} · verified", file.dbtp)
+    });
+    let mut text = format!("{name} → {figures} · {:.0} × real time", outcome.seconds / spent.max(1e-9));
+    reasons(&mut text, &outcome.mix, &outcome.plan);
+    for path in &outcome.paths {
+        let _ = write!(text, "\n  → {}", path.display());
+    }
+    text
+}
+
+fn write_manifest(args: &MasterArgs, done: &[&Outcome], progress: &Progress) -> bool {
+    let folder = args.output.clone().unwrap_or_default();
+    let target = folder.join("manifest.json");
+    let files = done
+        .iter()
+        .flat_map(|outcome| outcome.files.iter().zip(&outcome.paths))
+        .map(|(file, path)| {
+            let name = path.strip_prefix(&folder).unwrap_or(path).to_string_lossy().into_owned();
+            Delivered {
+                name,
+                format: file.format,
+                rate: file.rate,
+                bits: file.format.codec.bits(),
+                frames: file.frames,
+                bytes: file.bytes,
+                sha256: file.sha256.clone(),
+                lufs: file.lufs,
+                dbtp: file.dbtp,
+            }
+        })
+        .collect();
+    let json = Manifest::new(files).to_json();
+    let written = flow::write_draft(&target, json.as_bytes())
+        .and_then(|draft| Ok(deliver::deliver(vec![draft], args.extras().force)?));
+    match written {
+        Ok(_) => true,
+        Err(error) => {
+            progress.error(&target.display().to_string(), error.code(), &error.to_string());
+            false
+        }
+    }
+}
+
+fn finish(done: &[&Outcome], failed: usize, started: Instant, args: &MasterArgs, progress: &Progress) {
+    let wall = started.elapsed().as_secs_f64();
+    let seconds: f64 = done.iter().map(|outcome| outcome.seconds).sum();
+    progress.event(&json!({
+        "event": "summary",
+        "mastered": done.len(),
+        "failed": failed,
+        "seconds": seconds,
+        "wall_seconds": wall,
+    }));
+    if args.dry_run || done.len() + failed < 2 {
+        return;
+    }
+    let speed = seconds / wall.max(1e-9);
+    progress.say(&format!("{} mastered, {failed} failed, {speed:.0} × real time", done.len()));
+}

@@ -1,0 +1,169 @@
+//! What a person or a program sees while tracks are on their way: a bar per file on a terminal, JSON lines with `--json`.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use loopmaster_core::Stage;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+/// Rough share of each stage in a track's time, measured on a 240 s WAV; only moves the bar, decides nothing.
+const SHARES: [(Stage, u64); 6] = [
+    (Stage::Decode, 6),
+    (Stage::Analyse, 22),
+    (Stage::Plan, 1),
+    (Stage::Render, 47),
+    (Stage::Encode, 23),
+    (Stage::Deliver, 1),
+];
+
+/// How to talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// Bars and sentences for people.
+    Human,
+    /// One JSON object per line on standard output.
+    Json,
+    /// Only errors, on standard error.
+    Quiet,
+}
+
+/// Where all tracks report to.
+#[derive(Debug)]
+pub struct Progress {
+    voice: Voice,
+    bars: MultiProgress,
+}
+
+impl Progress {
+    /// A new display.
+    #[must_use]
+    pub fn new(voice: Voice) -> Self {
+        let target = if voice == Voice::Human { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { voice, bars: MultiProgress::with_draw_target(target) }
+    }
+
+    /// Begins a track.
+    #[must_use]
+    pub fn track(&self, path: &Path) -> Track<'_> {
+        let bar = self.bars.add(ProgressBar::new(SHARES.iter().map(|(_, share)| share).sum()));
+        if let Ok(style) = ProgressStyle::with_template("  {prefix:28!} {bar:24.yellow/dim} {msg}") {
+            bar.set_style(style.progress_chars("━━─"));
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        bar.set_prefix(name);
+        bar.set_message("waiting to be read");
+        Track {
+            progress: self,
+            path: path.to_string_lossy().into_owned(),
+            bar,
+            started: Instant::now(),
+            seconds: None,
+            stages: RefCell::default(),
+        }
+    }
+
+    /// One JSON line, in JSON only.
+    pub fn event(&self, event: &impl Serialize) {
+        if self.voice == Voice::Json
+            && let Ok(line) = serde_json::to_string(event)
+        {
+            // A reader that went away (`| head`) is no reason to stop mastering.
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+    }
+
+    /// A line for people, above the bars.
+    pub fn say(&self, text: &str) {
+        if self.voice == Voice::Human {
+            self.bars.suspend(|| {
+                let _ = writeln!(std::io::stdout().lock(), "{text}");
+            });
+        }
+    }
+
+    /// One line that says what is wrong and what to do, for people and machines alike.
+    pub fn error(&self, file: &str, code: &str, message: &str) {
+        self.event(&json!({ "event": "failed", "file": file, "code": code, "message": message }));
+        if self.voice != Voice::Json {
+            self.bars.suspend(|| {
+                let _ = writeln!(std::io::stderr().lock(), "{file}: {message} [{code}]");
+            });
+        }
+    }
+}
+
+/// One track's line.
+#[derive(Debug)]
+pub struct Track<'a> {
+    progress: &'a Progress,
+    path: String,
+    bar: ProgressBar,
+    started: Instant,
+    seconds: Option<f64>,
+    stages: RefCell<Vec<(Stage, Instant)>>,
+}
+
+impl Track<'_> {
+    /// The length is known now: from here on × real time and the time left can be shown.
+    pub fn length(&mut self, seconds: f64) {
+        self.seconds = Some(seconds);
+    }
+
+    /// A stage begins.
+    pub fn stage(&self, stage: Stage, detail: &str) {
+        self.stages.borrow_mut().push((stage, Instant::now()));
+        let before: u64 = SHARES.iter().take_while(|(s, _)| *s != stage).map(|(_, share)| share).sum();
+        self.bar.set_position(before);
+        let mut text = stage.name().to_owned();
+        if !detail.is_empty() {
+            text = format!("{text} {detail}");
+        }
+        if let Some(speed) = self.speed(before) {
+            text = format!("{text}   {speed}");
+        }
+        self.bar.set_message(text);
+        self.event(json!({ "event": "stage", "stage": stage, "detail": detail }));
+    }
+
+    fn speed(&self, done: u64) -> Option<String> {
+        let share = done as f64 / self.bar.length()? as f64;
+        let spent = self.started.elapsed().as_secs_f64();
+        let whole = if share > 0.0 { spent / share } else { return None };
+        Some(format!("{:.0} × real time, {:.1} s left", self.seconds? / whole, (whole - spent).max(0.0)))
+    }
+
+    /// A JSON line about this track.
+    pub fn event(&self, mut event: Value) {
+        if let Some(fields) = event.as_object_mut() {
+            fields.insert("file".to_owned(), Value::from(self.path.clone()));
+        }
+        self.progress.event(&event);
+    }
+
+    /// Seconds spent in each stage so far, in the order of the stages.
+    #[must_use]
+    pub fn times(&self) -> Vec<(Stage, f64)> {
+        let stages = self.stages.borrow();
+        let ends = stages.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
+        let spent: Vec<(Stage, f64)> =
+            stages.iter().zip(ends).map(|((stage, at), end)| (*stage, (end - *at).as_secs_f64())).collect();
+        let total = |stage: Stage| spent.iter().filter(|(s, _)| *s == stage).map(|(_, seconds)| seconds).sum::<f64>();
+        Stage::ALL.into_iter().map(|stage| (stage, total(stage))).filter(|(_, seconds)| *seconds > 0.0).collect()
+    }
+
+    /// Seconds since the track began.
+    #[must_use]
+    pub fn elapsed(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+impl Drop for Track<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.progress.bars.remove(&self.bar);
+    }
+}
