@@ -1,16 +1,22 @@
 //! One group for each stage and kernel. An element is one second of music, so `elem/s` reads as × real time.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use loopmaster_core::analyse::{Analysis, analyse_audio};
+use loopmaster_core::analyse::{Analysis, analyse, analyse_audio};
 use loopmaster_core::decode::{Source, decode, decode_file};
 use loopmaster_core::encode::{Metadata, encode};
 use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::meter::true_peak::true_peak;
-use loopmaster_core::plan::{Plan, plan};
+use loopmaster_core::plan::{Plan, Saturation, plan};
+use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
-use loopmaster_core::render::kernels::Kernels;
+use loopmaster_core::render::kernels::{Grid, Kernels};
+use loopmaster_core::render::limiter::{Levels, block_means, hop, standard_clipper};
+use loopmaster_core::render::solve::Model;
+use loopmaster_core::render::{Backend, Job};
 use loopmaster_core::resample::resample;
 use loopmaster_core::settings::{Codec, Limits, Style};
+use loopmaster_core::units::{Db, Lufs};
+use loopmaster_core::verify::{Expect, verify};
 use loopmaster_core::{Audio, Settings};
 use loopmaster_gpu::cpu::Cpu;
 use std::hint::black_box;
@@ -100,14 +106,83 @@ fn stage_analyse_and_plan(c: &mut Criterion) {
 
 fn stage_render(c: &mut Criterion) {
     let music = music();
+    let rate = music.rate;
     let (_, plan) = decided(&music);
+    let hop = hop(rate);
+    let blocks = music.frames().div_ceil(hop);
+    let all = 0..blocks;
+    let whole = std::slice::from_ref(&all);
     let mut group = c.benchmark_group("render");
     group.throughput(Throughput::Elements(SECONDS as u64));
-    group.bench_function("design", |b| b.iter(|| ShapeDesign::new(black_box(&plan), music.rate)));
-    let design = ShapeDesign::new(&plan, music.rate);
+
+    group.bench_function("design", |b| b.iter(|| ShapeDesign::new(black_box(&plan), rate)));
+    let design = ShapeDesign::new(&plan, rate);
     group.bench_function("shape", |b| {
         b.iter_batched(|| music.clone(), |audio| Cpu.shape(audio, &design), BatchSize::PerIteration);
     });
+    let saturation = SaturationCurve::new(&Saturation { odd: 0.3, even: 0.1, reference: Db(0.0) }, 0.8);
+    group.bench_function("saturate", |b| {
+        b.iter_batched_ref(|| music.clone(), |audio| Cpu.saturate(audio, hop, &saturation), BatchSize::PerIteration);
+    });
+    // A ceiling in the midst of the music: every block is worked on, which no plan allows.
+    let curve = ClipCurve::new(&standard_clipper(), 0.2);
+    group.bench_function("clip", |b| {
+        b.iter_batched_ref(|| music.clone(), |audio| Cpu.clip(audio, hop, whole, &curve), BatchSize::PerIteration);
+    });
+    for (name, grid) in [("block_peaks, coarse", Grid::Coarse), ("block_peaks, fine", Grid::Fine)] {
+        let mut peaks = vec![0.0; blocks];
+        group.bench_function(name, |b| b.iter(|| Cpu.block_peaks(black_box(&music), hop, whole, grid, &mut peaks)));
+    }
+    group.bench_function("block_energies", |b| b.iter(|| Cpu.block_energies(black_box(&music), hop)));
+    let gain: Vec<f32> = (0..blocks).map(|block| 0.9 + 0.1 * (block as f32 * 0.01).sin()).collect();
+    group.bench_function("apply_gain", |b| {
+        b.iter_batched_ref(|| music.clone(), |audio| Cpu.apply_gain(audio, hop, &gain), BatchSize::PerIteration);
+    });
+
+    let mut peaks = vec![0.0; blocks];
+    Cpu.block_peaks(&music, hop, whole, Grid::Coarse, &mut peaks);
+    let means = music.channels.each_ref().map(|channel| block_means(channel, hop));
+    let levels = Levels::new(peaks, [&means[0], &means[1]], hop, rate);
+    let model = Model::new(levels, Cpu.block_energies(&music, hop), music.frames(), &plan);
+    group.bench_function("solve", |b| b.iter(|| model.solve(Lufs(-10.0), Db(0.0))));
+
+    group.bench_function("whole", |b| {
+        let job = || vec![Job { audio: music.clone(), plan: &plan, rates: &[], solved: None }];
+        b.iter_batched(job, |jobs| Cpu.render(jobs), BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+/// A 24-bit WAV in, a verified 24-bit WAV out, all in memory.
+fn whole_road(c: &mut Criterion) {
+    let music = music();
+    let mix_file = file(&music, Codec::Wav24);
+    let mut group = c.benchmark_group("road");
+    group.throughput(Throughput::Elements(SECONDS as u64));
+    group.bench_function("wav24 to wav24, verified", |b| {
+        b.iter(|| {
+            let track = decode(Cursor::new(&mix_file), None, &Limits::default()).expect("our own file");
+            let mix = analyse(&track);
+            let plan = plan(&mix, &Settings::default(), None).expect("a plan for plain music");
+            let job = Job { audio: track.audio, plan: &plan, rates: &[], solved: None };
+            let master = Cpu.render(vec![job]).remove(0).expect("a master").remove(0).audio;
+            let written = file(&master, Codec::Wav24);
+            let decoded = decode(Cursor::new(&written), None, &Limits::default()).expect("our own file").audio;
+            let expect = Expect { codec: Codec::Wav24, master: &master, mix: &mix, plan: &plan };
+            verify(&decoded, &expect)
+        });
+    });
+    group.finish();
+}
+
+/// What `verify` alone takes, of a file that equals its master.
+fn stage_verify(c: &mut Criterion) {
+    let music = music();
+    let (mix, plan) = decided(&music);
+    let expect = Expect { codec: Codec::Wav24, master: &music, mix: &mix, plan: &plan };
+    let mut group = c.benchmark_group("verify");
+    group.throughput(Throughput::Elements(SECONDS as u64));
+    group.bench_function("wav24", |b| b.iter(|| verify(black_box(&music), &expect)));
     group.finish();
 }
 
@@ -136,5 +211,5 @@ fn patience() -> Criterion {
         .measurement_time(Duration::from_secs(3))
 }
 
-criterion_group! { name = stages; config = patience(); targets = stage_decode, meters, stage_analyse_and_plan, stage_render, stage_encode }
+criterion_group! { name = stages; config = patience(); targets = stage_decode, meters, stage_analyse_and_plan, stage_render, stage_encode, stage_verify, whole_road }
 criterion_main!(stages);

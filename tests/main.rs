@@ -10,6 +10,8 @@ mod decode;
 #[cfg(test)]
 mod encode;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod lab_finish;
 #[cfg(test)]
 mod lab_shape;
