@@ -5,10 +5,10 @@ use crate::cli::Extras;
 use crate::deliver::{self, DeliverError, Draft};
 use crate::inputs::Input;
 use crate::progress;
-use loopmaster_core::analyse::{Analysis, analyse, analyse_audio};
+use loopmaster_core::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
 use loopmaster_core::decode::{Tags, Track, decode_file};
 use loopmaster_core::encode::{EncodeError, Metadata, encode, file_name, peaks};
-use loopmaster_core::meter::loudness::{Loudness, STEREO};
+use loopmaster_core::meter::{Loudness, loudness::STEREO};
 use loopmaster_core::plan::{Limiter, Plan, plan};
 use loopmaster_core::render::{Backend, Job, Master, Trace};
 use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
@@ -21,8 +21,10 @@ use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Most times a lossy file is limited lower and encoded again.
-const LOSSY_ROUNDS: u32 = 3;
+/// Most times a lossy file is taken down at its overs and encoded again …
+const LOSSY_ROUNDS: u32 = 4;
+/// … and after that, when new overs keep coming up elsewhere, as a whole.
+const LOSSY_WHOLE: u32 = 2;
 
 /// What every track of a run has in common.
 pub struct Order<'a> {
@@ -137,12 +139,14 @@ pub fn master(
     let job = Job { audio, plan: &plan, rates: &rates, solved: None };
     let masters = order.backend.render(vec![job]).remove(0).map_err(Error::from)?;
 
+    let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
     let mut drafts = Vec::with_capacity(formats.len());
     let mut files = Vec::with_capacity(formats.len());
     for ((format, rate), target) in formats.iter().zip(&targets) {
-        let Some(master) = masters.iter().find(|master| master.audio.rate == *rate) else { continue };
+        let found = masters.iter().zip(&metas).find(|(master, _)| master.audio.rate == *rate);
+        let Some((master, meta)) = found else { continue };
         line.stage(Stage::Encode, &format.to_string());
-        let (draft, file) = work.encode_verified(master, *format, target)?;
+        let (draft, file) = work.encode_verified(&master.audio, *format, meta, target)?;
         drafts.push(draft);
         files.push(file);
     }
@@ -219,65 +223,59 @@ impl Work<'_> {
         suffixes.into_iter().map(|suffix| self.beside(suffix)).collect()
     }
 
-    fn metadata(&self, master: Option<&Analysis>) -> Metadata {
-        let loudness = master.map(|master| master.loudness.clone()).unwrap_or_default();
-        Metadata {
-            tags: self.tags.clone(),
-            loudness,
-            true_peak: master.map(|master| master.peaks.true_peak),
-            clean: self.order.extras.clean,
-            ..Metadata::default()
-        }
+    fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>) -> Metadata {
+        let clean = self.order.extras.clean;
+        Metadata { tags: self.tags.clone(), loudness, true_peak, clean, ..Metadata::default() }
     }
 
-    /// Encodes, decodes again and holds the result against the plan. Lossy files that decode too hot are limited lower and encoded
+    fn metadata_of(&self, Master { audio, trace }: &Master) -> Metadata {
+        let [left, right] = &audio.channels;
+        self.metadata(Loudness::measure(&[left, right], &STEREO, audio.rate), trace.true_peak)
+    }
+
+    /// Encodes, decodes again and holds the result against the plan. Lossy files that decode too hot are taken down there and encoded
     /// again.
     fn encode_verified(
         &self,
-        master: &Master,
+        master: &Audio,
         format: Format,
+        meta: &Metadata,
         target: &Path,
     ) -> Result<(Draft, DeliveredFile), TrackError> {
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let [left, right] = &master.audio.channels;
-        let loudness = Loudness::measure(&[left, right], &STEREO, master.audio.rate);
-        let meta = Metadata {
-            tags: self.tags.clone(),
-            loudness,
-            true_peak: master.trace.true_peak,
-            clean: self.order.extras.clean,
-            ..Metadata::default()
-        };
-        let mut audio = Cow::Borrowed(&master.audio);
-        let mut ceiling = self.plan.limiter.map_or(Dbtp(-1.0), |limiter| limiter.ceiling);
+        let mut audio = Cow::Borrowed(master);
         let mut round = 0;
         loop {
             let (draft, mut file) = Draft::create(target)?;
-            let encoded = encode(&audio, format.codec, &meta, &mut file)?;
+            let encoded = encode(&audio, format.codec, meta, &mut file)?;
             drop(file);
             let decoded = decode_file(draft.path(), &Limits::default()).map_err(Error::from)?;
             let expect = Expect { codec: format.codec, master: &audio, mix: self.mix, plan: self.plan };
             let verified = verify(&decoded.audio, &expect);
-            drop(decoded);
-            let over = verified.true_peak.0 - LOSSY_CEILING.0;
             if let Some(limiter) = self.plan.limiter
                 && format.codec.lossy()
-                && over > 0.0
-                && round < LOSSY_ROUNDS
+                && verified.true_peak > LOSSY_CEILING
+                && round < LOSSY_ROUNDS + LOSSY_WHOLE
             {
                 round += 1;
-                // What the codec added, and a little more, because it adds to the new samples differently.
-                ceiling = Dbtp(ceiling.0 - over - 0.1);
-                audio = Cow::Owned(self.order.backend.relimit(&master.audio, &Limiter { ceiling, ..limiter }));
+                if round <= LOSSY_ROUNDS {
+                    // A little lower each time, because the codec adds to the new samples differently.
+                    let ceiling = Dbtp(LOSSY_CEILING.0 - 0.15 * f64::from(round));
+                    self.order.backend.tame(audio.to_mut(), &decoded.audio, &Limiter { ceiling, ..limiter });
+                } else {
+                    let gain = Db(LOSSY_CEILING.0 - verified.true_peak.0 - 0.1).amplitude() as f32;
+                    audio.to_mut().channels.iter_mut().flatten().for_each(|x| *x *= gain);
+                }
                 continue;
             }
+            drop(decoded);
             if let Some(gate) = verified.failed() {
                 return Err(Error::from(GateFailure { file: name, gate: gate.clone() }).into());
             }
             let file = DeliveredFile {
                 name,
                 format,
-                rate: master.audio.rate,
+                rate: master.rate,
                 frames: audio.frames() as u64,
                 bytes: encoded.bytes,
                 sha256: encoded.sha256,
@@ -291,7 +289,11 @@ impl Work<'_> {
 
     fn preview_of_mix(&self, audio: &Audio) -> Result<Draft, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview of the mix).opus"))?;
-        self.encode_preview(audio, &self.metadata(Some(self.mix)), &mut file)?;
+        self.encode_preview(
+            audio,
+            &self.metadata(self.mix.loudness.clone(), Some(self.mix.peaks.true_peak)),
+            &mut file,
+        )?;
         Ok(draft)
     }
 
@@ -308,7 +310,11 @@ impl Work<'_> {
 
     fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Draft>, TrackError> {
         let (audio, mut file) = Draft::create(&self.beside("(preview).opus"))?;
-        self.encode_preview(&master.audio, &self.metadata(Some(analysis)), &mut file)?;
+        self.encode_preview(
+            &master.audio,
+            &self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak)),
+            &mut file,
+        )?;
         let mix_waveform = write_draft(&self.beside("(waveform of the mix).dat"), &peaks::dat(&self.mix.waveform))?;
         let waveform = write_draft(&self.beside("(waveform).dat"), &peaks::dat(&analysis.waveform))?;
         let preview = self.preview(analysis);

@@ -1,4 +1,5 @@
-//! Which files are meant: files as they are, folders searched for audio, globs where the shell did not expand them.
+//! Which files are meant: files as they are, folders searched for audio, globs where the shell did not expand them. Masters and
+//! previews of an earlier run that lie beside their mixes are not searched for; named themselves, they are taken.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -116,6 +117,7 @@ fn folder(root: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<Input>, Input
         .filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name()))
         .filter_map(Result::ok)
         .filter(|entry| !entry.file_type().is_dir() && is_audio(entry.path()) && keep(entry.path()))
+        .filter(|entry| !loopmaster_core::encode::is_delivery(&entry.file_name().to_string_lossy()))
         .map(|entry| Input {
             below: entry.path().parent().and_then(|p| p.strip_prefix(root).ok()).unwrap_or(Path::new("")).to_owned(),
             bytes: entry.metadata().map_or(0, |m| m.len()),
@@ -141,7 +143,15 @@ mod tests {
         let root = dir.path();
         fs::create_dir_all(root.join("album/cd1")).unwrap();
         fs::create_dir(root.join("empty")).unwrap();
-        for name in ["album/b.WAV", "album/a.flac", "album/cd1/c d.mp3", "album/cover.jpg", "album/.hidden.wav"] {
+        for name in [
+            "album/b.WAV",
+            "album/a.flac",
+            "album/cd1/c d.mp3",
+            "album/cover.jpg",
+            "album/.hidden.wav",
+            "album/b (master) 24-bit 44.1 kHz.wav",
+            "album/b (preview of the mix).opus",
+        ] {
             fs::write(root.join(name), b"x").unwrap();
         }
         let (found, errors) =

@@ -137,6 +137,27 @@ fn the_subsonic_cut_removes_dc() {
 }
 
 #[test]
+fn the_ultrasonic_cut_leaves_what_is_heard_and_nothing_that_meters_disagree_about() {
+    let mut plan = Plan::identity();
+    plan.tone.ultrasonic = true;
+    for rate in [44_100, 48_000, 96_000] {
+        for phase in [Phase::Minimum, Phase::Linear] {
+            plan.tone.phase = phase;
+            let mut x = vec![0.0; rate as usize];
+            x[rate as usize / 2] = 1.0;
+            let out = shape(&plan, stereo(rate, x.clone(), x));
+            let gain = |share: f64| level(dft(&out.channels[0], share * f64::from(rate), rate));
+            let flat = (1..90).map(|i| gain(f64::from(i) / 200.0).abs()).fold(0.0, f64::max);
+            let rest = (0..12).map(|i| gain(0.488 + f64::from(i) / 1_000.0)).fold(-200.0, f64::max);
+            println!(
+                "ultrasonic cut at {rate} Hz, {phase:?}: ±{flat:.4} dB to 0.445 of the rate, {rest:.1} dB from 0.488 on"
+            );
+            assert!(flat < 0.05 && rest < -70.0);
+        }
+    }
+}
+
+#[test]
 fn bands_add_up_to_the_signal() {
     let mut random = noise(3);
     let mut white = || (0..200_000).map(|_| (random() * 0.5) as f32).collect::<Vec<_>>();

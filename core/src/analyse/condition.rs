@@ -1,8 +1,10 @@
 //! Condition of the recording: bandwidth, noise, word length.
 
+use super::ULTRASONIC;
 use crate::Audio;
 use crate::decode::Source;
 use crate::meter::Spectra;
+use crate::units::Db;
 use rayon::prelude::*;
 
 /// Where the spectrum ends.
@@ -69,6 +71,15 @@ pub(super) fn bandwidth(spectra: &Spectra, bits: Option<u32>, rate: u32) -> Band
     } else {
         Bandwidth { hz: whole, cliff: false }
     }
+}
+
+/// Power above [`ULTRASONIC`] against all of it.
+pub(super) fn ultrasonic(spectra: &Spectra, rate: u32) -> Db {
+    let first = (ULTRASONIC * f64::from(rate) / spectra.bin.max(1e-9)).ceil() as usize;
+    let sum = |bins: &[f64]| bins.iter().sum::<f64>();
+    let all = sum(&spectra.power);
+    let above = spectra.power.get(first..).map_or(0.0, sum);
+    Db(if all > 0.0 { Db::from_power(above / all).0.max(-150.0) } else { -150.0 })
 }
 
 /// The quietest 0.4 s that are not digital silence.

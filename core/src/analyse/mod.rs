@@ -23,6 +23,10 @@ pub const BAND_EDGES: [f64; 4] = [120.0, 500.0, 2_500.0, 8_000.0];
 /// Number of bands.
 pub const BANDS: usize = BAND_EDGES.len() + 1;
 
+/// Where the last tenth of the band begins, as a share of the sample rate. Between here and Nyquist a peak between the samples reads
+/// differently on every meter and converter, because their filters end here.
+pub const ULTRASONIC: f64 = 0.4535;
+
 /// Version of [`Analysis`].
 pub const ANALYSIS_VERSION: u32 = 1;
 
@@ -117,6 +121,9 @@ pub struct Condition {
     pub noise_floor: Option<Db>,
     /// Highest frequency with content.
     pub bandwidth: Hz,
+    /// Power in the last tenth below Nyquist (from [`ULTRASONIC`] of the rate on: 20 kHz at 44.1 kHz) against all of it.
+    #[serde(default)]
+    pub ultrasonic: Db,
     /// Bits that are really used by integer sources.
     pub effective_bits: Option<u32>,
     /// Mean of left and right, full scale = 1.
@@ -267,6 +274,7 @@ pub fn analyse_audio(audio: &Audio, source: Source) -> Analysis {
         tail_silence: seconds(tail),
         noise_floor: noise.map(|n| Db(n.level)),
         bandwidth: Hz(bandwidth.hz),
+        ultrasonic: condition::ultrasonic(&spectra, rate),
         effective_bits,
         dc: levels.mean,
     };

@@ -76,6 +76,14 @@ pub fn file_name(stem: &str, format: Format, rate: u32, clean: bool) -> String {
     format!("{} ({variant}) {what} {khz} kHz.{}", portable(stem), format.codec.extension())
 }
 
+/// Whether a file is called as [`file_name`] and the previews are: a folder is searched for mixes, not for what was made of them.
+#[must_use]
+pub fn is_delivery(name: &str) -> bool {
+    let Some((_, rest)) = name.rsplit_once(" (") else { return false };
+    let ours = rest.starts_with("master) ") || rest.starts_with("master, no tags) ");
+    (ours && rest.contains(" kHz.")) || rest == "preview).opus" || rest == "preview of the mix).opus"
+}
+
 /// The beginning of a file name that every system accepts.
 fn portable(stem: &str) -> String {
     let replaced: String =

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-pub use manifest::{Delivered, Manifest, file_name};
+pub use manifest::{Delivered, Manifest, file_name, is_delivery};
 
 /// What a delivered file says about itself.
 #[derive(Clone, Debug, Default, PartialEq)]

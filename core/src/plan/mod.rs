@@ -24,6 +24,10 @@ use serde::{Deserialize, Serialize};
 /// Version of [`Plan`]; a saved plan of another version is refused.
 pub const PLAN_VERSION: u32 = 1;
 
+/// Level of the last tenth of the band from which it is taken out, dB under the whole: from here on it moved true peaks of real
+/// masters by more than 0.02 dB from one meter to the next.
+const ULTRASONIC_MOST: f64 = -55.0;
+
 /// Every decision for one master. `Plan::identity()` leaves the samples untouched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,6 +68,9 @@ pub struct Tone {
     pub width: Vec<(Hz, Db)>,
     /// Subsonic and DC cut: −3 dB corner of a second-order Butterworth high-pass; `None`: off.
     pub subsonic: Option<Hz>,
+    /// Take out the last tenth of the band below Nyquist (20 kHz at 44.1 kHz), where true peaks read differently on every converter.
+    #[serde(default)]
+    pub ultrasonic: bool,
     /// Phase of the filter.
     pub phase: Phase,
     /// Largest |dB| by which the master's long-term third octaves from 40 Hz to 16 kHz may differ from the mix's, levels aligned: tone,
@@ -259,6 +266,16 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
     };
 
     let mut reasons = tone.reasons;
+    // 0 dB stands in an analysis that does not say.
+    let ultrasonic = analysis.condition.ultrasonic.0 > ULTRASONIC_MOST && analysis.condition.ultrasonic.0 < 0.0;
+    if ultrasonic {
+        let from = crate::analyse::ULTRASONIC * f64::from(analysis.rate) / 1000.0;
+        let text = format!(
+            "What lies above {from:.0} kHz is taken out: nobody hears it, and every converter rebuilds its peaks differently, some over \
+             the ceiling."
+        );
+        reasons.push(reason(Aspect::Loudness, text));
+    }
     if analysis.clipping.already_limited.is_some() {
         let careful = if untouched { "" } else { ": no compression on top, and the tone moves 1.5 dB at most" };
         let text = format!(
@@ -283,6 +300,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
         side: tone.side,
         width: width.curve,
         subsonic: tone.subsonic,
+        ultrasonic,
         phase: settings.phase,
     };
     let mut plan = Plan {

@@ -300,6 +300,17 @@ fn rumble_and_dc_are_cut_below_the_music() {
 }
 
 #[test]
+fn the_end_of_the_band_is_taken_out_where_there_is_something() {
+    let cut = |level: f64| {
+        let mut analysis = mix();
+        analysis.condition.ultrasonic = Db(level);
+        let plan = plan(&analysis, &Settings::default(), None).unwrap();
+        (plan.tone.ultrasonic, plan.reasons.iter().any(|reason| reason.text.contains("above 20 kHz")))
+    };
+    assert_eq!([cut(-70.0), cut(-40.0), cut(0.0)], [(false, false), (true, true), (false, false)]);
+}
+
+#[test]
 fn an_uneven_band_is_held_and_keeps_its_average() {
     let mut analysis = mix();
     let figures = &mut analysis.bands[0];

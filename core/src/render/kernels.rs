@@ -12,7 +12,7 @@ use std::ops::Range;
 pub enum Grid {
     /// 8 positions per sample up to 48 kHz, 4 at higher rates: what the limiter is driven by.
     Coarse,
-    /// 16 positions with longer filters: the check.
+    /// 16 positions, with a long filter and with a short one as other meters have, the higher reading of both: the check.
     Fine,
 }
 

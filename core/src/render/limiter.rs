@@ -21,8 +21,9 @@ const DENSITY_ATTACK: Seconds = Seconds(0.25);
 /// Leveler: time constants of engine and plan.
 const LEVELER_ATTACK: Seconds = Seconds(0.05);
 const LEVELER_RELEASE: Seconds = Seconds(0.1);
-/// How far above the ceiling sustained peaks may stay: that much is left to clipper and limiter. Chosen by measuring.
-const LEVELER_ABOVE: Db = Db(1.0);
+/// How far above the ceiling sustained peaks may stay: what the clipper can take. Chosen by measuring: at 1 dB the leveler rode the
+/// passages of real mixes at −9 LUFS half as much again, for no less limiting.
+const LEVELER_ABOVE: Db = Db(3.0);
 
 /// Frames per control block at `rate`: 32, and proportionally more at 2× and 4× rates, so that a block is always about 0.7 ms.
 #[must_use]
@@ -296,7 +297,7 @@ pub fn standard_clipper() -> Clipper {
     Clipper { max_reduction: Db(3.0), knee: Db(4.0) }
 }
 
-/// The strongest leveler of any style. It rides the level of passages (0.3 dB more spread of the 400 ms gain on real mixes at
+/// The strongest leveler of any style. It rides the level of passages (about 0.1 dB more spread of the 400 ms gain on real mixes at
 /// −9 LUFS than clipper and limiter alone), so most styles do without.
 #[must_use]
 pub fn standard_leveler() -> Leveler {

@@ -86,8 +86,9 @@ pub trait Backend: Send + Sync {
     /// Renders each job at each of its rates: `[job]` → `[rate]`. One failing job does not disturb the others.
     fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>>;
 
-    /// Limits a finished master once more at a lower ceiling, for a lossy file whose decoding went over.
-    fn relimit(&self, audio: &Audio, limiter: &Limiter) -> Audio;
+    /// Takes a master down, in place, where a lossy file made of it decodes above the limiter's ceiling; only there, so that what
+    /// codecs add to single peaks does not cost the whole file its loudness.
+    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter);
 }
 
 /// Why a render failed.

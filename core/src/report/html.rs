@@ -454,10 +454,15 @@ fn chain(report: &Report) -> Markup {
         Phase::Linear => "linear phase",
     };
     let filter = !(plan.tone.mid.is_empty() && plan.tone.side.is_empty() && plan.tone.width.is_empty())
-        || plan.tone.subsonic.is_some();
+        || plan.tone.subsonic.is_some()
+        || plan.tone.ultrasonic;
     let mut filter = if filter { phase.to_owned() } else { "off".to_owned() };
     if let Some(corner) = plan.tone.subsonic {
         let _ = write!(filter, ", subsonic cut at {}", frequency(corner));
+    }
+    if plan.tone.ultrasonic {
+        let from = Hz(crate::analyse::ULTRASONIC * f64::from(report.mix.rate));
+        let _ = write!(filter, ", nothing above {}", frequency(from));
     }
     rows.push(("Filter", filter));
     if !plan.tone.mid.is_empty() {

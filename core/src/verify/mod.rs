@@ -14,12 +14,12 @@ use crate::settings::Codec;
 use crate::units::{Dbtp, Lufs};
 use serde::{Deserialize, Serialize};
 
-/// Highest true peak of a decoded lossy file. A lossy file above it is limited lower and encoded again.
+/// Highest true peak of a decoded lossy file. A lossy file above it is taken down at its overs and encoded again.
 pub const LOSSY_CEILING: Dbtp = Dbtp(-0.1);
 
 /// How far the integrated loudness of a lossless file may be from the plan's, LU.
 const LOUDNESS: f64 = 0.1;
-/// The same for a lossy file, which may have been limited lower.
+/// The same for a lossy file, which may have been taken down at its overs.
 const LOUDNESS_LOSSY: f64 = 0.5;
 /// How far the true peak may be from a peak target, dB: the limiter aims 0.1 dB lower than its ceiling.
 const PEAK: f64 = 0.2;
@@ -102,7 +102,11 @@ pub fn verify(decoded: &Audio, expect: &Expect<'_>) -> Verified {
 /// Whether the plan touches the samples at all, cuts and fades aside.
 fn changes(plan: &Plan) -> bool {
     let Plan { tone, dynamics, saturation, clipper, leveler, limiter, goal, .. } = plan;
-    let flat = tone.mid.is_empty() && tone.side.is_empty() && tone.width.is_empty() && tone.subsonic.is_none();
+    let flat = tone.mid.is_empty()
+        && tone.side.is_empty()
+        && tone.width.is_empty()
+        && tone.subsonic.is_none()
+        && !tone.ultrasonic;
     let still = saturation.is_none() && clipper.is_none() && leveler.is_none() && limiter.is_none();
     !(flat && still && dynamics.is_empty() && *goal == Goal::Keep)
 }

@@ -26,7 +26,7 @@ const LOSS: Db = Db(3.0);
 const EQUAL: (f64, f64) = (0.05, 0.3);
 
 pub(super) fn gates(decoded: &Audio, expect: &Expect<'_>) -> Vec<Gate> {
-    let after = Spectra::measure(decoded);
+    let after = Spectra::tone(decoded);
     let stereo = &expect.mix.stereo;
     let lossy = expect.codec.lossy();
     let mut gates: Vec<Gate> = tone(&after.spectrum.third_octaves(), expect).into_iter().collect();

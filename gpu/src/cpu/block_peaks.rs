@@ -3,7 +3,7 @@
 use super::mul_add;
 use loopmaster_core::Audio;
 use loopmaster_core::render::kernels::Grid;
-use loopmaster_core::render::oversample::{FINE, FINE_TAPS, Interpolator, PEAK, PEAK_TAPS};
+use loopmaster_core::render::oversample::{FINE, FINE_TAPS, Interpolator, METER, METER_TAPS, PEAK, PEAK_TAPS};
 use multiversion::{multiversion, target::target_cfg_f};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -36,6 +36,7 @@ impl<const HALF: usize> Folded<HALF> {
 
 static COARSE: LazyLock<[Folded<{ PEAK_TAPS / 2 }>; 2]> = LazyLock::new(|| [1, 2].map(|step| Folded::new(&PEAK, step)));
 static CLOSE: LazyLock<Folded<{ FINE_TAPS / 2 }>> = LazyLock::new(|| Folded::new(&FINE, 1));
+static SHORT: LazyLock<Folded<{ METER_TAPS / 2 }>> = LazyLock::new(|| Folded::new(&METER, 1));
 
 /// See [`loopmaster_core::render::reference::block_peaks`].
 pub(super) fn block_peaks(audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {
@@ -49,7 +50,10 @@ pub(super) fn block_peaks(audio: &Audio, hop: usize, blocks: &[Range<usize>], gr
             for channel in &audio.channels {
                 match grid {
                     Grid::Coarse => scan(channel, hop, task.start, &COARSE[step - 1], &mut out),
-                    Grid::Fine => scan(channel, hop, task.start, &CLOSE, &mut out),
+                    Grid::Fine => {
+                        scan(channel, hop, task.start, &CLOSE, &mut out);
+                        scan(channel, hop, task.start, &SHORT, &mut out);
+                    }
                 }
             }
             out

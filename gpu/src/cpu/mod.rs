@@ -63,8 +63,8 @@ impl Backend for Cpu {
         chain::render(self, jobs)
     }
 
-    fn relimit(&self, audio: &Audio, limiter: &Limiter) -> Audio {
-        chain::relimit(self, audio, limiter)
+    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        chain::tame(self, master, decoded, limiter);
     }
 }
 

@@ -12,6 +12,7 @@
 
 use super::filterbank::low_pass_mask;
 use super::{Fir, TonePair};
+use crate::analyse::ULTRASONIC;
 use crate::plan::Tone;
 use crate::settings::Phase;
 use crate::units::{Db, Hz};
@@ -33,7 +34,7 @@ const RANGE: f64 = 60.0;
 /// The pair of filters, or `None` where every curve is flat at 0 dB and there is no subsonic cut.
 pub(super) fn tone_pair(tone: &Tone, rate: u32, scale: usize) -> Option<TonePair> {
     let flat = |curve: &[(Hz, Db)]| curve.iter().all(|(_, gain)| gain.0 == 0.0);
-    if flat(&tone.mid) && flat(&tone.side) && flat(&tone.width) && tone.subsonic.is_none() {
+    if flat(&tone.mid) && flat(&tone.side) && flat(&tone.width) && tone.subsonic.is_none() && !tone.ultrasonic {
         return None;
     }
     let taps = TAPS * scale;
@@ -41,9 +42,11 @@ pub(super) fn tone_pair(tone: &Tone, rate: u32, scale: usize) -> Option<TonePair
     let bin = f64::from(rate) / points as f64;
     let hz = |k: usize| k as f64 * bin;
     let neper = std::f64::consts::LN_10 / 20.0;
-    let mid: Vec<f64> = (0..=points / 2).map(|k| bounded(curve_at(&tone.mid, hz(k))) * neper).collect();
-    let side: Vec<f64> =
-        (0..=points / 2).map(|k| bounded(curve_at(&tone.side, hz(k)) + curve_at(&tone.width, hz(k))) * neper).collect();
+    let end = |k: usize| if tone.ultrasonic { band_end(hz(k) / f64::from(rate)) } else { 0.0 };
+    let mid: Vec<f64> = (0..=points / 2).map(|k| (bounded(curve_at(&tone.mid, hz(k))) + end(k)) * neper).collect();
+    let side: Vec<f64> = (0..=points / 2)
+        .map(|k| (bounded(curve_at(&tone.side, hz(k)) + curve_at(&tone.width, hz(k))) + end(k)) * neper)
+        .collect();
     // The step width makes in the bass, against its value just above.
     let rest = curve_at(&tone.width, 2.0 * BASS);
     let bass = |k: usize| bounded(curve_at(&tone.width, hz(k)) - rest) * neper * low_pass_mask(BASS, hz(k));
@@ -97,6 +100,13 @@ fn high_pass(corner: Hz, rate: u32, hz: f64) -> Complex<f64> {
     let highest = f64::from(rate) * 0.45;
     let s = Complex::new(0.0, warp(hz.min(highest)) / warp(corner.0.clamp(0.1, highest)));
     s * s / (s * s + s * std::f64::consts::SQRT_2 + 1.0)
+}
+
+/// The cut at the end of the band in dB, `at` as a share of the rate: a raised cosine from [`ULTRASONIC`] down to −80 dB at 0.4875
+/// (21.5 kHz at 44.1 kHz), so that nothing is left where interpolators of any length differ.
+fn band_end(at: f64) -> f64 {
+    let place = ((at - ULTRASONIC) / (0.4875 - ULTRASONIC)).clamp(0.0, 1.0);
+    Db::from_amplitude((0.5 + 0.5 * (PI * place).cos()).max(1e-4)).0
 }
 
 /// The minimum-phase spectrum of a log magnitude (nepers, bins 0..=n/2), by folding its real cepstrum

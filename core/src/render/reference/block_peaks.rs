@@ -2,15 +2,15 @@
 
 use crate::Audio;
 use crate::render::kernels::Grid;
-use crate::render::oversample::{FINE, PEAK};
+use crate::render::oversample::{FINE, Interpolator, METER, PEAK};
 use std::ops::Range;
 
 /// Writes the peak of every block in `blocks` (each `hop` frames) to `peaks[block]`; the other entries stay as they are. The peak of
 /// a block is the largest magnitude of left and right on the grid between its first frame and the first of the next block.
 pub fn block_peaks(audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {
-    let filter = match grid {
-        Grid::Coarse => &*PEAK,
-        Grid::Fine => &*FINE,
+    let filters: &[&Interpolator] = match grid {
+        Grid::Coarse => &[&PEAK],
+        Grid::Fine => &[&FINE, &METER],
     };
     let step = grid.step(audio.rate);
     for block in blocks.iter().cloned().flatten() {
@@ -18,7 +18,7 @@ pub fn block_peaks(audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Gri
         for channel in &audio.channels {
             for n in block * hop..((block + 1) * hop).min(channel.len()) {
                 peak = peak.max(f64::from(channel[n]).abs());
-                for phase in filter.phases.iter().skip(step).step_by(step) {
+                for phase in filters.iter().flat_map(|filter| filter.phases.iter().skip(step).step_by(step)) {
                     let half = phase.len() / 2;
                     let value: f64 = phase
                         .iter()

@@ -109,7 +109,7 @@ impl Backend for Reference {
         chain::render(self, jobs)
     }
 
-    fn relimit(&self, audio: &Audio, limiter: &Limiter) -> Audio {
-        chain::relimit(self, audio, limiter)
+    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        chain::tame(self, master, decoded, limiter);
     }
 }
