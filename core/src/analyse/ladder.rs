@@ -1,151 +1,96 @@
-//! What a gain into a limiter would do: simulated on blocks of 32 frames, all gains at once in the lanes of a register.
+//! What a gain into the limiter would do: the control of `render`'s own limiter, run on the blocks of this very mix.
 
 use super::Rung;
-use crate::meter::loudness::integrated_from_block_energies;
+use crate::Audio;
+use crate::render::limiter::{Levels, block_means, hop, standard};
+use crate::render::solve::Model;
 use crate::units::{Db, Dbtp, Lufs};
-use multiversion::multiversion;
+use rayon::prelude::*;
 
-/// Gains of the ladder, dB: −12 … +24 in steps of 1.
-const LOWEST: i32 = -12;
-const RUNGS: usize = 37;
-/// Rungs, rounded up to whole registers.
-const LANES: usize = 40;
-
-/// Ceiling of the model, dBTP.
+/// Ceiling of the limiter.
 const CEILING: Dbtp = Dbtp(-1.0);
-/// Look-ahead of the model, in blocks to either side: ±2 ms or so.
-const AHEAD: usize = 3;
-/// Release of the model, seconds: between the engine's shortest and longest.
-const RELEASE: f64 = 0.1;
-/// Blocks whose energies are added up before gating.
-const ENERGY_BLOCKS: usize = 32;
+/// Gains of the rungs above the one at which the limiter begins to work, dB. One below stands for all in which it does nothing.
+const ABOVE: [f64; 14] = [-6.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 18.0, 22.0];
+/// Reduction from which the limiter counts as working, dB.
+const WORKING: f32 = 0.1;
 /// Every so many blocks the reduction is noted.
-const NOTE_BLOCKS: usize = 8;
-/// Steps of the reduction's distribution over gains of 0–1.
-const STEPS: usize = 4_096;
-/// Reduction from which the limiter counts as working: 0.1 dB.
-const WORKING: f64 = 0.1;
+const NOTE: usize = 4;
 
-/// One step of all limiters: `peak` around the block, `energy` of the block.
-#[multiversion(targets("x86_64+avx2"))]
-fn run(
-    peaks: &[f32],
-    energies: &[f32],
-    ceilings: &[f32; LANES],
-    keep: f32,
-    reduction: &mut [f32; LANES],
-    mut note: impl FnMut(&[f32; LANES]),
-) -> [f32; LANES] {
-    let mut sum = [0.0f32; LANES];
-    let mut r = *reduction;
-    for (i, (&peak, &energy)) in peaks.iter().zip(energies).enumerate() {
-        let inverse = 1.0 / peak.max(1e-9);
-        for l in 0..LANES {
-            let wanted = 1.0 - ceilings[l] * inverse;
-            let released = r[l] * keep;
-            r[l] = if wanted > released { wanted } else { released };
-            let gain = 1.0 - r[l];
-            sum[l] += energy * gain * gain;
-        }
-        if i % NOTE_BLOCKS == 0 {
-            note(&r);
-        }
+/// The ladder from the highest point and the K-weighted energy of every `block` frames.
+pub(super) fn ladder(audio: &Audio, peaks: &[f32], energies: &[f64], block: usize) -> Vec<Rung> {
+    let (frames, rate) = (audio.frames(), audio.rate.max(1));
+    let hop = hop(rate);
+    let merge = (hop / block).max(1);
+    let highest = |peaks: &[f32]| peaks.iter().fold(0f32, |a, &b| a.max(b));
+    let peak: Vec<f32> = peaks.chunks(merge).map(highest).collect();
+    let energies: Vec<f64> = energies.chunks(merge).map(|e| e.iter().sum()).collect();
+    let top = highest(&peak);
+    if top <= 0.0 {
+        return Vec::new();
     }
-    *reduction = r;
-    sum
+    let (left, right) = rayon::join(|| block_means(&audio.channels[0], hop), || block_means(&audio.channels[1], hop));
+    let levels = Levels::new(peak, [&left, &right], hop, rate);
+    let model = Model::with(levels, energies, frames, None, None, Some(standard(CEILING)));
+    let touch = (CEILING.0 - Db::from_amplitude(f64::from(top)).0).floor();
+    ABOVE.into_par_iter().filter_map(|above| rung(&model, Db(touch + above))).collect()
 }
 
-/// The ladder from the highest point and the K-weighted energy of every 32 frames.
-pub(super) fn ladder(peaks: &[f32], energies: &[f64], block: usize, frames: usize, rate: u32) -> Vec<Rung> {
-    // At higher rates blocks are put together until they last about as long as at 44.1 kHz.
-    let merge = (rate.div_ceil(50_000) as usize).next_power_of_two();
-    let block = block * merge;
-    let blocks: Vec<f32> = peaks.chunks(merge).map(|p| p.iter().fold(0.0f32, |a, &b| a.max(b))).collect();
-    let energies: Vec<f32> = energies.chunks(merge).map(|e| e.iter().sum::<f64>() as f32).collect();
-    let around: Vec<f32> = (0..blocks.len())
-        .map(|i| {
-            let near = &blocks[i.saturating_sub(AHEAD)..(i + AHEAD + 1).min(blocks.len())];
-            near.iter().fold(0.0f32, |a, &b| a.max(b))
-        })
-        .collect();
+/// Loudness and reduction after a gain; `None` where there is no loudness.
+fn rung(model: &Model, gain: Db) -> Option<Rung> {
+    let gains = model.gains(gain);
+    let loudness = model.loudness_of(&gains)?;
+    let mut all: Vec<f32> = gains.limited.iter().step_by(NOTE).map(|&gain| reduction(gain)).collect();
+    let mut working: Vec<f32> = all.iter().copied().filter(|db| *db > WORKING).collect();
+    Some(Rung { gain, loudness: Lufs(loudness.0), median: quantile(&mut working, 0.5), p95: quantile(&mut all, 0.95) })
+}
 
-    let gains: [f64; LANES] = std::array::from_fn(|l| f64::from(LOWEST + l.min(RUNGS - 1) as i32));
-    let ceilings = gains.map(|g| (CEILING.amplitude() / Db(g).amplitude()) as f32);
-    let keep = (-(block as f64) / (RELEASE * f64::from(rate))).exp() as f32;
-    let mut counts = vec![[0u32; STEPS]; RUNGS];
-    let mut noted = 0u32;
-    let mut reduction = [0.0f32; LANES];
-    let sums: Vec<[f32; LANES]> = around
-        .chunks(ENERGY_BLOCKS)
-        .zip(energies.chunks(ENERGY_BLOCKS))
-        .map(|(peaks, energies)| {
-            run(peaks, energies, &ceilings, keep, &mut reduction, |r| {
-                noted += 1;
-                for (counts, r) in counts.iter_mut().zip(r) {
-                    counts[((r * STEPS as f32) as usize).min(STEPS - 1)] += 1;
-                }
-            })
-        })
-        .collect();
+/// dB ≥ 0 of a gain ≤ 1.
+fn reduction(gain: f32) -> f32 {
+    if gain < 1.0 { -20.0 * gain.max(1e-9).log10() } else { 0.0 }
+}
 
-    (0..RUNGS)
-        .filter_map(|l| {
-            let limited: Vec<f64> = sums.iter().map(|s| f64::from(s[l])).collect();
-            let loudness = integrated_from_block_energies(&limited, ENERGY_BLOCKS * block, frames, rate)?;
-            let level = |step: usize| -20.0 * (1.0 - (step as f64 + 0.5) / STEPS as f64).log10();
-            // The reduction that `share` of the blocks from step `from` on do not exceed.
-            let quantile = |from: usize, share: f64| {
-                let total: u32 = counts[l][from..].iter().sum();
-                let mut left = f64::from(total) * share;
-                (from..STEPS).find(|&s| {
-                    left -= f64::from(counts[l][s]);
-                    left <= 0.0 && total > 0
-                })
-            };
-            let working = ((1.0 - Db(-WORKING).amplitude()) * STEPS as f64).ceil() as usize;
-            // The lowest step is "nothing".
-            let db = |step: Option<usize>| Db(step.filter(|&s| s > 0).map_or(0.0, level));
-            Some(Rung {
-                gain: Db(gains[l]),
-                loudness: Lufs(loudness.0 + gains[l]),
-                median: db(quantile(working, 0.5)),
-                p95: db(quantile(0, 0.95)),
-            })
-        })
-        .collect()
+/// The value below which a share `at` lies; 0 for none.
+fn quantile(values: &mut [f32], at: f64) -> Db {
+    let Some(last) = values.len().checked_sub(1) else { return Db(0.0) };
+    Db(f64::from(*values.select_nth_unstable_by((last as f64 * at).round() as usize, f32::total_cmp).1))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Audio of one level; the figures of its blocks are given apart.
+    fn audio() -> Audio {
+        Audio::silence(44_100, 160_000)
+    }
+
     #[test]
-    fn quiet_material_only_gets_louder() {
-        let energies = vec![32.0 * 1e-3; 5_000];
-        let peaks = vec![0.05; 5_000];
-        let rungs = ladder(&peaks, &energies, 32, 160_000, 44_100);
-        assert_eq!(rungs.len(), RUNGS);
-        for r in &rungs {
-            // The peak reaches −1 dBTP at +25 dB.
+    fn below_the_first_touch_it_only_gets_louder() {
+        let rungs = ladder(&audio(), &[0.05; 5_000], &[32.0 * 1e-3; 5_000], 32);
+        assert_eq!(rungs.len(), ABOVE.len());
+        // The peak reaches −1 dBTP at +25 dB; the limiter aims 0.1 dB lower.
+        for r in rungs.iter().filter(|r| r.gain.0 < 24.9) {
             assert!((r.loudness.0 - (-0.691 - 30.0 + r.gain.0)).abs() < 1e-3, "{r:?}");
             assert_eq!((r.median, r.p95), (Db(0.0), Db(0.0)));
         }
+        assert!(rungs[0].gain.0 < 24.9 && rungs[1].gain.0 > 24.0);
     }
 
     #[test]
-    fn a_steady_tone_is_turned_down_by_what_it_is_over() {
-        let rungs = ladder(&vec![1.0; 5_000], &vec![32.0; 5_000], 32, 160_000, 44_100);
+    fn a_steady_level_is_turned_down_by_what_it_is_over() {
+        let rungs = ladder(&audio(), &[1.0; 5_000], &[32.0; 5_000], 32);
         for r in rungs.iter().filter(|r| r.gain.0 > 0.0) {
-            let over = r.gain.0 + 1.0;
-            // A step of the distribution is 20·log10(1 − 1/(4096 · gain)): 0.04 dB at 25 dB of reduction.
-            assert!((r.median.0 - over).abs() < 0.05 && (r.p95.0 - over).abs() < 0.05, "{r:?}");
-            assert!((r.loudness.0 - (-0.691 - 1.0)).abs() < 0.01, "{r:?}");
+            let over = r.gain.0 + 1.1;
+            assert!((r.median.0 - over).abs() < 0.01 && (r.p95.0 - over).abs() < 0.01, "{r:?}");
+            assert!((r.loudness.0 - (-0.691 - 1.1)).abs() < 0.01, "{r:?}");
         }
+        assert!(rungs.windows(2).all(|pair| pair[1].gain.0 > pair[0].gain.0));
     }
 
     #[test]
-    fn too_short_for_loudness_has_no_ladder() {
-        assert!(ladder(&[0.5; 10], &[1.0; 10], 32, 320, 44_100).is_empty());
-        assert!(ladder(&[], &[], 32, 0, 192_000).is_empty());
+    fn silence_and_what_is_too_short_for_loudness_have_no_ladder() {
+        assert!(ladder(&Audio::silence(44_100, 320), &[0.5; 10], &[1.0; 10], 32).is_empty());
+        assert!(ladder(&Audio::silence(192_000, 0), &[], &[], 32).is_empty());
+        assert!(ladder(&audio(), &[0.0; 5_000], &[0.0; 5_000], 32).is_empty());
     }
 }

@@ -249,7 +249,7 @@ pub fn analyse_audio(audio: &Audio, source: Source) -> Analysis {
     let ((ladder, spectra), effective_bits) = rayon::join(
         || {
             let energies = k_energies(&channels, &loudness::STEREO, rate, block);
-            rayon::join(|| ladder::ladder(&block_peaks, &energies, block, frames, rate), || Spectra::measure(audio))
+            rayon::join(|| ladder::ladder(audio, &block_peaks, &energies, block), || Spectra::measure(audio))
         },
         || condition::effective_bits(audio, &source),
     );
