@@ -9,7 +9,24 @@ use std::process::ExitCode;
 /// The exit code shells give a program ended by Ctrl-C (128 + SIGINT).
 const INTERRUPTED: i32 = 130;
 
+/// Whole tracks come and go as single allocations. Keeping their pages saves the system from clearing them each time: a tenth of the
+/// wall time of a 240 s master.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "glibc's allocator is tuned by a C call")]
+fn keep_pages() {
+    // SAFETY: no pointers; called before any other thread starts.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn keep_pages() {}
+
 fn main() -> ExitCode {
+    keep_pages();
     let cli = Cli::parse();
     // Ctrl-C and a polite kill leave no half file behind; -9 leaves hidden `.part` files that are never taken for music.
     if let Err(error) = ctrlc::set_handler(|| {
