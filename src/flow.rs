@@ -16,6 +16,7 @@ use loopmaster_core::settings::{Codec, Format, Limits, Settings};
 use loopmaster_core::units::{Db, Dbtp, Seconds};
 use loopmaster_core::verify::{Expect, GateFailure, LOSSY_CEILING, verify};
 use loopmaster_core::{Audio, Error, Stage};
+use rayon::prelude::*;
 use serde_json::json;
 use std::borrow::Cow;
 use std::io::Write;
@@ -128,12 +129,9 @@ pub fn master(
     let targets: Vec<PathBuf> = formats.iter().map(|(format, rate)| work.master_path(*format, *rate)).collect();
     deliver::check_targets(targets.iter().chain(&work.extra_paths()), order.extras.force)?;
 
-    // The mix's own preview first: rendering consumes the samples.
-    let mut extras = Vec::new();
-    if order.extras.preview {
-        line.stage(Stage::Encode, "preview of the mix");
-        extras.push(work.preview_of_mix(&audio)?);
-    }
+    // Rendering consumes the samples of the mix: what its preview needs is put aside.
+    let Extras { report, preview, .. } = order.extras;
+    let before = preview.then(|| work.for_preview(&audio).into_owned());
 
     line.stage(Stage::Render, "");
     let mut rates: Vec<u32> = formats.iter().map(|(_, rate)| *rate).collect();
@@ -142,32 +140,30 @@ pub fn master(
     let job = Job { audio, plan: &plan, rates: &rates, solved: None };
     let masters = order.backend.render(vec![job]).remove(0).map_err(Error::from)?;
 
+    let names: Vec<String> = formats.iter().map(|(format, _)| format.to_string()).collect();
+    line.stage(Stage::Encode, &names.join(", "));
+    // MP3 and Opus know only one thread each: all files are made side by side.
     let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
-    let mut drafts = Vec::with_capacity(formats.len());
-    let mut files = Vec::with_capacity(formats.len());
-    for ((format, rate), target) in formats.iter().zip(&targets) {
-        let found = masters.iter().zip(&metas).find(|(master, _)| master.audio.rate == *rate);
-        let Some((master, meta)) = found else { continue };
-        line.stage(Stage::Encode, &format.to_string());
-        let (draft, file) = work.encode_verified(&master.audio, *format, meta, target)?;
-        drafts.push(draft);
-        files.push(file);
-    }
+    let (made, told) = rayon::join(
+        || -> Result<Vec<(Draft, DeliveredFile)>, TrackError> {
+            let of = |rate: u32| masters.iter().zip(&metas).find(move |(master, _)| master.audio.rate == rate);
+            let wanted = formats.par_iter().zip(&targets);
+            wanted
+                .filter_map(|((format, rate), target)| Some((format, target, of(*rate)?)))
+                .map(|(format, target, (master, meta))| work.encode_verified(&master.audio, *format, meta, target))
+                .collect()
+        },
+        || work.tell(before, masters.first().filter(|_| report || preview)),
+    );
+    let (made, (mut extras, analysis)) = (made?, told?);
+    let (mut drafts, files): (Vec<Draft>, Vec<DeliveredFile>) = made.into_iter().unzip();
 
-    let Some(master) = masters.into_iter().next() else {
+    let Some(Master { trace, .. }) = masters.into_iter().next() else {
         return Err(Error::from(EncodeError::Empty).into());
     };
-    let trace = master.trace.clone();
-    if order.extras.report || order.extras.preview {
+    if let Some(analysis) = analysis.filter(|_| report) {
         line.stage(Stage::Encode, "report");
-        let analysis = analyse_audio(&master.audio, mix.source.clone());
-        if order.extras.preview {
-            extras.extend(work.preview_of_master(&master, &analysis)?);
-        }
-        drop(master);
-        if order.extras.report {
-            extras.extend(work.report(analysis, &trace, &files, line)?);
-        }
+        extras.extend(work.report(analysis, &trace, &files, line)?);
     }
 
     line.stage(Stage::Deliver, "");
@@ -290,34 +286,49 @@ impl Work<'_> {
         }
     }
 
-    fn preview_of_mix(&self, audio: &Audio) -> Result<Draft, TrackError> {
-        let (draft, mut file) = Draft::create(&self.beside("(preview of the mix).opus"))?;
-        self.encode_preview(
-            audio,
-            &self.metadata(self.mix.loudness.clone(), Some(self.mix.peaks.true_peak)),
-            &mut file,
-        )?;
-        Ok(draft)
-    }
-
-    fn encode_preview(&self, audio: &Audio, meta: &Metadata, file: &mut std::fs::File) -> Result<(), TrackError> {
+    /// Audio at the rate of previews.
+    fn for_preview<'b>(&self, audio: &'b Audio) -> Cow<'b, Audio> {
         let rate = Format { codec: Codec::Opus, rate: None }.rate_for(audio.rate, self.order.settings.rate);
-        let resampled = if audio.rate == rate {
+        if audio.rate == rate {
             Cow::Borrowed(audio)
         } else {
             Cow::Owned(loopmaster_core::resample::resample(audio, rate))
-        };
-        encode(&resampled, Codec::Opus, meta, file)?;
-        Ok(())
+        }
+    }
+
+    /// The preview of the mix, and what lies beside the master with its analysis, as far as they are wanted.
+    fn tell(
+        &self,
+        before: Option<Audio>,
+        master: Option<&Master>,
+    ) -> Result<(Vec<Draft>, Option<Analysis>), TrackError> {
+        let (mix, told) = rayon::join(
+            || before.map(|audio| self.preview_of_mix(&audio)).transpose(),
+            || -> Result<(Vec<Draft>, Option<Analysis>), TrackError> {
+                let Some(master) = master else { return Ok((Vec::new(), None)) };
+                let analysis = analyse_audio(&master.audio, self.mix.source.clone());
+                let drafts =
+                    if self.order.extras.preview { self.preview_of_master(master, &analysis)? } else { Vec::new() };
+                Ok((drafts, Some(analysis)))
+            },
+        );
+        let (mix, (mut drafts, analysis)) = (mix?, told?);
+        drafts.extend(mix);
+        Ok((drafts, analysis))
+    }
+
+    /// `audio` is at the rate of previews.
+    fn preview_of_mix(&self, audio: &Audio) -> Result<Draft, TrackError> {
+        let (draft, mut file) = Draft::create(&self.beside("(preview of the mix).opus"))?;
+        let meta = self.metadata(self.mix.loudness.clone(), Some(self.mix.peaks.true_peak));
+        encode(audio, Codec::Opus, &meta, &mut file)?;
+        Ok(draft)
     }
 
     fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Draft>, TrackError> {
         let (audio, mut file) = Draft::create(&self.beside("(preview).opus"))?;
-        self.encode_preview(
-            &master.audio,
-            &self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak)),
-            &mut file,
-        )?;
+        let meta = self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak));
+        encode(&self.for_preview(&master.audio), Codec::Opus, &meta, &mut file)?;
         let mix_waveform = write_draft(&self.beside("(waveform of the mix).dat"), &peaks::dat(&self.mix.waveform))?;
         let waveform = write_draft(&self.beside("(waveform).dat"), &peaks::dat(&analysis.waveform))?;
         let preview = self.preview(analysis);

@@ -19,6 +19,8 @@ fn keep_pages() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
         libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+        // What one thread gives back serves the others; allocations are few and large.
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 
