@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn below_the_first_touch_it_only_gets_louder() {
-        let rungs = ladder(&audio(), &[0.05; 5_000], &[32.0 * 1e-3; 5_000], 32);
+        let rungs = ladder(&audio(), &vec![0.05; 5_000], &vec![32.0 * 1e-3; 5_000], 32);
         assert_eq!(rungs.len(), ABOVE.len());
         // The peak reaches −1 dBTP at +25 dB; the limiter aims 0.1 dB lower.
         for r in rungs.iter().filter(|r| r.gain.0 < 24.9) {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_steady_level_is_turned_down_by_what_it_is_over() {
-        let rungs = ladder(&audio(), &[1.0; 5_000], &[32.0; 5_000], 32);
+        let rungs = ladder(&audio(), &vec![1.0; 5_000], &vec![32.0; 5_000], 32);
         for r in rungs.iter().filter(|r| r.gain.0 > 0.0) {
             let over = r.gain.0 + 1.1;
             assert!((r.median.0 - over).abs() < 0.01 && (r.p95.0 - over).abs() < 0.01, "{r:?}");
@@ -91,6 +91,6 @@ mod tests {
     fn silence_and_what_is_too_short_for_loudness_have_no_ladder() {
         assert!(ladder(&Audio::silence(44_100, 320), &[0.5; 10], &[1.0; 10], 32).is_empty());
         assert!(ladder(&Audio::silence(192_000, 0), &[], &[], 32).is_empty());
-        assert!(ladder(&audio(), &[0.0; 5_000], &[0.0; 5_000], 32).is_empty());
+        assert!(ladder(&audio(), &vec![0.0; 5_000], &vec![0.0; 5_000], 32).is_empty());
     }
 }
