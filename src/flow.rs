@@ -8,7 +8,7 @@ use crate::progress;
 use loopmaster_core::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
 use loopmaster_core::decode::{Tags, Track, decode_file};
 use loopmaster_core::encode::{EncodeError, Metadata, encode, file_name, peaks};
-use loopmaster_core::meter::{Loudness, loudness::STEREO};
+use loopmaster_core::meter::{Loudness, loudness::STEREO, true_peak::METERS};
 use loopmaster_core::plan::{Limiter, Plan, plan};
 use loopmaster_core::render::{Backend, Job, Master, Trace};
 use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
@@ -26,9 +26,6 @@ use std::path::{Path, PathBuf};
 const LOSSY_ROUNDS: u32 = 4;
 /// … and after that, when new overs keep coming up elsewhere, as a whole.
 const LOSSY_WHOLE: u32 = 2;
-
-/// How far other good meters read a lossy file from ours, dB.
-const METERS: f64 = 0.05;
 
 /// What every track of a run has in common.
 pub struct Order<'a> {
@@ -253,7 +250,7 @@ impl Work<'_> {
             let verified = verify(&decoded.audio, &expect);
             if let Some(limiter) = self.plan.limiter
                 && format.codec.lossy()
-                && verified.true_peak.0 > LOSSY_CEILING.0 - METERS
+                && verified.true_peak.0 > LOSSY_CEILING.0 - METERS.0
                 && round < LOSSY_ROUNDS + LOSSY_WHOLE
             {
                 round += 1;

@@ -1,6 +1,7 @@
 //! The laboratory of the finish: saturation, clipper, leveler, limiter and loudness solver against known signals. Every test prints
 //! the figure it judges. The parameters are those that plans use.
 
+use crate::parity::noise;
 use loopmaster_core::Audio;
 use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::plan::{Goal, Plan, Saturation};
@@ -48,17 +49,6 @@ fn amplitude(db: f64) -> f64 {
 
 fn db(ratio: f64) -> f64 {
     20.0 * ratio.log10()
-}
-
-/// Deterministic noise in ±1.
-fn noise(seed: u64) -> impl FnMut() -> f64 {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 11) as f64 / (1u64 << 52) as f64 - 1.0
-    }
 }
 
 /// Something like music: bass notes, chords with decay, a kick and noise hits twice a second, wide, 20 dB of crest.

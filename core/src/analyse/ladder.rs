@@ -2,9 +2,9 @@
 
 use super::Rung;
 use crate::Audio;
-use crate::render::limiter::{Levels, block_means, hop, standard};
+use crate::render::limiter::{Levels, block_means, hop, percentile, reduction, standard};
 use crate::render::solve::Model;
-use crate::units::{Db, Dbtp, Lufs};
+use crate::units::{Db, Dbtp};
 use rayon::prelude::*;
 
 /// Ceiling of the limiter.
@@ -41,18 +41,7 @@ fn rung(model: &Model, gain: Db) -> Option<Rung> {
     let loudness = model.loudness_of(&gains)?;
     let mut all: Vec<f32> = gains.limited.iter().step_by(NOTE).map(|&gain| reduction(gain)).collect();
     let mut working: Vec<f32> = all.iter().copied().filter(|db| *db > WORKING).collect();
-    Some(Rung { gain, loudness: Lufs(loudness.0), median: quantile(&mut working, 0.5), p95: quantile(&mut all, 0.95) })
-}
-
-/// dB ≥ 0 of a gain ≤ 1.
-fn reduction(gain: f32) -> f32 {
-    if gain < 1.0 { -20.0 * gain.max(1e-9).log10() } else { 0.0 }
-}
-
-/// The value below which a share `at` lies; 0 for none.
-fn quantile(values: &mut [f32], at: f64) -> Db {
-    let Some(last) = values.len().checked_sub(1) else { return Db(0.0) };
-    Db(f64::from(*values.select_nth_unstable_by((last as f64 * at).round() as usize, f32::total_cmp).1))
+    Some(Rung { gain, loudness, median: percentile(&mut working, 0.5), p95: percentile(&mut all, 0.95) })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!    only blocks that come this close to the highest one can hold the peak;
 //! 3. in those, the tops are read on a 16× grid with a long filter and a parabola through the three highest points.
 
-use crate::units::Dbtp;
+use crate::units::{Db, Dbtp};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::f64::consts::PI;
@@ -31,6 +31,9 @@ impl TruePeak {
         Dbtp::from_amplitude(self.amplitude)
     }
 }
+
+/// How far good meters may differ on a peak near Nyquist, because their filters do: what is held under a ceiling keeps this distance.
+pub const METERS: Db = Db(0.05);
 
 /// Taps per phase of the coarse filter (Annex 2 of BS.1770-5 has 12).
 const COARSE_TAPS: usize = 16;

@@ -1,16 +1,16 @@
 //! The one chain: edit → shape → saturate → per rate: resample → solve → leveler → clipper → limiter → check → fades.
 //!
-//! It runs over any [`Kernels`]; a [`Backend`](super::Backend) on the CPU is this and nothing else. The leveler comes before the
+//! It runs over any [`Kernels`]; a [`Backend`] on the CPU is this and nothing else. The leveler comes before the
 //! clipper, so that the clipper meets transients only and never works on a sustained tone that the leveler would have taken.
 
 use super::curves::SaturationCurve;
 use super::design::ShapeDesign;
 use super::kernels::{Grid, Kernels};
-use super::limiter::{Control, Levels, block_means, hop};
+use super::limiter::{Control, Levels, block_means, hop, percentile, reduction};
 use super::solve::{Gains, Model};
-use super::{Job, Master, RenderError, Trace};
+use super::{Backend, BackendInfo, Job, Master, RenderError, Trace};
 use crate::Audio;
-use crate::meter::loudness::integrated_from_block_energies;
+use crate::meter::{integrated_from_block_energies, true_peak::METERS};
 use crate::plan::{Goal, Limiter, Plan};
 use crate::settings::Edit;
 use crate::units::{Db, Dbtp, Lufs, Seconds};
@@ -23,15 +23,22 @@ const CORRECT: f64 = 0.05;
 const CORRECT_AGAIN: f64 = 0.1;
 /// What the coarse grid's filter may leave of a peak that lies above 20 kHz: −0.45 dB. Measured on real mixes.
 const SHORT_FILTER: f64 = 0.95;
-/// How far two good meters may differ on a peak near Nyquist: the one that verifies has other taps than ours.
-const METERS: Db = Db(0.05);
 /// Rounds of touching up after the check.
 const ROUNDS: usize = 2;
 
-/// Renders each job at each of its rates, jobs in parallel: `[job]` → `[rate]`.
-#[must_use]
-pub fn render(kernels: &dyn Kernels, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
-    jobs.into_par_iter().map(|job| run(kernels, job)).collect()
+/// Whoever has the kernels is a backend: the chain calls them, jobs in parallel.
+impl<K: Kernels> Backend for K {
+    fn info(&self) -> BackendInfo {
+        Kernels::info(self)
+    }
+
+    fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
+        jobs.into_par_iter().map(|job| run(self, job)).collect()
+    }
+
+    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        tame(self, master, decoded, limiter);
+    }
 }
 
 /// Renders one job at each of its rates.
@@ -68,23 +75,29 @@ pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderErr
     Ok(masters)
 }
 
-/// See [`Backend::tame`](super::Backend::tame).
-pub fn tame(kernels: &dyn Kernels, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+/// See [`Backend::tame`].
+fn tame(kernels: &dyn Kernels, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
     let (hop, rate) = (hop(master.rate), master.rate);
     if decoded.rate != rate || decoded.frames() != master.frames() {
         return;
     }
-    let blocks = decoded.frames().div_ceil(hop);
-    let mut peaks = vec![0f32; blocks];
-    kernels.block_peaks(decoded, hop, std::slice::from_ref(&(0..blocks)), Grid::Coarse, &mut peaks);
+    let mut peaks = coarse_peaks(kernels, decoded, hop);
     let near = near(limiter.ceiling, rate);
-    let look = runs(blocks, 0, |block| peaks[block] > near);
+    let look = runs(peaks.len(), 0, |block| peaks[block] > near);
     if look.is_empty() {
         return;
     }
     kernels.block_peaks(decoded, hop, &look, Grid::Fine, &mut peaks);
     let gain = Control::new(limiter, hop, rate).touch_up(&peaks, limiter.ceiling.amplitude() as f32);
     kernels.apply_gain(master, hop, &gain);
+}
+
+/// `[block]` peaks of the whole track on the coarse grid.
+fn coarse_peaks(kernels: &dyn Kernels, audio: &Audio, hop: usize) -> Vec<f32> {
+    let blocks = audio.frames().div_ceil(hop);
+    let mut peaks = vec![0f32; blocks];
+    kernels.block_peaks(audio, hop, std::slice::from_ref(&(0..blocks)), Grid::Coarse, &mut peaks);
+    peaks
 }
 
 /// A coarse peak up to which nothing can be over the ceiling.
@@ -206,9 +219,7 @@ struct Pass {
 impl Pass {
     fn new(kernels: &dyn Kernels, audio: &Audio, plan: &Plan) -> Self {
         let (hop, frames, rate) = (hop(audio.rate), audio.frames(), audio.rate);
-        let blocks = frames.div_ceil(hop);
-        let mut peak = vec![0f32; blocks];
-        kernels.block_peaks(audio, hop, std::slice::from_ref(&(0..blocks)), Grid::Coarse, &mut peak);
+        let peak = coarse_peaks(kernels, audio, hop);
         let means = [block_means(&audio.channels[0], hop), block_means(&audio.channels[1], hop)];
         let levels = Levels::new(peak, [&means[0], &means[1]], hop, rate);
         let mut energies = kernels.block_energies(audio, hop);
@@ -300,10 +311,7 @@ impl Pass {
         // No peak is above this, up to what the coarse grid misses.
         let bound: Vec<f32> = (0..blocks).map(|block| after.peak[block] * widest(&limited, block)).collect();
 
-        let reduction: Vec<f32> = limited
-            .iter()
-            .map(|gain| if *gain < 1.0 { -Db::from_amplitude(f64::from(*gain)).0 as f32 } else { 0.0 })
-            .collect();
+        let reduction: Vec<f32> = limited.iter().map(|gain| reduction(*gain)).collect();
         let total: Vec<f32> = (0..blocks)
             .map(|block| gain.0 as f32 - leveled[block] + clipped.get(block).unwrap_or(&0.0) + reduction[block])
             .collect();
@@ -312,8 +320,8 @@ impl Pass {
         let mut all = reduction;
         let trace = Trace {
             reduction: total.chunks(tenth).map(|part| part.iter().copied().fold(0f32, f32::max)).collect(),
-            reduction_median: Db(f64::from(percentile(&mut working, 0.5))),
-            reduction_p95: Db(f64::from(percentile(&mut all, 0.95))),
+            reduction_median: percentile(&mut working, 0.5),
+            reduction_p95: percentile(&mut all, 0.95),
             clipped: touched as f64 / (2 * audio.frames().max(1)) as f64,
             ..Trace::default()
         };
@@ -349,13 +357,4 @@ impl Pass {
         }
         peaks.into_iter().fold(elsewhere, f32::max)
     }
-}
-
-/// The value below which a share `at` of the values lies; sorts; 0 for none.
-fn percentile(values: &mut [f32], at: f64) -> f32 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let index = ((values.len() - 1) as f64 * at).round() as usize;
-    *values.select_nth_unstable_by(index, f32::total_cmp).1
 }

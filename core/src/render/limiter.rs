@@ -275,6 +275,20 @@ impl Control {
     }
 }
 
+/// Reduction of a limiter's gain (linear, ≤ 1) in dB, ≥ 0.
+#[must_use]
+pub fn reduction(gain: f32) -> f32 {
+    if gain < 1.0 { -Db::from_amplitude(f64::from(gain)).0 as f32 } else { 0.0 }
+}
+
+/// The value in dB below which a share `at` of the values lies; sorts; 0 for none.
+#[must_use]
+pub fn percentile(values: &mut [f32], at: f64) -> Db {
+    let Some(last) = values.len().checked_sub(1) else { return Db(0.0) };
+    let index = (last as f64 * at).round() as usize;
+    Db(f64::from(*values.select_nth_unstable_by(index, f32::total_cmp).1))
+}
+
 /// The level an envelope has after the clipper: never more than what goes in.
 #[must_use]
 pub fn clipped_level(level: f32, curve: &ClipCurve, start: f32) -> f32 {

@@ -453,10 +453,7 @@ fn chain(report: &Report) -> Markup {
         Phase::Minimum => "minimum phase",
         Phase::Linear => "linear phase",
     };
-    let filter = !(plan.tone.mid.is_empty() && plan.tone.side.is_empty() && plan.tone.width.is_empty())
-        || plan.tone.subsonic.is_some()
-        || plan.tone.ultrasonic;
-    let mut filter = if filter { phase.to_owned() } else { "off".to_owned() };
+    let mut filter = if plan.tone.is_off() { "off".to_owned() } else { phase.to_owned() };
     if let Some(corner) = plan.tone.subsonic {
         let _ = write!(filter, ", subsonic cut at {}", frequency(corner));
     }

@@ -102,13 +102,8 @@ pub fn verify(decoded: &Audio, expect: &Expect<'_>) -> Verified {
 /// Whether the plan touches the samples at all, cuts and fades aside.
 fn changes(plan: &Plan) -> bool {
     let Plan { tone, dynamics, saturation, clipper, leveler, limiter, goal, .. } = plan;
-    let flat = tone.mid.is_empty()
-        && tone.side.is_empty()
-        && tone.width.is_empty()
-        && tone.subsonic.is_none()
-        && !tone.ultrasonic;
     let still = saturation.is_none() && clipper.is_none() && leveler.is_none() && limiter.is_none();
-    !(flat && still && dynamics.is_empty() && *goal == Goal::Keep)
+    !(tone.is_off() && still && dynamics.is_empty() && *goal == Goal::Keep)
 }
 
 fn finite(decoded: &Audio) -> Gate {

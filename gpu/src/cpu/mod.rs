@@ -12,11 +12,10 @@ mod shape;
 
 use loopmaster_core::Audio;
 use loopmaster_core::meter::loudness::{STEREO, k_energies};
-use loopmaster_core::plan::Limiter;
+use loopmaster_core::render::BackendInfo;
 use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::{Grid, Kernels};
-use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, chain};
 use loopmaster_core::units::Db;
 use std::ops::Range;
 
@@ -51,20 +50,6 @@ impl Kernels for Cpu {
 
     fn apply_gain(&self, audio: &mut Audio, hop: usize, gain: &[f32]) {
         apply_gain::apply_gain(audio, hop, gain);
-    }
-}
-
-impl Backend for Cpu {
-    fn info(&self) -> BackendInfo {
-        Kernels::info(self)
-    }
-
-    fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
-        chain::render(self, jobs)
-    }
-
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
-        chain::tame(self, master, decoded, limiter);
     }
 }
 

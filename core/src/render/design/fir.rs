@@ -28,6 +28,8 @@ const GRID: usize = 16;
 const AHEAD: usize = 2048;
 /// Where width goes over from minimum phase (below) to zero phase, Hz.
 const BASS: f64 = 400.0;
+/// Where the cut at the end of the band has reached its depth, as a share of the rate.
+const SILENT: f64 = 0.4875;
 /// Bounds of a curve, dB: far beyond what `plan` asks for, they keep a hand-written plan from overflowing.
 const RANGE: f64 = 60.0;
 
@@ -102,10 +104,10 @@ fn high_pass(corner: Hz, rate: u32, hz: f64) -> Complex<f64> {
     s * s / (s * s + s * std::f64::consts::SQRT_2 + 1.0)
 }
 
-/// The cut at the end of the band in dB, `at` as a share of the rate: a raised cosine from [`ULTRASONIC`] down to −80 dB at 0.4875
+/// The cut at the end of the band in dB, `at` as a share of the rate: a raised cosine from [`ULTRASONIC`] down to −80 dB at [`SILENT`]
 /// (21.5 kHz at 44.1 kHz), so that nothing is left where interpolators of any length differ.
 fn band_end(at: f64) -> f64 {
-    let place = ((at - ULTRASONIC) / (0.4875 - ULTRASONIC)).clamp(0.0, 1.0);
+    let place = ((at - ULTRASONIC) / (SILENT - ULTRASONIC)).clamp(0.0, 1.0);
     Db::from_amplitude((0.5 + 0.5 * (PI * place).cos()).max(1e-4)).0
 }
 

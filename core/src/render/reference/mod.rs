@@ -24,12 +24,11 @@ pub use levels::levels;
 pub use mix_bands::mix_bands;
 pub use saturate::saturate;
 
+use super::BackendInfo;
 use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
 use super::kernels::{Grid, Kernels};
-use super::{Backend, BackendInfo, Job, Master, RenderError, chain};
 use crate::Audio;
-use crate::plan::Limiter;
 use crate::units::Db;
 use std::ops::Range;
 
@@ -97,19 +96,5 @@ impl Kernels for Reference {
 
     fn apply_gain(&self, audio: &mut Audio, hop: usize, gain: &[f32]) {
         apply_gain(audio, hop, gain);
-    }
-}
-
-impl Backend for Reference {
-    fn info(&self) -> BackendInfo {
-        Kernels::info(self)
-    }
-
-    fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
-        chain::render(self, jobs)
-    }
-
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
-        chain::tame(self, master, decoded, limiter);
     }
 }
