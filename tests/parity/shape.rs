@@ -11,7 +11,7 @@ use loopmaster_core::settings::Phase;
 use loopmaster_core::units::{Db, Hz, Seconds};
 use loopmaster_gpu::cpu::Cpu;
 
-const OFF: BandDynamics = BandDynamics {
+pub(super) const OFF: BandDynamics = BandDynamics {
     threshold: Db(0.0),
     ratio: 1.0,
     knee: Db(0.0),
@@ -21,7 +21,7 @@ const OFF: BandDynamics = BandDynamics {
     max_reduction: Db(0.0),
 };
 
-const COMPRESS: BandDynamics = BandDynamics {
+pub(super) const COMPRESS: BandDynamics = BandDynamics {
     threshold: Db(-36.0),
     ratio: 2.5,
     knee: Db(6.0),
@@ -31,7 +31,7 @@ const COMPRESS: BandDynamics = BandDynamics {
     max_reduction: Db(9.0),
 };
 
-fn toned(phase: Phase) -> Plan {
+pub(super) fn toned(phase: Phase) -> Plan {
     let mut plan = Plan::identity();
     plan.tone.mid =
         [(30.0, 2.0), (120.0, -1.5), (900.0, 0.5), (4000.0, -2.0), (12_000.0, 3.0)].map(|(f, g)| (Hz(f), Db(g))).into();
@@ -42,7 +42,7 @@ fn toned(phase: Phase) -> Plan {
     plan
 }
 
-fn with_bands(mut plan: Plan, bands: &[usize], dynamics: BandDynamics) -> Plan {
+pub(super) fn with_bands(mut plan: Plan, bands: &[usize], dynamics: BandDynamics) -> Plan {
     plan.dynamics = vec![OFF; BANDS];
     for band in bands {
         plan.dynamics[*band] = dynamics;

@@ -20,6 +20,19 @@ pub struct BandGain {
     quiet: f64,
 }
 
+/// The numbers of a [`BandGain`], for a device that runs it itself: dB, and shares per point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(missing_docs, reason = "named as in the literature; see `BandGain::curve` and `BandGain::follow`")]
+pub struct Parts {
+    pub threshold: f64,
+    pub slope: f64,
+    pub knee: f64,
+    pub max_reduction: f64,
+    pub makeup: f64,
+    pub attack: f64,
+    pub release: f64,
+}
+
 /// dB per neper of power: 10 / ln 10.
 const DB_PER_LN_POWER: f64 = 10.0 / std::f64::consts::LN_10;
 /// Nepers of amplitude per dB: ln 10 / 20.
@@ -44,6 +57,13 @@ impl BandGain {
             release: pole(band.release.0),
             quiet: 10f64.powf((band.threshold.0 - knee / 2.0) / 10.0),
         }
+    }
+
+    /// Its numbers.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        let Self { threshold, slope, knee, max_reduction, makeup, attack, release, quiet: _ } = *self;
+        Parts { threshold, slope, knee, max_reduction, makeup, attack, release }
     }
 
     /// Whether it can change anything at all.

@@ -7,6 +7,7 @@
 pub mod chain;
 pub mod curves;
 pub mod design;
+pub mod finish;
 pub mod gains;
 pub mod kernels;
 pub mod limiter;
@@ -42,6 +43,8 @@ pub struct Master {
     pub audio: Audio,
     /// What happened on the way.
     pub trace: Trace,
+    /// Who rendered it: a track that a device could not finish comes from the processor.
+    pub backend: BackendInfo,
 }
 
 /// What the chain did, for the report and for `verify`.
@@ -101,6 +104,9 @@ pub enum RenderError {
         /// First frame.
         frame: usize,
     },
+    /// The device did not do it; the track may be innocent and is worth another try, alone or elsewhere.
+    #[error("the device failed: {0}")]
+    Device(String),
 }
 
 impl RenderError {
@@ -109,6 +115,7 @@ impl RenderError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NonFinite { .. } => "render.non_finite",
+            Self::Device(_) => "render.device",
         }
     }
 }

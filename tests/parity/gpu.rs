@@ -1,0 +1,352 @@
+//! The graphics card against the readable reference and against the fast kernels of the processor, kernel by kernel through plans that
+//! leave only that kernel to do, and whole masters of real music with the gain frozen.
+//!
+//! The bar is that of the other kernels, −120 dB: a transform of 4096 points rounds 12 times each way, the tone filter and the bands
+//! follow each other, and the partitions of a filter add up to five such results: √(2 · 5 · 24) · 2⁻²⁵ ≈ 4.6·10⁻⁷, −127 dB. Where there is
+//! no adapter these tests say so and pass; with `LOOPMASTER_GPU=1` they fail.
+
+use super::{BAR, bits, distance, music, noise};
+use crate::parity::shape::{COMPRESS, OFF, toned, with_bands};
+use loopmaster_core::Audio;
+use loopmaster_core::analyse::{BANDS, analyse};
+use loopmaster_core::decode::{Track, decode_file};
+use loopmaster_core::plan::{BandDynamics, Goal, Plan, Saturation, plan};
+use loopmaster_core::render::limiter::{standard, standard_clipper, standard_leveler};
+use loopmaster_core::render::reference::Reference;
+use loopmaster_core::render::{Backend, Job, Master, chain};
+use loopmaster_core::settings::{Limits, Loudness, Phase, Settings, Style};
+use loopmaster_core::units::{Db, Dbtp, Lufs, Seconds};
+use loopmaster_gpu::cpu::Cpu;
+use loopmaster_gpu::gpu::{Config, Gpu, GpuError};
+use loopmaster_gpu::renderer::Renderer;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+fn open(config: Config) -> Option<Gpu> {
+    match Gpu::open(config) {
+        Ok(gpu) => Some(gpu.with_notice(|_| ())),
+        // A card that computes wrongly is a fault, not a reason to skip.
+        Err(error @ (GpuError::NoAdapter | GpuError::Limits { .. })) => {
+            assert!(std::env::var("LOOPMASTER_GPU").is_err(), "LOOPMASTER_GPU is set, but: {error}");
+            println!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Bits of a number that is none, which no kernel writes.
+const POISON: u32 = 0x7fc0_dead;
+
+static CARD: LazyLock<Option<Gpu>> = LazyLock::new(|| open(Config::default()));
+
+fn job<'a>(audio: &Audio, plan: &'a Plan, solved: Option<f64>) -> Job<'a> {
+    Job { audio: audio.clone(), plan, rates: &[], solved: solved.map(Db) }
+}
+
+fn on_card(gpu: &Gpu, audio: &Audio, plan: &Plan, solved: Option<f64>) -> Master {
+    gpu.try_render(&[job(audio, plan, solved)]).remove(0).unwrap().remove(0)
+}
+
+fn on(kernels: &dyn Backend, audio: &Audio, plan: &Plan, solved: Option<f64>) -> Master {
+    kernels.render(vec![job(audio, plan, solved)]).remove(0).unwrap().remove(0)
+}
+
+/// Card against reference and processor; returns the worst distance.
+fn check(gpu: &Gpu, plan: &Plan, rate: u32, lengths: &[usize], solved: Option<f64>) -> f64 {
+    let mut worst = f64::NEG_INFINITY;
+    for frames in lengths {
+        let audio = music(rate, *frames);
+        let got = on_card(gpu, &audio, plan, solved);
+        let name = &got.backend.name;
+        assert_eq!(name, "gpu");
+        for twin in [&Reference as &dyn Backend, &Cpu] {
+            let want = on(twin, &audio, plan, solved);
+            let far = distance(&got.audio, &want.audio);
+            assert!(far <= BAR, "{frames} frames at {rate}: {far:.1} dB from {}", want.backend.name);
+            assert_eq!(got.trace.bands.len(), want.trace.bands.len());
+            for (got, want) in got.trace.bands.iter().zip(&want.trace.bands) {
+                assert!((got.0 - want.0).abs() < 1e-4, "{got:?} {want:?}");
+            }
+            let peak = |master: &Master| master.trace.true_peak.map_or(-200.0, |peak| peak.0);
+            assert!((peak(&got) - peak(&want)).abs() < 0.001, "{} {}", peak(&got), peak(&want));
+            worst = worst.max(far);
+        }
+    }
+    worst
+}
+
+/// Around a workgroup, a hop, a step of the filters and a transform; primes.
+const LENGTHS: [usize; 10] = [1, 31, 33, 255, 256, 257, 2047, 2049, 4096, 5003];
+
+#[test]
+fn fir_and_filterbank() {
+    let Some(gpu) = &*CARD else { return };
+    for phase in [Phase::Minimum, Phase::Linear] {
+        println!("parity gpu fir {phase:?}: {:.1} dB", check(gpu, &toned(phase), 44_100, &LENGTHS, None));
+    }
+    let gain = BandDynamics { makeup: Db(6.0), ..OFF };
+    for bands in [&[0][..], &[1, 3], &[0, 1, 2, 3, 4]] {
+        let plan = with_bands(Plan::identity(), bands, gain);
+        println!("parity gpu filterbank {bands:?}: {:.1} dB", check(gpu, &plan, 48_000, &[1, 33, 4099], None));
+    }
+}
+
+#[test]
+fn dynamics() {
+    let Some(gpu) = &*CARD else { return };
+    let all = [0, 1, 2, 3, 4];
+    let flat = with_bands(Plan::identity(), &all, COMPRESS);
+    println!("parity gpu dynamics: {:.1} dB", check(gpu, &flat, 44_100, &LENGTHS, None));
+    let plan = with_bands(toned(Phase::Linear), &[1, 4], COMPRESS);
+    println!("parity gpu two bands after a tone filter: {:.1} dB", check(gpu, &plan, 44_100, &[32, 9_973], None));
+    let plan = with_bands(toned(Phase::Minimum), &all, COMPRESS);
+    println!("parity gpu 96 kHz: {:.1} dB", check(gpu, &plan, 96_000, &[129, 6007], None));
+    println!("parity gpu 192 kHz: {:.1} dB", check(gpu, &plan, 192_000, &[4099], None));
+}
+
+#[test]
+fn saturate_clip_limit_and_fade() {
+    let Some(gpu) = &*CARD else { return };
+    let mut plan = Plan::identity();
+    plan.saturation = Some(Saturation { odd: 0.6, even: 0.3, reference: Db(0.0) });
+    println!("parity gpu saturate: {:.1} dB", check(gpu, &plan, 44_100, &LENGTHS, None));
+    let mut plan = Plan::identity();
+    plan.clipper = Some(standard_clipper());
+    println!("parity gpu clip: {:.1} dB", check(gpu, &plan, 44_100, &LENGTHS, Some(6.0)));
+    println!("parity gpu clip 96 kHz: {:.1} dB", check(gpu, &plan, 96_000, &[9_973], Some(6.0)));
+    let mut plan = Plan::identity();
+    plan.leveler = Some(standard_leveler());
+    plan.limiter = Some(standard(Dbtp(-1.0)));
+    println!("parity gpu limit: {:.1} dB", check(gpu, &plan, 44_100, &LENGTHS, Some(9.0)));
+    println!("parity gpu limit 192 kHz: {:.1} dB", check(gpu, &plan, 192_000, &[9_973], Some(9.0)));
+    plan.edit.fade_in = Seconds(0.05);
+    plan.edit.fade_out = Seconds(0.1);
+    plan.edit.trim_start = Seconds(0.01);
+    plan.clipper = Some(standard_clipper());
+    println!("parity gpu all of the finish: {:.1} dB", check(gpu, &plan, 48_000, &[1, 997, 20_011], Some(9.0)));
+    let mut plan = Plan::identity();
+    plan.goal = Goal::Peak { target: Dbtp(-3.0) };
+    println!("parity gpu peak goal: {:.1} dB", check(gpu, &plan, 44_100, &[33, 10_007], None));
+}
+
+/// The excerpts: those of the repository, or a copy that travelled with this program.
+fn data() -> PathBuf {
+    std::env::var_os("LOOPMASTER_TEST_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"), PathBuf::from)
+}
+
+fn excerpt(name: &str, seconds: f64) -> Track {
+    let path = data().join(name);
+    let mut track = decode_file(&path, &Limits::default()).unwrap();
+    let frames = Seconds(seconds).frames(track.audio.rate);
+    track.audio.channels.iter_mut().for_each(|channel| channel.truncate(frames));
+    track
+}
+
+#[test]
+fn whole_masters_of_real_music() {
+    let Some(gpu) = &*CARD else { return };
+    for (name, style, seconds) in [
+        ("settel-inner-recreation.flac", Style::Balanced, 4.0),
+        ("tame-anderson-make-me.flac", Style::Loud, 7.0),
+        ("skiessi-onion.flac", Style::Warm, 3.0),
+        ("impulslogik-zen.flac", Style::Punchy, 3.0),
+        ("momo64-esp.flac", Style::Open, 3.0),
+        ("thomasso-axe-from-the-80s.flac", Style::Gentle, 3.0),
+    ] {
+        let track = excerpt(name, seconds);
+        let loudness = if style == Style::Loud { Loudness::Lufs(Lufs(-9.0)) } else { Loudness::default() };
+        let settings = Settings { style, loudness, insist: true, ..Settings::default() };
+        let plan = plan(&analyse(&track), &settings, None).unwrap();
+        let want = on(&Cpu, &track.audio, &plan, None);
+        let frozen = on_card(gpu, &track.audio, &plan, Some(want.trace.gain.0));
+        // The processor once more with its gain given, because a correction counts as a pass.
+        let twin = on(&Cpu, &track.audio, &plan, Some(want.trace.gain.0));
+        let far = distance(&frozen.audio, &twin.audio);
+        let free = on_card(gpu, &track.audio, &plan, None);
+        let lufs = (free.trace.reached.unwrap() - want.trace.reached.unwrap()).0.abs();
+        let peak = (free.trace.true_peak.unwrap().0 - want.trace.true_peak.unwrap().0).abs();
+        println!("parity gpu {name} {style}: {far:.1} dB frozen; free: {lufs:.5} LU, {peak:.4} dB true peak");
+        assert!(far <= BAR && lufs <= 0.01 && peak <= 0.02);
+        assert_eq!(free.trace.passes, want.trace.passes);
+        assert!((free.trace.clipped - want.trace.clipped).abs() < 1e-4);
+    }
+}
+
+/// A plan with the whole chain at work.
+fn everything() -> Plan {
+    let mut plan = with_bands(toned(Phase::Minimum), &[0, 1, 2, 3, 4], COMPRESS);
+    plan.saturation = Some(Saturation { odd: 0.2, even: 0.1, reference: Db(0.0) });
+    plan.leveler = Some(standard_leveler());
+    plan.clipper = Some(standard_clipper());
+    plan.limiter = Some(standard(Dbtp(-1.0)));
+    plan.goal = Goal::Loudness { target: Lufs(-11.0), wished: None };
+    plan
+}
+
+#[test]
+fn a_batch_of_any_lengths_gives_the_bits_of_each_alone() {
+    let Some(gpu) = &*CARD else { return };
+    let (all, tone, nothing) = (everything(), toned(Phase::Linear), with_bands(Plan::identity(), &[], OFF));
+    let lengths = [70_001, 1, 30_011, 2048, 44_100, 257];
+    let plans = [&all, &tone, &nothing, &all, &all, &tone];
+    let audio: Vec<Audio> = lengths.iter().map(|frames| music(44_100, *frames)).collect();
+    let jobs: Vec<Job<'_>> = audio.iter().zip(plans).map(|(audio, plan)| job(audio, plan, None)).collect();
+    let batch = gpu.try_render(&jobs);
+    // Small submissions, poisoned stores: other chunks, the same bits, and none of them poison.
+    let small = open(Config { frames: 1 << 16, poison: Some(POISON), ..Config::default() }).unwrap();
+    let poisoned = small.try_render(&jobs);
+    for (at, (batch, poisoned)) in batch.into_iter().zip(poisoned).enumerate() {
+        let alone = on_card(gpu, &audio[at], plans[at], None);
+        let (batch, poisoned) = (batch.unwrap().remove(0), poisoned.unwrap().remove(0));
+        assert_eq!(bits(&batch.audio), bits(&alone.audio), "{} frames in the batch", lengths[at]);
+        assert_eq!(bits(&poisoned.audio), bits(&alone.audio), "{} frames in small submissions", lengths[at]);
+        assert!(bits(&poisoned.audio).iter().flatten().all(|x| *x != POISON));
+    }
+    // A plan that changes nothing is bit-exact.
+    assert_eq!(bits(&on_card(gpu, &audio[2], &nothing, None).audio), bits(&audio[2]));
+}
+
+#[test]
+fn delivery_rates_are_finished_on_the_card() {
+    let Some(gpu) = &*CARD else { return };
+    let (audio, plan) = (music(44_100, 60_013), everything());
+    let rates = [44_100, 48_000, 96_000];
+    let job = || Job { audio: audio.clone(), plan: &plan, rates: &rates, solved: Some(Db(5.0)) };
+    let got = gpu.try_render(&[job()]).remove(0).unwrap();
+    let want = chain::run(&Cpu, job()).unwrap();
+    for (got, want) in got.iter().zip(&want) {
+        let far = distance(&got.audio, &want.audio);
+        println!("parity gpu delivery at {}: {far:.1} dB", want.audio.rate);
+        assert!(far <= BAR && got.backend.name == "gpu");
+    }
+    assert_eq!(got.len(), want.len());
+}
+
+#[test]
+fn a_second_batch_makes_no_buffers_and_moves_little_more_than_it_must() {
+    let Some(gpu) = open(Config::default()) else { return };
+    let (audio, plan) = (music(44_100, 300_007), everything());
+    on_card(&gpu, &audio, &plan, None);
+    let before = (gpu.allocations(), gpu.status().traffic);
+    on_card(&gpu, &audio, &plan, None);
+    let after = gpu.status().traffic;
+    assert_eq!(gpu.allocations(), before.0);
+    let ratio = (after.device - before.1.device) as f64 / (after.least - before.1.least) as f64;
+    println!("gpu traffic: {ratio:.3} of the least");
+    assert!(ratio <= 1.5);
+}
+
+/// Two short tracks, as a batch.
+fn pair() -> (Vec<Audio>, Plan) {
+    let mut plan = everything();
+    plan.tone.phase = Phase::Linear;
+    (vec![music(44_100, 20_011), music(44_100, 5_003)], plan)
+}
+
+#[test]
+fn a_device_lost_at_any_submission_costs_no_track() {
+    let (audio, plan) = pair();
+    let jobs = || audio.iter().map(|audio| job(audio, &plan, Some(6.0))).collect::<Vec<_>>();
+    let Some(gpu) = open(Config::default()) else { return };
+    assert!(gpu.try_render(&jobs()).iter().all(Result::is_ok));
+    let submissions = gpu.status().submissions;
+    assert!(submissions > 10);
+    let want: Vec<_> = jobs().into_iter().map(|job| bits(&chain::run(&Cpu, job).unwrap()[0].audio)).collect();
+    for lost in 0..submissions {
+        let Some(gpu) = open(Config { lose_at: Some(lost), ..Config::default() }) else { return };
+        let got = gpu.render(jobs());
+        for (got, want) in got.into_iter().zip(&want) {
+            let master = got.unwrap().remove(0);
+            assert_eq!((master.backend.name.as_str(), &bits(&master.audio)), ("cpu", want), "lost at {lost}");
+        }
+        let status = gpu.status();
+        assert!(!status.ready && status.restarted == 2 && status.code.as_deref() == Some("gpu.failed"), "{status:?}");
+        // The next batch goes straight to the processor.
+        assert!(gpu.render(jobs()).iter().all(|result| result.as_ref().unwrap()[0].backend.name == "cpu"));
+    }
+    println!("gpu: lost at each of {submissions} submissions, every track right on the processor");
+}
+
+#[test]
+fn launches_that_never_ran_are_noticed() {
+    let (audio, plan) = pair();
+    for from in [0, 7, 12] {
+        let Some(gpu) = open(Config { skip_from: Some(from), ..Config::default() }) else { return };
+        let results = gpu.try_render(&[job(&audio[0], &plan, Some(6.0))]);
+        let error = results[0].as_ref().unwrap_err();
+        println!("canary, launches left out from submission {from}: {error}");
+        assert!(error.to_string().contains("never ran"), "{error}");
+    }
+}
+
+#[test]
+fn the_comparison_notices_small_faults() {
+    let Some(gpu) = &*CARD else { return };
+    let (audio, plan) = (music(44_100, 10_007), everything());
+    let want = on(&Cpu, &audio, &plan, Some(6.0)).audio;
+    let mut faults: Vec<(&str, Plan)> = Vec::new();
+    let mut fault = |what, change: fn(&mut Plan)| {
+        let mut plan = plan.clone();
+        change(&mut plan);
+        faults.push((what, plan));
+    };
+    fault("a thousandth of a dB of tone", |plan| plan.tone.mid[2].1.0 += 0.001);
+    fault("attack and release swapped", |plan| {
+        let band = &mut plan.dynamics[3];
+        std::mem::swap(&mut band.attack, &mut band.release);
+    });
+    fault("half a hundredth of a dB of makeup", |plan| plan.dynamics[1].makeup.0 += 0.005);
+    fault("a little less saturation", |plan| plan.saturation.as_mut().unwrap().odd *= 0.999);
+    fault("a ceiling a hundredth of a dB off", |plan| plan.limiter.as_mut().unwrap().ceiling.0 -= 0.01);
+    for (what, plan) in faults {
+        let far = distance(&on_card(gpu, &audio, &plan, Some(6.0)).audio, &want);
+        println!("canary, {what}: {far:.1} dB");
+        assert!(far > BAR, "{what} went unnoticed");
+    }
+    let mut got = on_card(gpu, &audio, &plan, Some(6.0)).audio;
+    got.channels[0][5000] = 0.0;
+    assert!(distance(&got, &want) > BAR);
+}
+
+#[test]
+fn what_does_not_fit_goes_to_the_processor() {
+    let Some(gpu) = open(Config { memory: 160 << 20, ..Config::default() }) else { return };
+    let plan = Plan::identity();
+    let (long, short) = (Audio::silence(44_100, 12 << 20), music(44_100, 10_007));
+    let results = gpu.try_render(&[job(&long, &plan, None), job(&short, &plan, None)]);
+    let error = results[0].as_ref().unwrap_err();
+    println!("{error}");
+    assert_eq!(error.code(), "gpu.memory");
+    assert_eq!(bits(&results[1].as_ref().unwrap()[0].audio), bits(&short));
+    assert!(gpu.status().ready);
+    let masters = gpu.render(vec![job(&long, &plan, None)]).remove(0).unwrap();
+    assert_eq!((masters[0].backend.name.as_str(), masters[0].audio.frames()), ("cpu", 12 << 20));
+    // An empty track is handed back as it came.
+    let empty = gpu.render(vec![job(&Audio::silence(44_100, 0), &plan, None)]).remove(0).unwrap();
+    assert_eq!(empty[0].audio.frames(), 0);
+}
+
+#[test]
+fn callers_of_many_threads_share_batches() {
+    if CARD.is_none() {
+        return;
+    }
+    let renderer = Renderer::gpu(Config::default()).unwrap();
+    let plan = with_bands(toned(Phase::Minimum), &[0, 2], COMPRESS);
+    let mut random = noise(3);
+    let audio: Vec<Audio> = (0..6).map(|_| music(44_100, 3000 + (random().abs() * 9000.0) as usize)).collect();
+    let results: Vec<Master> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            audio.iter().map(|audio| scope.spawn(|| on(&renderer, audio, &plan, Some(1.0)))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (audio, got) in audio.iter().zip(&results) {
+        assert!(distance(&got.audio, &on(&Cpu, audio, &plan, Some(1.0)).audio) <= BAR);
+        assert_eq!(got.backend.name, "gpu");
+    }
+    let status = renderer.status().unwrap();
+    assert_eq!((status.rendered, status.restarted), (6, 0));
+    assert_eq!(BANDS, plan.dynamics.len());
+}
