@@ -444,11 +444,20 @@ pub struct Limits {
     pub rate: (u32, u32),
     /// Largest total of tags and pictures, in bytes.
     pub metadata: u64,
+    /// Most bytes of decoded audio.
+    pub memory: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { bytes: 4 << 30, seconds: 2.0 * 3600.0, channels: 2, rate: (8_000, 192_000), metadata: 16 << 20 }
+        Self {
+            bytes: 4 << 30,
+            seconds: 2.0 * 3600.0,
+            channels: 2,
+            rate: (8_000, 192_000),
+            metadata: 16 << 20,
+            memory: u64::MAX,
+        }
     }
 }
 

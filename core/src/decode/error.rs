@@ -49,6 +49,16 @@ pub enum DecodeError {
         /// The limit.
         limit: Seconds,
     },
+    /// More audio than [`Limits::memory`](crate::settings::Limits).
+    #[error(
+        "decoded, the track takes at least {bytes} bytes and {limit} may be used; lower the sample rate, or split it"
+    )]
+    NeedsMemory {
+        /// What it takes, as far as it is known.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// More bytes than [`Limits::bytes`](crate::settings::Limits).
     #[error("the file has {bytes} bytes and the limit is {limit}; export FLAC, or fewer bits per sample")]
     TooLarge {
@@ -116,6 +126,7 @@ impl DecodeError {
             Self::Empty => "decode.empty",
             Self::Silent { .. } => "decode.silent",
             Self::TooLong { .. } => "decode.too_long",
+            Self::NeedsMemory { .. } => "decode.needs_memory",
             Self::TooLarge { .. } => "decode.too_large",
             Self::TooManyChannels { .. } => "decode.too_many_channels",
             Self::BadRate { .. } => "decode.bad_rate",

@@ -193,6 +193,12 @@ fn check_length(rate: u32, frames: u64, limits: &Limits) -> Result<(), DecodeErr
     if seconds > limits.seconds {
         return Err(DecodeError::TooLong { seconds: Seconds(seconds), limit: Seconds(limits.seconds) });
     }
+    // Two channels of four bytes, at the lowest rate or above.
+    let raised = f64::from(LOWEST_RATE.max(rate)) / f64::from(rate.max(1));
+    let bytes = (frames as f64 * 8.0 * raised) as u64;
+    if bytes > limits.memory {
+        return Err(DecodeError::NeedsMemory { bytes, limit: limits.memory });
+    }
     Ok(())
 }
 

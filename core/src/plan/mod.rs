@@ -207,6 +207,26 @@ impl Plan {
     }
 }
 
+/// Whether these settings can be met at all, before there is any audio: what can be said at the time of asking is said then.
+///
+/// # Errors
+///
+/// As [`plan`]; cuts and fades are held against the length of the track only there.
+pub fn check(settings: &Settings) -> Result<(), PlanError> {
+    validate::settings(settings)?;
+    validate::edit(&settings.edit, Seconds(f64::INFINITY))?;
+    place(&settings.loudness).map(drop)
+}
+
+/// The destination that was asked for.
+fn place(loudness: &Loudness) -> Result<Option<&'static Destination>, PlanError> {
+    let Loudness::Destination(key) = loudness else { return Ok(None) };
+    destination(key).map(Some).ok_or_else(|| PlanError::UnknownDestination {
+        value: key.chars().take(64).collect(),
+        known: destinations().iter().map(|d| d.key).collect::<Vec<_>>().join(", "),
+    })
+}
+
 /// Decides everything for one master. Deterministic, a few milliseconds, no audio; every decision with its reason.
 ///
 /// `reference` is the analysis of a record to follow, by the amounts of [`Settings::reference`].
@@ -217,13 +237,7 @@ impl Plan {
 pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysis>) -> Result<Plan, PlanError> {
     validate::settings(settings)?;
     validate::edit(&settings.edit, analysis.seconds())?;
-    let place = match &settings.loudness {
-        Loudness::Destination(key) => Some(destination(key).ok_or_else(|| PlanError::UnknownDestination {
-            value: key.chars().take(64).collect(),
-            known: destinations().iter().map(|d| d.key).collect::<Vec<_>>().join(", "),
-        })?),
-        Loudness::Style | Loudness::Lufs(_) => None,
-    };
+    let place = place(&settings.loudness)?;
     let ceiling = settings.ceiling.or(place.map(|p| p.ceiling)).unwrap_or(Dbtp(-1.0));
     let spec = style::spec(settings.style);
     let strength = |aspect| settings.strength.of(aspect);

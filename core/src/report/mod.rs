@@ -3,7 +3,8 @@
 
 use crate::analyse::Analysis;
 use crate::decode::Tags;
-use crate::plan::Plan;
+use crate::encode::Delivered;
+use crate::plan::{Goal, Plan};
 use crate::render::{BackendInfo, Trace};
 use crate::settings::{Format, Settings};
 use crate::units::{Db, Dbtp, Lufs, Seconds};
@@ -77,6 +78,22 @@ pub struct DeliveredFile {
     pub gates: Vec<Gate>,
 }
 
+impl From<&DeliveredFile> for Delivered {
+    fn from(file: &DeliveredFile) -> Self {
+        Self {
+            name: file.name.clone(),
+            format: file.format,
+            rate: file.rate,
+            bits: file.format.codec.bits(),
+            frames: file.frames,
+            bytes: file.bytes,
+            sha256: file.sha256.clone(),
+            lufs: file.lufs,
+            dbtp: file.dbtp,
+        }
+    }
+}
+
 /// For a player that compares mix and master.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Preview {
@@ -114,6 +131,26 @@ impl Report {
     #[must_use]
     pub fn to_html(&self) -> String {
         html::page(self)
+    }
+
+    /// The drawings a page shows beside its player, each a file of its own: `spectrum`, `loudness`, `reduction`, as far as there is
+    /// something to draw. Only a fresh report has them all.
+    #[must_use]
+    pub fn plots(&self) -> Vec<(&'static str, String)> {
+        let (mix, master) = (&self.mix, &self.master);
+        let target = match self.plan.goal {
+            Goal::Loudness { target, .. } => Some(target),
+            Goal::Keep | Goal::Peak { .. } => None,
+        };
+        let length = mix.seconds();
+        let timeline = plot::Timeline { length, master_start: self.plan.edit.trim_start, marks: &[], axis: true };
+        let spectrum = plot::spectrum(&mix.spectrum, &master.spectrum, &self.plan.tone);
+        let loudness = plot::loudness(&mix.loudness.over_time, &master.loudness.over_time, target, &timeline);
+        let reduction = plot::reduction(&self.trace.reduction, &timeline);
+        [("spectrum", spectrum, 240), ("loudness", loudness, 132), ("reduction", reduction, 72)]
+            .into_iter()
+            .filter_map(|(name, fragment, height)| Some((name, plot::standalone(&fragment, height)?)))
+            .collect()
     }
 
     /// The title to print: the tag, else the file name without its extension.

@@ -20,6 +20,38 @@ use std::fmt::Write;
 /// Style of the fragments: include it once per page.
 pub const CSS: &str = include_str!("plot.css");
 
+/// The variables of [`CSS`] and what they are where nobody sets them.
+const COLOURS: [(&str, &str); 9] = [
+    ("mix", "#6b8fb0"),
+    ("master", "#cc7f20"),
+    ("target", "#7c838c"),
+    ("line", "#80808033"),
+    ("rule", "#80808066"),
+    ("text", "#7c838c"),
+    ("muted", "#7c838c"),
+    ("ground", "#ffffff"),
+    ("bad", "#d64a42"),
+];
+
+/// A fragment as a file of its own, `height` pixels high: put into a page it takes that page's variables, alone it has colours that are
+/// seen on light and dark. `None` where there is nothing to draw.
+#[must_use]
+pub fn standalone(fragment: &str, height: u32) -> Option<String> {
+    if fragment.is_empty() {
+        return None;
+    }
+    let style = COLOURS.iter().fold(CSS.to_owned(), |css, (name, colour)| {
+        css.replace(&format!("var(--{name})"), &format!("var(--{name},{colour})"))
+    });
+    // The margins that the style gives the fragment in a page are those of its place in this frame.
+    let (left, top, below) = (40, 20, 28);
+    let whole = height + top + below;
+    let inner = fragment.replacen("<svg ", &format!(r#"<svg x="{left}" y="{top}" height="{height}" "#), 1);
+    Some(format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" width="100%" height="{whole}"><style>{style}</style>{inner}</svg>"#
+    ))
+}
+
 /// Units of the stretched data layer: fine enough that a unit is under a pixel.
 const WIDE: f64 = 2000.0;
 const HIGH: f64 = 1000.0;

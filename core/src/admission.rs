@@ -1,7 +1,7 @@
 //! May this upload begin? Judged by what the browser declares, so that a visitor hears a certain "no" before a long upload and not
 //! after it. Whatever is not certain is admitted: `decode` looks at the bytes themselves and has the last word, with the same codes.
 
-use loopmaster_core::settings::Limits;
+use crate::settings::Limits;
 
 /// What a browser says of a file it wants to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,15 +112,21 @@ fn has_audio_ending(name: &str) -> bool {
         .is_some_and(|(_, ending)| AUDIO_ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending)))
 }
 
-/// A name that may be shown: the last component of either kind of path, without control characters, and without the marks that
-/// reverse or hide text (`song\u{202e}vaw.exe`).
-fn shown_name(name: &str) -> String {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+/// A name that may be shown, never opened: the last component of either kind of path, as [`shown_text`].
+#[must_use]
+pub fn shown_name(name: &str) -> String {
+    shown_text(name.rsplit(['/', '\\']).next().unwrap_or_default())
+}
+
+/// What somebody typed, as it may be shown: without control characters, and without the marks that reverse or hide text
+/// (`song\u{202e}vaw.exe`); at most [`LONGEST_NAME`] characters.
+#[must_use]
+pub fn shown_text(text: &str) -> String {
     let visible = |c: &char| {
         !c.is_control()
             && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
-    let clean: String = last.chars().filter(visible).collect();
+    let clean: String = text.chars().filter(visible).collect();
     let clean = clean.trim();
     if clean.is_empty() || clean.chars().all(|c| c == '.') {
         return "untitled".to_owned();
