@@ -1,0 +1,264 @@
+//! The endpoint in a process of its own, killed at any moment: what was acknowledged is there, and nothing wrong can be read.
+
+use super::{Ours, any_port, config, credentials, hex, http, noise};
+use loopmaster::store::embedded::serve;
+use loopmaster::store::{PartTag, PostBytes, Store};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+const FOLDER: &str = "LOOPMASTER_TEST_STORAGE_FOLDER";
+const PART: usize = 5 << 20;
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[test]
+#[ignore = "a server that the other tests start"]
+fn a_server_for_the_other_tests() {
+    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("started by another test"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let handle = serve(&folder, any_port(), credentials(), &[]).await.unwrap();
+        writeln!(std::io::stdout(), "\nlistening {}", handle.url()).unwrap();
+        // As long as the one who started it lives.
+        tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
+            .await
+            .unwrap()
+            .unwrap();
+    });
+}
+
+struct Server {
+    process: Child,
+    store: Store,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["storage::crash::a_server_for_the_other_tests", "--exact", "--ignored", "--nocapture"])
+            .env(FOLDER, folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let url = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listening ").map(str::to_owned));
+        Self { store: Store::new(&config(&url.expect("the server listens"))).unwrap(), process }
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Bytes that say which version they are and whether they are whole.
+fn version(number: u64) -> Vec<u8> {
+    let length = 1_000 + (number * 79_193 % 200_000) as usize;
+    [&number.to_le_bytes()[..], &noise(number, length)].concat()
+}
+
+fn part(number: u64) -> [Vec<u8>; 2] {
+    [[&number.to_le_bytes()[..], &noise(number, PART)].concat(), noise(number + 1, 3_000)]
+}
+
+fn number_of(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes[..8].try_into().unwrap())
+}
+
+/// Versions of one key: acknowledged, and begun.
+#[derive(Default)]
+struct Seen {
+    acknowledged: AtomicU64,
+    begun: AtomicU64,
+}
+
+async fn overwrite(store: Store, key: String, seen: Arc<Seen>) {
+    loop {
+        let number = seen.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        if store.put_bytes(&key, version(number), "audio/wav").await.is_err() {
+            return;
+        }
+        seen.acknowledged.store(number, Ordering::SeqCst);
+    }
+}
+
+/// One upload in parts after the other; what is on its way when the server dies is told.
+async fn upload(store: Store, seen: Arc<Seen>) -> Option<(u64, String, Vec<PartTag>)> {
+    loop {
+        let number = seen.begun.load(Ordering::SeqCst) + 1;
+        let id = store.create_multipart("parts", "audio/wav").await.ok()?;
+        let mut tags = Vec::new();
+        for (at, bytes) in (1_u16..).zip(part(number)) {
+            let (length, etag) = (bytes.len() as u64, md5(&bytes));
+            let url = store.presign_part("parts", &id, at, length, MINUTE).await.unwrap();
+            tags.push(PartTag { number: at, etag: etag.clone(), bytes: Some(length) });
+            match http().put(url).body(bytes).send().await {
+                Ok(answer) if answer.status() == 200 => {
+                    assert_eq!(answer.headers()["etag"].to_str().unwrap(), format!("\"{etag}\""));
+                }
+                _ => return Some((number, id, tags)),
+            }
+        }
+        seen.begun.store(number, Ordering::SeqCst);
+        if store.complete("parts", &id, &tags).await.is_err() {
+            return Some((number, id, tags));
+        }
+        seen.acknowledged.store(number, Ordering::SeqCst);
+    }
+}
+
+fn md5(bytes: &[u8]) -> String {
+    use s3s::crypto::{Checksum, Md5};
+    hex(&Md5::checksum(bytes))
+}
+
+async fn read(store: &Store, key: &str) -> Option<Vec<u8>> {
+    match store.get(key).await {
+        Ok(reading) => Some(reading.bytes(1 << 30).await.unwrap().to_vec()),
+        Err(error) if error.is_not_found() => None,
+        Err(error) => panic!("{key}: {error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys: Vec<(String, Arc<Seen>)> = (0..3).map(|at| (format!("folder/{at}"), Arc::default())).collect();
+    let parts: Arc<Seen> = Arc::default();
+    for round in 0..10_u64 {
+        let server = Server::start(folder.path());
+        server.store.ensure_bucket().await.unwrap();
+        let writers: Vec<_> = keys
+            .iter()
+            .map(|(key, seen)| tokio::spawn(overwrite(server.store.clone(), key.clone(), Arc::clone(seen))))
+            .collect();
+        let uploader = tokio::spawn(upload(server.store.clone(), Arc::clone(&parts)));
+        tokio::time::sleep(Duration::from_millis(60 + round * 97 % 400)).await;
+        server.kill();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let open = uploader.await.unwrap();
+
+        let server = Server::start(folder.path());
+        for (key, seen) in &keys {
+            let (acknowledged, begun) = (seen.acknowledged.load(Ordering::SeqCst), seen.begun.load(Ordering::SeqCst));
+            match read(&server.store, key).await {
+                None => assert_eq!(acknowledged, 0, "round {round}: {key} is gone"),
+                Some(bytes) => {
+                    let found = number_of(&bytes);
+                    assert!(
+                        (acknowledged..=begun).contains(&found),
+                        "round {round}: {found} of {acknowledged}..={begun}"
+                    );
+                    assert!(bytes == version(found), "round {round}: {key} is version {found} in parts only");
+                }
+            }
+        }
+        let acknowledged = parts.acknowledged.load(Ordering::SeqCst);
+        match read(&server.store, "parts").await {
+            None => assert_eq!(acknowledged, 0, "round {round}: the object of parts is gone"),
+            Some(bytes) => {
+                let found = number_of(&bytes);
+                assert!((acknowledged..=parts.begun.load(Ordering::SeqCst)).contains(&found), "round {round}");
+                assert!(bytes == part(found).concat(), "round {round}: upload {found} in parts only");
+            }
+        }
+        // The client comes back: parts it sees are those it sent, and completing finishes or repeats.
+        if let Some((number, id, tags)) = open {
+            let mut tags: Vec<PartTag> = tags;
+            match server.store.list_parts("parts", &id).await {
+                Ok(there) => {
+                    assert!(there.iter().all(|part| tags.contains(part)), "round {round}: {there:?} of {tags:?}");
+                    tags = there;
+                }
+                Err(error) => assert!(error.is_not_found(), "round {round}: {error}"),
+            }
+            if tags.len() == 2 {
+                server.store.complete("parts", &id, &tags).await.unwrap();
+                let bytes = read(&server.store, "parts").await.unwrap();
+                assert!(bytes == part(number).concat(), "round {round}: completed to something else");
+                parts.begun.store(number, Ordering::SeqCst);
+                parts.acknowledged.store(number, Ordering::SeqCst);
+            } else {
+                server.store.abort("parts", &id).await.unwrap();
+            }
+        }
+        assert!(server.store.unfinished("").await.unwrap().len() <= 1, "round {round}");
+        server.kill();
+    }
+    let written: u64 = keys.iter().map(|(_, seen)| seen.acknowledged.load(Ordering::SeqCst)).sum();
+    assert!(written > 10, "only {written} objects were written: the kills came too early to mean anything");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_does_not_grow_with_what_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path());
+    server.store.ensure_bucket().await.unwrap();
+    server.store.put_bytes("first", noise(1, 100_000), "audio/wav").await.unwrap();
+    let before = server.peak_memory();
+    let bytes = noise(2, 96 << 20);
+    let length = bytes.len() as u64;
+    let form = server.store.post_policy("form", "audio/wav", PostBytes::Exactly(length), MINUTE);
+    let mut body = Vec::new();
+    for (name, value) in &form.fields {
+        write!(body, "--edge\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").unwrap();
+    }
+    write!(body, "--edge\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n").unwrap();
+    body.extend_from_slice(&bytes);
+    write!(body, "\r\n--edge--\r\n").unwrap();
+    let request = http().post(form.url).header("content-type", "multipart/form-data; boundary=edge").body(body);
+    assert_eq!(request.send().await.unwrap().status(), 201);
+    server.store.put_bytes("put", bytes.clone(), "audio/wav").await.unwrap();
+    assert!(read(&server.store, "form").await.unwrap() == bytes);
+    let grown = server.peak_memory() - before;
+    assert!(grown < 24 << 20, "{grown} bytes more for objects of {length}");
+}
+
+/// A disk that is full in the middle of a body: the limit on file sizes stands for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_in_the_middle_of_a_body() {
+    let ours = Ours::start().await;
+    let Ours { folder, handle, .. } = ours;
+    handle.stop().await;
+    let exe = std::env::current_exe().unwrap();
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 1024; exec {} storage::crash::a_server_for_the_other_tests --exact --ignored --nocapture",
+        exe.display()
+    );
+    let mut process = Command::new("bash")
+        .args(["-c", &script])
+        .env(FOLDER, folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let url = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listening ").map(str::to_owned));
+    let server = Server { store: Store::new(&config(&url.unwrap())).unwrap(), process };
+    server.store.put_bytes("small", noise(1, 900_000), "audio/wav").await.unwrap();
+    let error = server.store.put_bytes("large", noise(2, 3 << 20), "audio/wav").await.unwrap_err();
+    assert_eq!(error.code(), "storage.full", "{error}");
+    assert_eq!(server.store.head("large").await.unwrap(), None);
+    assert!(read(&server.store, "small").await.unwrap() == noise(1, 900_000));
+    let blobs = walkdir::WalkDir::new(folder.path().join("buckets/songs/blobs")).into_iter().filter_map(Result::ok);
+    assert_eq!(blobs.filter(|entry| entry.file_type().is_file()).count(), 1);
+}

@@ -1,0 +1,213 @@
+//! Of our endpoint alone: pages of other origins, full disks, slow clients, readers beside writers, restarts.
+
+use super::{BUCKET, Ours, any_port, config, credentials, http, noise};
+use loopmaster::store::embedded::{Options, Swept, serve, serve_with};
+use loopmaster::store::{PostBytes, Store};
+use reqwest::Method;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .collect();
+    files.sort();
+    files
+}
+
+fn blobs(folder: &Path) -> usize {
+    files(&folder.join("buckets").join(BUCKET).join("blobs")).len()
+}
+
+#[tokio::test]
+async fn pages_of_our_origin_may_read_etags() {
+    let ours = Ours::start().await;
+    let url = ours.store.presign_part("k", "id", 1, 10, MINUTE).await.unwrap();
+    let preflight = |origin: &'static str| {
+        let request = http().request(Method::OPTIONS, url.clone()).header("origin", origin);
+        request
+            .header("access-control-request-method", "PUT")
+            .header("access-control-request-headers", "content-type")
+            .send()
+    };
+    let answer = preflight("http://page.test").await.unwrap();
+    assert!(answer.status().is_success());
+    assert_eq!(answer.headers()["access-control-allow-origin"], "http://page.test");
+    assert!(answer.headers()["access-control-allow-methods"].to_str().unwrap().contains("PUT"));
+    assert_eq!(answer.headers()["access-control-allow-headers"], "content-type");
+    let stranger = preflight("http://elsewhere.test").await.unwrap();
+    assert!(!stranger.headers().contains_key("access-control-allow-origin"));
+    // Errors, too, are readable, and so is the ETag.
+    let answer = http().put(url.clone()).header("origin", "http://page.test").body(noise(1, 10)).send().await.unwrap();
+    assert_eq!(answer.status(), 404);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "http://page.test");
+    assert!(answer.headers()["access-control-expose-headers"].to_str().unwrap().contains("etag"));
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_nothing_and_loses_nothing() {
+    let ours = Ours::start().await;
+    ours.store.put_bytes("old", "old", "text/plain").await.unwrap();
+    let id = ours.store.create_multipart("upload", "audio/wav").await.unwrap();
+    let Ours { folder, handle, .. } = ours;
+    handle.stop().await;
+    let before = files(folder.path());
+    let mut options = Options::new(folder.path(), any_port(), credentials(), &[]);
+    options.reserve = u64::MAX;
+    let handle = serve_with(options).await.unwrap();
+    let store = Store::new(&config(&handle.url())).unwrap();
+    for key in ["new", "old"] {
+        let error = store.put_bytes(key, noise(1, 100_000), "audio/wav").await.unwrap_err();
+        assert_eq!(error.code(), "storage.full", "{error}");
+        assert!(error.is_temporary());
+    }
+    let url = store.presign_part("upload", &id, 1, 10, MINUTE).await.unwrap();
+    assert_eq!(http().put(url).body(noise(1, 10)).send().await.unwrap().status(), 507);
+    assert_eq!(files(folder.path()), before);
+    assert_eq!(&store.get("old").await.unwrap().bytes(10).await.unwrap()[..], b"old");
+}
+
+#[tokio::test]
+async fn one_server_at_a_time() {
+    let ours = Ours::start().await;
+    let second = serve(ours.folder.path(), any_port(), credentials(), &[]).await.unwrap_err();
+    assert!(second.to_string().contains("another server"), "{second}");
+    let Ours { folder, handle, store } = ours;
+    store.put_bytes("kept", "kept", "text/plain").await.unwrap();
+    handle.stop().await;
+    assert_eq!(store.head("kept").await.unwrap_err().code(), "storage.unavailable");
+    let handle = serve(folder.path(), any_port(), credentials(), &[]).await.unwrap();
+    let store = Store::new(&config(&handle.url())).unwrap();
+    assert_eq!(&store.get("kept").await.unwrap().bytes(10).await.unwrap()[..], b"kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_keeps_what_it_reads() {
+    let ours = Ours::start().await;
+    let (old, new) = (noise(1, 3 << 20), noise(2, 3 << 20));
+    ours.store.put_bytes("k", old.clone(), "audio/wav").await.unwrap();
+    let reading = ours.store.get("k").await.unwrap();
+    ours.store.put_bytes("k", new.clone(), "audio/wav").await.unwrap();
+    ours.store.delete("k").await.unwrap();
+    assert!(reading.bytes(1 << 30).await.unwrap() == old, "the object changed under its reader");
+    // With the last reader the bytes go.
+    for _ in 0..100 {
+        if blobs(ours.folder.path()) == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} blobs stay", blobs(ours.folder.path()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_of_one_key_leave_one_of_them() {
+    let ours = Ours::start().await;
+    let all: Vec<Vec<u8>> = (0..12).map(|seed| noise(seed, 40_000)).collect();
+    let writers = all.iter().map(|bytes| ours.store.put_bytes("k/k", bytes.clone(), "audio/wav"));
+    futures_util::future::try_join_all(writers).await.unwrap();
+    let left = ours.store.get("k/k").await.unwrap().bytes(1 << 20).await.unwrap();
+    assert!(all.contains(&left.to_vec()), "the object is none of those written");
+    assert_eq!(blobs(ours.folder.path()), 1);
+    let absent = (0..12).map(|at| ours.store.put_bytes_if_absent("first", vec![at; 10], "text/plain"));
+    let done = futures_util::future::join_all(absent).await;
+    assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1);
+    // Folders come and go with their last object.
+    let churn = (0..8).map(|at| {
+        let store = ours.store.clone();
+        async move {
+            for _ in 0..5 {
+                store.put_bytes(&format!("deep/er/{at}"), "x", "text/plain").await.unwrap();
+                store.delete(&format!("deep/er/{at}")).await.unwrap();
+            }
+        }
+    });
+    futures_util::future::join_all(churn).await;
+    assert!(ours.store.list("deep/").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_sweep_takes_what_nobody_wants() {
+    let ours = Ours::with(|mut options| {
+        options.unfinished_after = Duration::from_millis(1);
+        options
+    })
+    .await;
+    let store = &ours.store;
+    let id = store.create_multipart("k", "audio/wav").await.unwrap();
+    let url = store.presign_part("k", &id, 1, 10, MINUTE).await.unwrap();
+    assert_eq!(http().put(url).body(noise(1, 10)).send().await.unwrap().status(), 200);
+    store.put_bytes("kept", "kept", "text/plain").await.unwrap();
+    store.copy("kept", "copied").await.unwrap();
+    store.delete("kept").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(ours.handle.sweep().await.unwrap(), Swept { uploads: 1, blobs: 0 });
+    assert!(store.unfinished("").await.unwrap().is_empty());
+    assert_eq!(blobs(ours.folder.path()), 1);
+    assert_eq!(&store.get("copied").await.unwrap().bytes(10).await.unwrap()[..], b"kept");
+}
+
+#[tokio::test]
+async fn damage_is_an_error_and_not_another_object() {
+    let ours = Ours::start().await;
+    ours.store.put_bytes("cut", noise(1, 1_000), "audio/wav").await.unwrap();
+    let blob = files(&ours.folder.path().join("buckets").join(BUCKET).join("blobs")).remove(0);
+    std::fs::write(&blob, noise(1, 999)).unwrap();
+    assert_eq!(ours.store.get("cut").await.unwrap_err().code(), "storage.unavailable");
+    ours.store.delete("cut").await.unwrap();
+    assert_eq!(blobs(ours.folder.path()), 0);
+}
+
+#[tokio::test]
+async fn slow_and_garbled_requests_end() {
+    let ours = Ours::start().await;
+    let addr = ours.handle.addr();
+    for garbled in ["GET\r\n\r\n", "\0\0\0\0\r\n\r\n", "GET / HTTP/1.1\r\nhost: a\r\nhost\r\n\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+        stream.write_all(garbled.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(MINUTE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+    }
+    let url = ours.handle.url();
+    for (method, path, body) in [
+        (Method::POST, "/songs?delete", "<Delete>"),
+        (Method::POST, "/songs/k?uploads", ""),
+        (Method::PUT, "/songs/%ff", "x"),
+        (Method::GET, "/..%2f..%2fetc/passwd", ""),
+        (Method::GET, "/songs/k?X-Amz-Signature=1", ""),
+        (Method::GET, "/songs/k?Signature=1&AWSAccessKeyId=2&Expires=3", ""),
+    ] {
+        let answer = http().request(method, format!("{url}{path}")).body(body).send().await.unwrap();
+        assert!(answer.status().is_client_error(), "{path}: {}", answer.status());
+    }
+    // A form without an end, one without a file, one that is no form.
+    let form = ours.store.post_policy("k", "audio/wav", PostBytes::AtMost(10), MINUTE);
+    for body in ["", "--edge", "--edge\r\ncontent-disposition: form-data; name=\"key\"\r\n\r\nk\r\n--edge--\r\n"] {
+        let request = http().post(form.url.clone()).header("content-type", "multipart/form-data; boundary=edge");
+        let answer = request.body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 400, "{body}");
+    }
+    let field = "x".repeat(1 << 20);
+    let body = format!("--edge\r\ncontent-disposition: form-data; name=\"key\"\r\n\r\n{field}\r\n--edge--\r\n");
+    let request = http().post(form.url).header("content-type", "multipart/form-data; boundary=edge").body(body);
+    assert!(request.send().await.is_ok_and(|answer| answer.status() == 400));
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_served() {
+    let store = Store::new(&config("http://127.0.0.1:9")).unwrap();
+    let error = store.probe().await.unwrap_err();
+    assert_eq!(error.code(), "storage.unavailable", "{error}");
+    let ours = Ours::start().await;
+    ours.store.probe().await.unwrap();
+    let mut missing = config(&ours.handle.url());
+    missing.bucket = "another".to_owned();
+    assert!(Store::new(&missing).unwrap().probe().await.unwrap_err().is_not_found());
+}
