@@ -1,16 +1,19 @@
 //! One track through all six stages. Everything of a track is written under temporary names, decoded again, verified, and only
 //! then given its name: a track is delivered whole or not at all.
+//!
+//! The command line takes a track through in one go ([`master`]); the service's worker decodes apart and renders in batches, between
+//! [`Ready::new`] and [`Ready::complete`].
 
 use crate::cli::Extras;
 use crate::deliver::{self, DeliverError, Draft};
 use crate::inputs::Input;
-use crate::progress;
+use crate::progress::Watch;
 use loopmaster_core::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
 use loopmaster_core::decode::{Tags, Track, decode_file};
 use loopmaster_core::encode::{EncodeError, Metadata, encode, file_name, peaks};
 use loopmaster_core::meter::{Loudness, loudness::STEREO, true_peak::METERS};
 use loopmaster_core::plan::{Limiter, Plan, plan};
-use loopmaster_core::render::{Backend, Job, Master, Trace};
+use loopmaster_core::render::{Backend, BackendInfo, Job, Master, Trace};
 use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
 use loopmaster_core::settings::{Codec, Format, Limits, Settings};
 use loopmaster_core::units::{Db, Dbtp, Seconds};
@@ -89,16 +92,18 @@ impl From<EncodeError> for TrackError {
 }
 
 /// `decode` → `analyse` → `plan` of one file.
-pub fn decide(
-    input: &Path,
-    order: &Order<'_>,
-    line: &mut progress::Track<'_>,
-) -> Result<(Track, Analysis, Plan), Error> {
+pub fn decide(input: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Track, Analysis, Plan), Error> {
     line.stage(Stage::Decode, "");
     let track = decode_file(input, &order.limits)?;
+    let (mix, plan) = judge(&track, order, line)?;
+    Ok((track, mix, plan))
+}
+
+/// `analyse` → `plan`.
+fn judge(track: &Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Analysis, Plan), Error> {
     line.length(track.audio.seconds());
     line.stage(Stage::Analyse, "");
-    let mix = analyse(&track);
+    let mix = analyse(track);
     line.stage(Stage::Plan, "");
     let plan = match order.saved {
         Some(saved) => {
@@ -107,98 +112,208 @@ pub fn decide(
         }
         None => plan(&mix, order.settings, order.reference)?,
     };
-    Ok((track, mix, plan))
+    Ok((mix, plan))
 }
 
 /// One track from its mix to its delivered files in `folder`.
-pub fn master(
-    input: &Input,
-    folder: &Path,
-    order: &Order<'_>,
-    line: &mut progress::Track<'_>,
-) -> Result<Outcome, TrackError> {
+pub fn master(input: &Input, folder: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<Outcome, TrackError> {
     let (track, mix, plan) = decide(&input.path, order, line)?;
-    let Track { audio, source: _, tags } = track;
-    let native = audio.rate;
-    let seconds = audio.seconds();
-    let work = Work { order, input: &input.path, folder, mix: &mix, plan: &plan, tags: &tags };
-    let formats = work.formats(native);
-    let targets: Vec<PathBuf> = formats.iter().map(|(format, rate)| work.master_path(*format, *rate)).collect();
-    deliver::check_targets(targets.iter().chain(&work.extra_paths()), order.extras.force)?;
-
-    // Rendering consumes the samples of the mix: what its preview needs is put aside.
-    let Extras { report, preview, .. } = order.extras;
-    let before = preview.then(|| work.for_preview(&audio).into_owned());
+    let seconds = track.audio.seconds();
+    let (ready, audio) = Ready::assemble(track, mix, plan, order);
+    let place = Place { input: &input.path, folder };
+    deliver::check_targets(&ready.targets(&place, order), order.extras.force)?;
 
     line.stage(Stage::Render, "");
-    let mut rates: Vec<u32> = formats.iter().map(|(_, rate)| *rate).collect();
-    rates.sort_unstable_by_key(|rate| (*rate != native, *rate));
-    rates.dedup();
-    let job = Job { audio, plan: &plan, rates: &rates, solved: None };
-    let masters = order.backend.render(vec![job]).remove(0).map_err(Error::from)?;
-
-    let names: Vec<String> = formats.iter().map(|(format, _)| format.to_string()).collect();
-    line.stage(Stage::Encode, &names.join(", "));
-    // MP3 and Opus know only one thread each: all files are made side by side.
-    let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
-    let (made, told) = rayon::join(
-        || -> Result<Vec<(Draft, DeliveredFile)>, TrackError> {
-            let of = |rate: u32| masters.iter().zip(&metas).find(move |(master, _)| master.audio.rate == rate);
-            let wanted = formats.par_iter().zip(&targets);
-            wanted
-                .filter_map(|((format, rate), target)| Some((format, target, of(*rate)?)))
-                .map(|(format, target, (master, meta))| work.encode_verified(&master.audio, *format, meta, target))
-                .collect()
-        },
-        || work.tell(before, masters.first().filter(|_| report || preview)),
-    );
-    let (made, (mut extras, analysis)) = (made?, told?);
-    let (mut drafts, files): (Vec<Draft>, Vec<DeliveredFile>) = made.into_iter().unzip();
-
-    let Some(Master { trace, .. }) = masters.into_iter().next() else {
-        return Err(Error::from(EncodeError::Empty).into());
-    };
-    if let Some(analysis) = analysis.filter(|_| report) {
-        line.stage(Stage::Encode, "report");
-        extras.extend(work.report(analysis, &trace, &files, line)?);
-    }
+    let masters = order.backend.render(vec![ready.job(audio)]).remove(0).map_err(Error::from)?;
+    let Made { pieces, files, trace, .. } = ready.complete(masters, &place, order, line)?;
 
     line.stage(Stage::Deliver, "");
-    drafts.extend(extras);
+    let drafts = pieces.into_iter().map(|piece| piece.draft).collect();
     let paths = deliver::deliver(drafts, order.extras.force)?;
+    let Ready { mix, plan, .. } = ready;
     Ok(Outcome { seconds, mix, plan, trace, files, paths })
+}
+
+/// What a written file is to those who get it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What the customer came for; the role is its format.
+    Master,
+    /// The account: `html`, `json`.
+    Report,
+    /// To listen to: `mix`, `master`.
+    Preview,
+    /// To draw: `mix`, `master`.
+    Waveform,
+    /// A drawing: `spectrum`, `loudness`, `reduction`.
+    Plot,
+    /// For programs.
+    Data,
+}
+
+impl Kind {
+    /// As it is kept and told.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Report => "report",
+            Self::Preview => "preview",
+            Self::Waveform => "waveform",
+            Self::Plot => "plot",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// A written file, still under its temporary name.
+#[derive(Debug)]
+pub struct Piece {
+    /// The file.
+    pub draft: Draft,
+    /// What it is …
+    pub kind: Kind,
+    /// … and which of its kind.
+    pub role: String,
+}
+
+/// Where a track comes from and goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The mix's file; its name becomes the stem of all others.
+    pub input: &'a Path,
+    /// Where the files go.
+    pub folder: &'a Path,
+}
+
+/// A track that is decided about, without its samples.
+#[derive(Debug)]
+pub struct Ready {
+    /// The mix.
+    pub mix: Analysis,
+    /// What was decided.
+    pub plan: Plan,
+    tags: Tags,
+    formats: Vec<(Format, u32)>,
+    rates: Vec<u32>,
+    /// The mix as its preview needs it: rendering consumes the samples.
+    before: Option<Audio>,
+}
+
+/// What [`Ready::complete`] has made.
+#[derive(Debug)]
+pub struct Made {
+    /// Everything written, masters first.
+    pub pieces: Vec<Piece>,
+    /// The masters as they will be delivered.
+    pub files: Vec<DeliveredFile>,
+    /// What the chain did.
+    pub trace: Trace,
+    /// The account, if it was wanted.
+    pub report: Option<Report>,
+}
+
+impl Ready {
+    /// `analyse` → `plan` of a decoded track; its samples come back for the render.
+    pub fn new(track: Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Self, Audio), Error> {
+        let (mix, plan) = judge(&track, order, line)?;
+        Ok(Self::assemble(track, mix, plan, order))
+    }
+
+    fn assemble(track: Track, mix: Analysis, plan: Plan, order: &Order<'_>) -> (Self, Audio) {
+        let Track { audio, source: _, tags } = track;
+        let settings = order.settings;
+        let native = audio.rate;
+        let formats: Vec<(Format, u32)> =
+            settings.formats.iter().map(|format| (*format, format.rate_for(native, settings.rate))).collect();
+        let mut rates: Vec<u32> = formats.iter().map(|(_, rate)| *rate).collect();
+        rates.sort_unstable_by_key(|rate| (*rate != native, *rate));
+        rates.dedup();
+        let before = order.extras.preview.then(|| for_preview(&audio, order).into_owned());
+        (Self { mix, plan, tags, formats, rates, before }, audio)
+    }
+
+    /// What to render.
+    #[must_use]
+    pub fn job(&self, audio: Audio) -> Job<'_> {
+        Job { audio, plan: &self.plan, rates: &self.rates, solved: None }
+    }
+
+    fn targets(&self, place: &Place<'_>, order: &Order<'_>) -> Vec<PathBuf> {
+        let work = Work { order, place: *place, ready: self };
+        let masters = self.formats.iter().map(|(format, rate)| work.master_path(*format, *rate));
+        masters.chain(work.extra_paths()).collect()
+    }
+
+    /// `encode`, with everything that is wanted beside the masters.
+    pub fn complete(
+        &self,
+        masters: Vec<Master>,
+        place: &Place<'_>,
+        order: &Order<'_>,
+        line: &mut dyn Watch,
+    ) -> Result<Made, TrackError> {
+        let work = Work { order, place: *place, ready: self };
+        let Extras { report, preview, .. } = order.extras;
+        let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();
+        line.stage(Stage::Encode, &names.join(", "));
+        // MP3 and Opus know only one thread each: all files are made side by side.
+        let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
+        let (made, told) = rayon::join(
+            || -> Result<Vec<(Piece, DeliveredFile)>, TrackError> {
+                let of = |rate: u32| masters.iter().zip(&metas).find(move |(master, _)| master.audio.rate == rate);
+                let wanted = self.formats.par_iter();
+                wanted
+                    .filter_map(|(format, rate)| Some((format, work.master_path(*format, *rate), of(*rate)?)))
+                    .map(|(format, target, (master, meta))| {
+                        let (draft, file) = work.encode_verified(&master.audio, *format, meta, &target)?;
+                        Ok((Piece { draft, kind: Kind::Master, role: format.to_string() }, file))
+                    })
+                    .collect()
+            },
+            || work.tell(masters.first().filter(|_| report || preview)),
+        );
+        let (made, (mut extras, analysis)) = (made?, told?);
+        let (mut pieces, files): (Vec<Piece>, Vec<DeliveredFile>) = made.into_iter().unzip();
+
+        let Some(Master { trace, backend, .. }) = masters.into_iter().next() else {
+            return Err(Error::from(EncodeError::Empty).into());
+        };
+        let report = match analysis.filter(|_| report) {
+            Some(analysis) => {
+                line.stage(Stage::Encode, "report");
+                let report = work.report(analysis, &trace, backend, &files, line);
+                extras.extend(work.written(&report)?);
+                Some(report)
+            }
+            None => None,
+        };
+        pieces.extend(extras);
+        Ok(Made { pieces, files, trace, report })
+    }
 }
 
 /// What the steps of one track share.
 struct Work<'a> {
     order: &'a Order<'a>,
-    input: &'a Path,
-    folder: &'a Path,
-    mix: &'a Analysis,
-    plan: &'a Plan,
-    tags: &'a Tags,
+    place: Place<'a>,
+    ready: &'a Ready,
 }
 
 impl Work<'_> {
-    /// Each format with the rate it is made at.
-    fn formats(&self, native: u32) -> Vec<(Format, u32)> {
-        let settings = self.order.settings;
-        settings.formats.iter().map(|format| (*format, format.rate_for(native, settings.rate))).collect()
-    }
-
     fn stem(&self) -> Cow<'_, str> {
-        self.input.file_stem().unwrap_or(self.input.as_os_str()).to_string_lossy()
+        self.place.input.file_stem().unwrap_or(self.place.input.as_os_str()).to_string_lossy()
     }
 
     fn master_path(&self, format: Format, rate: u32) -> PathBuf {
-        self.folder.join(file_name(&self.stem(), format, rate, self.order.extras.clean))
+        self.place.folder.join(file_name(&self.stem(), format, rate, self.order.extras.clean))
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
         // The encoder's names are safe on every system; the extras follow them.
-        let name = file_name(&self.stem(), Format::WAV24, self.mix.rate, false);
+        let name = file_name(&self.stem(), Format::WAV24, self.ready.mix.rate, false);
         let stem = name.rsplit_once(" (master)").map_or(name.as_str(), |(stem, _)| stem);
-        self.folder.join(format!("{stem} {suffix}"))
+        self.place.folder.join(format!("{stem} {suffix}"))
     }
 
     fn extra_paths(&self) -> Vec<PathBuf> {
@@ -219,12 +334,17 @@ impl Work<'_> {
         suffixes.into_iter().map(|suffix| self.beside(suffix)).collect()
     }
 
-    fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>) -> Metadata {
-        let clean = self.order.extras.clean;
-        Metadata { tags: self.tags.clone(), loudness, true_peak, clean, ..Metadata::default() }
+    /// A whole small file.
+    fn piece(&self, kind: Kind, role: &str, suffix: &str, bytes: &[u8]) -> Result<Piece, TrackError> {
+        Ok(Piece { draft: write_draft(&self.beside(suffix), bytes)?, kind, role: role.to_owned() })
     }
 
-    fn metadata_of(&self, Master { audio, trace }: &Master) -> Metadata {
+    fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>) -> Metadata {
+        let clean = self.order.extras.clean;
+        Metadata { tags: self.ready.tags.clone(), loudness, true_peak, clean, ..Metadata::default() }
+    }
+
+    fn metadata_of(&self, Master { audio, trace, .. }: &Master) -> Metadata {
         let [left, right] = &audio.channels;
         self.metadata(Loudness::measure(&[left, right], &STEREO, audio.rate), trace.true_peak)
     }
@@ -246,9 +366,9 @@ impl Work<'_> {
             let encoded = encode(&audio, format.codec, meta, &mut file)?;
             drop(file);
             let decoded = decode_file(draft.path(), &Limits::default()).map_err(Error::from)?;
-            let expect = Expect { codec: format.codec, master: &audio, mix: self.mix, plan: self.plan };
+            let expect = Expect { codec: format.codec, master: &audio, mix: &self.ready.mix, plan: &self.ready.plan };
             let verified = verify(&decoded.audio, &expect);
-            if let Some(limiter) = self.plan.limiter
+            if let Some(limiter) = self.ready.plan.limiter
                 && format.codec.lossy()
                 && verified.true_peak.0 > LOSSY_CEILING.0 - METERS.0
                 && round < LOSSY_ROUNDS + LOSSY_WHOLE
@@ -283,65 +403,56 @@ impl Work<'_> {
         }
     }
 
-    /// Audio at the rate of previews.
-    fn for_preview<'b>(&self, audio: &'b Audio) -> Cow<'b, Audio> {
-        let rate = Format { codec: Codec::Opus, rate: None }.rate_for(audio.rate, self.order.settings.rate);
-        if audio.rate == rate {
-            Cow::Borrowed(audio)
-        } else {
-            Cow::Owned(loopmaster_core::resample::resample(audio, rate))
-        }
-    }
-
     /// The preview of the mix, and what lies beside the master with its analysis, as far as they are wanted.
-    fn tell(
-        &self,
-        before: Option<Audio>,
-        master: Option<&Master>,
-    ) -> Result<(Vec<Draft>, Option<Analysis>), TrackError> {
+    fn tell(&self, master: Option<&Master>) -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
         let (mix, told) = rayon::join(
-            || before.map(|audio| self.preview_of_mix(&audio)).transpose(),
-            || -> Result<(Vec<Draft>, Option<Analysis>), TrackError> {
+            || self.ready.before.as_ref().map(|audio| self.preview_of_mix(audio)).transpose(),
+            || -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
                 let Some(master) = master else { return Ok((Vec::new(), None)) };
-                let analysis = analyse_audio(&master.audio, self.mix.source.clone());
-                let drafts =
+                let analysis = analyse_audio(&master.audio, self.ready.mix.source.clone());
+                let pieces =
                     if self.order.extras.preview { self.preview_of_master(master, &analysis)? } else { Vec::new() };
-                Ok((drafts, Some(analysis)))
+                Ok((pieces, Some(analysis)))
             },
         );
-        let (mix, (mut drafts, analysis)) = (mix?, told?);
-        drafts.extend(mix);
-        Ok((drafts, analysis))
+        let (mix, (mut pieces, analysis)) = (mix?, told?);
+        pieces.extend(mix);
+        Ok((pieces, analysis))
     }
 
     /// `audio` is at the rate of previews.
-    fn preview_of_mix(&self, audio: &Audio) -> Result<Draft, TrackError> {
+    fn preview_of_mix(&self, audio: &Audio) -> Result<Piece, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview of the mix).opus"))?;
-        let meta = self.metadata(self.mix.loudness.clone(), Some(self.mix.peaks.true_peak));
+        let mix = &self.ready.mix;
+        let meta = self.metadata(mix.loudness.clone(), Some(mix.peaks.true_peak));
         encode(audio, Codec::Opus, &meta, &mut file)?;
-        Ok(draft)
+        Ok(Piece { draft, kind: Kind::Preview, role: "mix".to_owned() })
     }
 
-    fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Draft>, TrackError> {
-        let (audio, mut file) = Draft::create(&self.beside("(preview).opus"))?;
+    fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Piece>, TrackError> {
+        let (draft, mut file) = Draft::create(&self.beside("(preview).opus"))?;
         let meta = self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak));
-        encode(&self.for_preview(&master.audio), Codec::Opus, &meta, &mut file)?;
-        let mix_waveform = write_draft(&self.beside("(waveform of the mix).dat"), &peaks::dat(&self.mix.waveform))?;
-        let waveform = write_draft(&self.beside("(waveform).dat"), &peaks::dat(&analysis.waveform))?;
+        encode(&for_preview(&master.audio, self.order), Codec::Opus, &meta, &mut file)?;
         let preview = self.preview(analysis);
         let text = json!({
             "start": preview.start,
             "seconds": 30.0_f64.min(analysis.seconds().0),
             "master_louder_by": preview.difference,
         });
-        let player = write_draft(&self.beside("(preview).json"), text.to_string().as_bytes())?;
-        Ok(vec![audio, mix_waveform, waveform, player])
+        let before = peaks::dat(&self.ready.mix.waveform);
+        Ok(vec![
+            Piece { draft, kind: Kind::Preview, role: "master".to_owned() },
+            self.piece(Kind::Waveform, "mix", "(waveform of the mix).dat", &before)?,
+            self.piece(Kind::Waveform, "master", "(waveform).dat", &peaks::dat(&analysis.waveform))?,
+            self.piece(Kind::Data, "preview", "(preview).json", text.to_string().as_bytes())?,
+        ])
     }
 
     fn preview(&self, master: &Analysis) -> Preview {
-        let difference = match (master.loudness.integrated, self.mix.loudness.integrated) {
+        let mix = &self.ready.mix;
+        let difference = match (master.loudness.integrated, mix.loudness.integrated) {
             (Some(after), Some(before)) => after - before,
-            _ => Db(master.peaks.true_peak.0 - self.mix.peaks.true_peak.0),
+            _ => Db(master.peaks.true_peak.0 - mix.peaks.true_peak.0),
         };
         Preview { start: master.loudest, difference }
     }
@@ -350,40 +461,50 @@ impl Work<'_> {
         &self,
         master: Analysis,
         trace: &Trace,
+        backend: BackendInfo,
         files: &[DeliveredFile],
-        line: &progress::Track<'_>,
-    ) -> Result<Vec<Draft>, TrackError> {
+        line: &dyn Watch,
+    ) -> Report {
         let preview = self.preview(&master);
-        let seconds = self.mix.seconds().0;
-        let report = Report {
+        let Ready { mix, plan, tags, .. } = self.ready;
+        let seconds = mix.seconds().0;
+        let spent = line.times().into_iter();
+        Report {
             version: loopmaster_core::report::REPORT_VERSION,
             engine: loopmaster_core::encode::ENCODER.to_owned(),
-            file: self.input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            tags: self.tags.clone(),
-            backend: self.order.backend.info(),
+            file: self.place.input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            tags: tags.clone(),
+            backend,
             settings: self.order.settings.clone(),
-            mix: self.mix.clone(),
-            plan: self.plan.clone(),
+            mix: mix.clone(),
+            plan: plan.clone(),
             master,
             trace: trace.clone(),
             files: files.to_vec(),
             preview,
-            speed: line
-                .times()
-                .into_iter()
+            speed: spent
                 .map(|(stage, spent)| StageTime {
                     stage,
                     seconds: Seconds(spent),
                     times_real_time: seconds / spent.max(1e-9),
                 })
                 .collect(),
-        };
+        }
+    }
+
+    fn written(&self, report: &Report) -> Result<[Piece; 2], TrackError> {
         let json = report.to_json().map_err(|error| EncodeError::Write(error.into()))?;
-        Ok(vec![
-            write_draft(&self.beside("(report).html"), report.to_html().as_bytes())?,
-            write_draft(&self.beside("(report).json"), json.as_bytes())?,
+        Ok([
+            self.piece(Kind::Report, "html", "(report).html", report.to_html().as_bytes())?,
+            self.piece(Kind::Report, "json", "(report).json", json.as_bytes())?,
         ])
     }
+}
+
+/// Audio at the rate of previews.
+fn for_preview<'b>(audio: &'b Audio, order: &Order<'_>) -> Cow<'b, Audio> {
+    let rate = Format { codec: Codec::Opus, rate: None }.rate_for(audio.rate, order.settings.rate);
+    if audio.rate == rate { Cow::Borrowed(audio) } else { Cow::Owned(loopmaster_core::resample::resample(audio, rate)) }
 }
 
 /// Writes a whole small file under a temporary name.

@@ -1,0 +1,416 @@
+//! The database: SQLite embedded, PostgreSQL for a cluster, one SQL text for both.
+//!
+//! What the two and `sqlx::Any` agree on: placeholders `$1`, `ON CONFLICT`, `RETURNING`, BIGINT, DOUBLE PRECISION, TEXT. What to mind:
+//! - an optional real is bound through [`real`]: `Any` binds its NULL with another type than its value, and PostgreSQL keeps the
+//!   type of the first;
+//! - `SUM` of BIGINT is NUMERIC on PostgreSQL: `CAST(SUM(x) AS BIGINT)`;
+//! - time comes from [`Db::now_sql`], never from the clock of the process.
+
+mod changes;
+mod writer;
+
+pub use changes::{Change, Changes};
+
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, SqlSafeStr, Transaction};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+use writer::{Held, Writer};
+
+/// Connections to PostgreSQL of one process, and readers of a SQLite file.
+const CONNECTIONS: u32 = 16;
+/// How long to wait for a connection, or for another process to let go of a SQLite file, before the answer is "try again".
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which database it is, where the text has to differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// One file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+impl Dialect {
+    /// The text of a statement: `{now}` is the database's clock in milliseconds since 1970, `{skip}` ends a SELECT of rows that
+    /// others may be working on (SQLite has one writer, nothing to skip), `{lock}` one of rows that are about to be written.
+    #[must_use]
+    pub fn sql(self, text: &str) -> AssertSqlSafe<String> {
+        let [skip, lock] = match self {
+            Self::Sqlite => ["", ""],
+            Self::Postgres => ["FOR UPDATE SKIP LOCKED", "FOR UPDATE"],
+        };
+        AssertSqlSafe(text.replace("{now}", self.now()).replace("{skip}", skip).replace("{lock}", lock))
+    }
+
+    const fn now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(ROUND(unixepoch('subsec') * 1000) AS INTEGER)",
+            Self::Postgres => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+}
+
+/// What a database can answer instead of rows.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The address is no address of a database.
+    #[error("{0}: not a database address; use sqlite:FILE or postgres://USER@HOST/NAME")]
+    Address(String),
+    /// The database did not do what was asked.
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("database: the schema cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The transaction ran beside others whose common commit failed.
+    #[error("database: the commit failed: {0}")]
+    Commit(Arc<str>),
+}
+
+impl DbError {
+    /// `database.what`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Address(_) => "database.address",
+            Self::Migrate(_) => "database.migration",
+            Self::Commit(_) => "database.commit",
+            Self::Sql(_) if self.is_unavailable() => "database.unavailable",
+            Self::Sql(_) => "database.failed",
+        }
+    }
+
+    /// Whether waiting helps: the database is away, busy or full.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Sql(sqlx::Error::Database(error)) => {
+                let code = error.code().unwrap_or_default();
+                // SQLITE_BUSY, LOCKED, IOERR, FULL, CANTOPEN with their extended codes; PostgreSQL's classes of shutdown, resources,
+                // connections, serialisation.
+                match code.parse::<u32>() {
+                    Ok(number) if code.len() < 5 => matches!(number & 0xff, 5 | 6 | 10 | 13 | 14),
+                    _ => ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)),
+                }
+            }
+            Self::Sql(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            Self::Commit(_) => true,
+            Self::Address(_) | Self::Migrate(_) => false,
+        }
+    }
+
+    /// Whether a row with this key is there already.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Sql(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+/// What most calls here give.
+pub type Result<T, E = DbError> = std::result::Result<T, E>;
+
+/// A database. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Db {
+    dialect: Dialect,
+    pool: AnyPool,
+    /// SQLite's one writer.
+    writer: Option<Arc<Writer>>,
+    changes: Changes,
+}
+
+impl Db {
+    /// Connects to `sqlite:FILE` (made with its folder if it is not there) or `postgres://…`.
+    pub async fn connect(url: &str) -> Result<Self> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let address = || DbError::Address(without_password(url));
+        if let Some(rest) = url.strip_prefix("sqlite:") {
+            let (file, _) = rest.split_once('?').unwrap_or((rest, ""));
+            let file = file.strip_prefix("//").unwrap_or(file);
+            if file.is_empty() || file == ":memory:" {
+                return Err(address());
+            }
+            if let Some(folder) = std::path::Path::new(file).parent() {
+                std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+            }
+            Self::sqlite(&format!("sqlite://{}?mode=rwc", escaped(file))).await
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Self::postgres(url, url.parse().map_err(|_| address())?).await
+        } else {
+            Err(address())
+        }
+    }
+
+    async fn sqlite(url: &str) -> Result<Self> {
+        let options: AnyConnectOptions = url.parse()?;
+        let writer = Writer::open(&options).await?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            .after_connect(|connection, _| Box::pin(async move { writer::prepare(connection, true).await }))
+            .connect_with(options)
+            .await?;
+        let changes = Changes::in_process();
+        Ok(Self { dialect: Dialect::Sqlite, pool, writer: Some(Arc::new(writer)), changes })
+    }
+
+    async fn postgres(url: &str, options: AnyConnectOptions) -> Result<Self> {
+        let pool =
+            AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
+        let changes = Changes::across(url, pool.clone()).await?;
+        Ok(Self { dialect: Dialect::Postgres, pool, writer: None, changes })
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// For reading. On SQLite these connections cannot write: whoever writes takes [`Db::begin`].
+    #[must_use]
+    pub fn read(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// The same as [`Db::read`].
+    #[must_use]
+    pub fn pool(&self) -> &AnyPool {
+        &self.pool
+    }
+
+    /// A transaction that may write. On SQLite there is one at a time, and whoever holds it waits for nothing but the database.
+    /// Without [`Tx::commit`] it leaves nothing.
+    pub async fn begin(&self) -> Result<Tx> {
+        let inner = match &self.writer {
+            Some(writer) => Inner::Sqlite(writer.begin().await?),
+            None => Inner::Postgres(self.pool.begin().await?),
+        };
+        Ok(Tx { inner, changes: self.changes.clone(), told: Vec::new() })
+    }
+
+    /// The database's clock: an SQL expression in milliseconds since 1970.
+    #[must_use]
+    pub fn now_sql(&self) -> &'static str {
+        self.dialect.now()
+    }
+
+    /// [`Dialect::sql`]
+    #[must_use]
+    pub fn sql(&self, text: &str) -> AssertSqlSafe<String> {
+        self.dialect.sql(text)
+    }
+
+    /// The database's clock, asked.
+    pub async fn now(&self) -> Result<i64> {
+        Ok(sqlx::query_scalar(self.sql("SELECT {now}")).fetch_one(&self.pool).await?)
+    }
+
+    /// Brings the schema up to date. Several processes may try at once.
+    pub async fn migrate(&self) -> Result<()> {
+        let migrator = Migrator::with_migrations(migrations());
+        match &self.writer {
+            Some(writer) => writer.migrate(&migrator).await,
+            None => Ok(migrator.run(&self.pool).await?),
+        }
+    }
+
+    /// How many migrations this binary knows that the database has not seen.
+    pub async fn pending_migrations(&self) -> Result<usize> {
+        let there = match self.dialect {
+            Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
+            Dialect::Postgres => "SELECT COUNT(*) FROM pg_tables WHERE tablename = '_sqlx_migrations'",
+        };
+        let there: i64 = sqlx::query_scalar(there).fetch_one(&self.pool).await?;
+        if there == 0 {
+            return Ok(migrations().len());
+        }
+        let done: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&self.pool).await?;
+        Ok(migrations().iter().filter(|migration| !done.contains(&migration.version)).count())
+    }
+
+    /// Says that what `owner` sees has changed; [`bump_version`] says it by itself when its transaction is committed.
+    pub fn changed(&self, owner: &str) {
+        self.changes.tell(vec![Change::Owner(owner.into())]);
+    }
+
+    /// Says that there are jobs to be had.
+    pub fn wake(&self) {
+        self.changes.tell(vec![Change::Jobs]);
+    }
+
+    /// Everything that changes from now on. Who falls behind gets `Lagged` and looks at the rows.
+    #[must_use]
+    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// A transaction; goes wherever an executor is wanted as `&mut *tx`.
+#[derive(Debug)]
+pub struct Tx {
+    inner: Inner,
+    changes: Changes,
+    told: Vec<Change>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Sqlite(Held),
+    Postgres(Transaction<'static, Any>),
+}
+
+impl Tx {
+    /// Makes it so, on disk, and then tells those who wait.
+    pub async fn commit(self) -> Result<()> {
+        match self.inner {
+            Inner::Sqlite(held) => held.commit().await?,
+            Inner::Postgres(transaction) => transaction.commit().await?,
+        }
+        self.changes.tell(self.told);
+        Ok(())
+    }
+
+    /// Leaves nothing.
+    pub async fn rollback(self) -> Result<()> {
+        match self.inner {
+            Inner::Sqlite(held) => held.rollback().await,
+            Inner::Postgres(transaction) => Ok(transaction.rollback().await?),
+        }
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        match self.inner {
+            Inner::Sqlite(_) => Dialect::Sqlite,
+            Inner::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// [`Dialect::sql`]
+    #[must_use]
+    pub fn sql(&self, text: &str) -> AssertSqlSafe<String> {
+        self.dialect().sql(text)
+    }
+
+    /// To be told when this is committed.
+    pub fn tell(&mut self, change: Change) {
+        if !self.told.contains(&change) {
+            self.told.push(change);
+        }
+    }
+}
+
+impl Deref for Tx {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        match &self.inner {
+            Inner::Sqlite(held) => held.connection(),
+            Inner::Postgres(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        match &mut self.inner {
+            Inner::Sqlite(held) => held.connection_mut(),
+            Inner::Postgres(transaction) => transaction,
+        }
+    }
+}
+
+/// The next version of what `owner` sees. The row stays locked until the transaction ends, so that versions become visible in
+/// their order; then those who listen are told. Comes last in a transaction, after what is said about jobs: all lock in one order.
+pub async fn bump_version(tx: &mut Tx, owner: &str) -> Result<i64> {
+    let text = "INSERT INTO versions (owner, version) VALUES ($1, 1)
+        ON CONFLICT (owner) DO UPDATE SET version = versions.version + 1 RETURNING version";
+    let version = sqlx::query_scalar(text).bind(owner).fetch_one(&mut **tx).await?;
+    tx.tell(Change::Owner(owner.into()));
+    Ok(version)
+}
+
+/// A new id: `<prefix>_<UUID version 7>`, so that ids sort by their age.
+#[must_use]
+pub fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{}", uuid::Uuid::now_v7().simple())
+}
+
+/// A secret of 256 bits to be given away: `<prefix>_<hex>`. Only its [`hash_secret`] is kept.
+#[must_use]
+pub fn new_secret(prefix: &str) -> String {
+    let bytes: [u8; 32] = rand::rng().random();
+    format!("{prefix}_{}", hex(&bytes))
+}
+
+/// What is kept of a secret: SHA-256 in hex.
+#[must_use]
+pub fn hash_secret(secret: &str) -> String {
+    hex(&Sha256::digest(secret.as_bytes()))
+}
+
+/// An optional real, to be bound to `CAST($n AS DOUBLE PRECISION)`.
+#[must_use]
+pub fn real(value: Option<f64>) -> Option<String> {
+    value.filter(|value| value.is_finite()).map(|value| format!("{value:?}"))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn migrations() -> Vec<Migration> {
+    let one = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    vec![one(1, "service", include_str!("../../infra/migrations/0001_service.sql"))]
+}
+
+/// A file name inside an address.
+fn escaped(file: &str) -> String {
+    let special = |c: char| matches!(c, '%' | '?' | '#' | ' ' | '"' | '<' | '>' | '`' | '{' | '}') || c.is_control();
+    let escape = |c: char| {
+        let mut utf8 = [0; 4];
+        c.encode_utf8(&mut utf8).bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
+    };
+    file.chars().map(|c| if special(c) { escape(c) } else { c.to_string() }).collect()
+}
+
+/// An address to be shown.
+fn without_password(address: &str) -> String {
+    match url::Url::parse(address) {
+        Ok(mut url) if url.password().is_some() => {
+            let _ = url.set_password(Some("…"));
+            url.to_string()
+        }
+        _ => address.to_owned(),
+    }
+}
+
+async fn run(connection: &mut AnyConnection, text: &'static str) -> Result<(), sqlx::Error> {
+    connection.execute(sqlx::query(text)).await.map(drop)
+}

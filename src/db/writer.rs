@@ -1,0 +1,208 @@
+//! SQLite's one writer, with group commit: a commit costs an fsync, so transactions that wait for each other share one.
+//!
+//! Each transaction is a savepoint inside an outer transaction. Whoever is finished queues up again behind those who already wait;
+//! when its turn comes and nobody has committed for it, it commits for all. Alone it commits at once; among twenty it waits for at
+//! most nineteen others, and all of them for one fsync.
+
+use super::{DbError, PATIENCE, Result, run};
+use sqlx::any::AnyConnectOptions;
+use sqlx::migrate::Migrator;
+use sqlx::{AnyConnection, ConnectOptions, Connection};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// A transaction that holds the writer for longer than this keeps everybody else waiting.
+const LONG: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    state: Arc<Mutex<State>>,
+}
+
+/// How the common commit ended.
+type Outcome = Arc<OnceLock<std::result::Result<(), Arc<str>>>>;
+
+#[derive(Debug)]
+struct State {
+    connection: AnyConnection,
+    options: AnyConnectOptions,
+    /// The outer transaction is open.
+    open: bool,
+    /// What those who finished in it wait for.
+    outcome: Outcome,
+    /// Whether somebody waits for it.
+    awaited: bool,
+}
+
+/// Settings of a connection. Readers cannot write: two writers in one process would wait for each other.
+pub(super) async fn prepare(connection: &mut AnyConnection, reader: bool) -> std::result::Result<(), sqlx::Error> {
+    let patience = format!("PRAGMA busy_timeout = {}", PATIENCE.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(patience)).execute(&mut *connection).await?;
+    run(connection, "PRAGMA journal_mode = WAL").await?;
+    run(connection, "PRAGMA synchronous = FULL").await?;
+    run(connection, "PRAGMA foreign_keys = ON").await?;
+    if reader {
+        run(connection, "PRAGMA query_only = ON").await?;
+    }
+    Ok(())
+}
+
+async fn open(options: &AnyConnectOptions) -> std::result::Result<AnyConnection, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    prepare(&mut connection, false).await?;
+    Ok(connection)
+}
+
+impl Writer {
+    pub(super) async fn open(options: &AnyConnectOptions) -> Result<Self> {
+        let connection = open(options).await?;
+        let state =
+            State { connection, options: options.clone(), open: false, outcome: Outcome::default(), awaited: false };
+        Ok(Self { state: Arc::new(Mutex::new(state)) })
+    }
+
+    pub(super) async fn begin(&self) -> Result<Held> {
+        let guard = Arc::clone(&self.state).lock_owned().await;
+        // From here on a caller that goes away takes its savepoint along.
+        let mut held = Held { writer: Arc::clone(&self.state), guard: Some(guard), since: Instant::now() };
+        held.state()?.savepoint().await?;
+        Ok(held)
+    }
+
+    pub(super) async fn migrate(&self, migrator: &Migrator) -> Result<()> {
+        let mut state = self.state.lock().await;
+        state.settle().await?;
+        Ok(migrator.run(&mut state.connection).await?)
+    }
+}
+
+impl State {
+    async fn savepoint(&mut self) -> Result<()> {
+        if !self.open {
+            if let Err(error) = run(&mut self.connection, "BEGIN IMMEDIATE").await {
+                if DbError::from(error).is_unavailable() && self.connection.ping().await.is_ok() {
+                    // Another process is writing: its patience and ours are used up.
+                    run(&mut self.connection, "BEGIN IMMEDIATE").await?;
+                } else {
+                    self.connection = open(&self.options).await?;
+                    run(&mut self.connection, "BEGIN IMMEDIATE").await?;
+                }
+            }
+            self.open = true;
+        }
+        Ok(run(&mut self.connection, "SAVEPOINT one").await?)
+    }
+
+    /// Ends the outer transaction for everybody in it.
+    async fn settle(&mut self) -> Result<()> {
+        if !self.open {
+            return Ok(());
+        }
+        let result = run(&mut self.connection, "COMMIT").await.map_err(|error| Arc::from(error.to_string()));
+        if result.is_err() {
+            // Where the failure has ended the transaction already, this fails too, and that is well.
+            let _ = run(&mut self.connection, "ROLLBACK").await;
+        }
+        self.ended(result.clone());
+        result.map_err(DbError::Commit)
+    }
+
+    fn ended(&mut self, result: std::result::Result<(), Arc<str>>) {
+        self.open = false;
+        self.awaited = false;
+        let _ = std::mem::take(&mut self.outcome).set(result);
+    }
+
+    /// Takes one transaction back and leaves the others of the group.
+    async fn undo(&mut self) -> Result<()> {
+        let mut undone = run(&mut self.connection, "ROLLBACK TO one").await;
+        if undone.is_ok() {
+            undone = run(&mut self.connection, "RELEASE one").await;
+        }
+        if let Err(error) = undone {
+            // What the disk did not take may have ended the outer transaction: then nobody in it is done.
+            let _ = run(&mut self.connection, "ROLLBACK").await;
+            self.ended(Err(Arc::from(error.to_string())));
+            return Err(error.into());
+        }
+        // Those who finished before come back to commit; if there are none, nobody would.
+        if self.awaited { Ok(()) } else { self.settle().await }
+    }
+}
+
+/// One transaction's hold of the writer.
+#[derive(Debug)]
+pub(super) struct Held {
+    writer: Arc<Mutex<State>>,
+    guard: Option<OwnedMutexGuard<State>>,
+    since: Instant,
+}
+
+impl Held {
+    fn state(&mut self) -> Result<&mut State> {
+        self.guard.as_deref_mut().ok_or_else(|| DbError::Commit(Arc::from("the transaction has ended")))
+    }
+
+    #[expect(clippy::expect_used, reason = "the guard leaves only with `self`: in commit, rollback and drop")]
+    pub(super) fn connection(&self) -> &AnyConnection {
+        &self.guard.as_ref().expect("held").connection
+    }
+
+    #[expect(clippy::expect_used, reason = "the guard leaves only with `self`: in commit, rollback and drop")]
+    pub(super) fn connection_mut(&mut self) -> &mut AnyConnection {
+        &mut self.guard.as_mut().expect("held").connection
+    }
+
+    fn watch(&self) {
+        let held = self.since.elapsed();
+        if held > LONG {
+            tracing::warn!(seconds = held.as_secs_f64(), "a transaction kept all other writers waiting");
+        }
+    }
+
+    /// Runs to its end even if the caller goes away: others wait for the same commit.
+    pub(super) async fn commit(mut self) -> Result<()> {
+        self.watch();
+        let Some(mut guard) = self.guard.take() else { return Ok(()) };
+        let writer = Arc::clone(&self.writer);
+        let work = tokio::spawn(async move {
+            if let Err(error) = run(&mut guard.connection, "RELEASE one").await {
+                guard.undo().await?;
+                return Err(error.into());
+            }
+            let outcome = Arc::clone(&guard.outcome);
+            guard.awaited = true;
+            drop(guard);
+            let mut state = writer.lock().await;
+            match outcome.get() {
+                Some(result) => result.clone().map_err(DbError::Commit),
+                None => state.settle().await,
+            }
+        });
+        work.await.map_err(|error| DbError::Commit(Arc::from(error.to_string())))?
+    }
+
+    pub(super) async fn rollback(mut self) -> Result<()> {
+        self.watch();
+        let Some(mut guard) = self.guard.take() else { return Ok(()) };
+        let work = tokio::spawn(async move { guard.undo().await });
+        work.await.map_err(|error| DbError::Commit(Arc::from(error.to_string())))?
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(mut guard) = self.guard.take() else { return };
+        // Without a runtime the process is ending, and the file ends without this transaction anyway.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if guard.open
+                    && let Err(error) = guard.undo().await
+                {
+                    tracing::warn!(%error, "a transaction could not be taken back");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,496 @@
+//! Decoding in a process of its own.
+//!
+//! The parsers meet whatever strangers upload, so they run where they can do nothing: the same binary, with an empty environment, the file
+//! as standard input and a pipe as standard output, no other descriptor, no new privileges, bounded memory, processor time and file
+//! size, and a seccomp filter that knows only what computing needs: no file can be opened, no socket made, no program run. A crash, a
+//! hang or a balloon ends that process and that job.
+//!
+//! What comes back is checked like any other input: a length-prefixed JSON header, the cover, and the samples of the left and then
+//! the right channel, little endian.
+
+use crate::cli::Confined;
+use loopmaster_core::Audio;
+use loopmaster_core::decode::{Picture, Source, Tags, Track, decode};
+use loopmaster_core::settings::Limits;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A header is a few hundred bytes; tags may take megabytes.
+const LONGEST_HEADER: u32 = 32 << 20;
+/// Address space beyond the samples: the program, its stacks and buffers.
+const OWN_MEMORY: u64 = 768 << 20;
+/// The samples, once more while they are resampled, and a growing vector's slack.
+const TIMES_SAMPLES: u64 = 4;
+/// Samples go through the pipe in pieces of so many bytes.
+const PIECE: usize = 256 << 10;
+
+/// How files are decoded.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    /// This binary.
+    pub program: PathBuf,
+    /// No confinement: for systems without seccomp, after the operator has said so.
+    pub unsandboxed: bool,
+    /// Processor seconds, and, doubled, seconds on the clock.
+    pub seconds: u64,
+    /// Threads of one decoder.
+    pub threads: usize,
+    /// Bounds on the input, whatever the job.
+    pub limits: Limits,
+}
+
+/// Why there is no track.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The file: the same again would end the same.
+    #[error("{text}")]
+    File {
+        /// `decode.what`
+        code: String,
+        /// What is wrong, and what to do.
+        text: String,
+    },
+    /// The audio is larger than what was set aside for it.
+    #[error("decoded, the track takes at least {0} bytes")]
+    Larger(u64),
+    /// The machine: another time it may work.
+    #[error("the decoder could not be run: {0}")]
+    Machine(#[from] io::Error),
+}
+
+/// What the child is told, as its only argument.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    extension: Option<String>,
+    limits: Limits,
+    seconds: u64,
+    threads: usize,
+    unsandboxed: bool,
+}
+
+/// What the child answers, before the samples.
+#[derive(Debug, Serialize, Deserialize)]
+enum Header {
+    Track { rate: u32, frames: u64, source: Box<Source>, tags: Box<Tags>, cover: Option<(String, u64)> },
+    Larger(u64),
+    Refused { code: String, text: String },
+    Machine(String),
+}
+
+impl Sandbox {
+    /// This binary, confined.
+    pub fn new(limits: Limits) -> io::Result<Self> {
+        Ok(Self { program: std::env::current_exe()?, unsandboxed: false, seconds: 120, threads: 1, limits })
+    }
+
+    /// Decodes `file`, whose audio may take `memory` bytes. Whoever stops waiting stops the decoder.
+    pub async fn decode(&self, file: &Path, extension: Option<&str>, memory: u64) -> Result<Track, Refusal> {
+        let limits = Limits { memory: memory.min(self.limits.memory), ..self.limits };
+        let order = Order {
+            extension: extension.map(str::to_owned),
+            limits,
+            seconds: self.seconds,
+            threads: self.threads,
+            unsandboxed: self.unsandboxed,
+        };
+        let order = serde_json::to_string(&order).map_err(io::Error::from)?;
+        let mut child = self.command(&["decode-confined", &order]).stdin(File::open(file)?).spawn()?;
+        let Some(mut pipe) = child.stdout.take() else {
+            return Err(io::Error::other("the decoder has no output").into());
+        };
+        let child = Running(Arc::new(Mutex::new(child)));
+        let reading = tokio::task::spawn_blocking(move || receive(&mut pipe, &limits));
+        match tokio::time::timeout(Duration::from_secs(self.seconds * 2), reading).await {
+            Err(_) => Err(too_slow(self.seconds * 2)),
+            // A broken answer is explained by how the child ended.
+            Ok(Ok(Err(broken))) => match child.ended().await {
+                Ok(status) => Err(self.explain(status, &broken)),
+                Err(error) => Err(error.into()),
+            },
+            Ok(Ok(Ok(answer))) => answer,
+            Ok(Err(panicked)) => Err(io::Error::other(panicked.to_string()).into()),
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env_clear().current_dir("/").stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+    }
+
+    fn explain(&self, status: ExitStatus, broken: &io::Error) -> Refusal {
+        let file = |code: &str, text: String| Refusal::File { code: code.to_owned(), text };
+        #[cfg(unix)]
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        #[cfg(not(unix))]
+        let signal: Option<i32> = None;
+        let crashed = "export it again, in another format if you can";
+        // Whatever it says, or ends with after saying it: it has been taken over.
+        if broken.kind() == io::ErrorKind::InvalidData {
+            return file(
+                "decode.crashed",
+                format!("the file makes its decoder say what is not true ({broken}); {crashed}"),
+            );
+        }
+        match signal {
+            Some(KILLED) => io::Error::other("the decoder was killed, by hand or because memory is short").into(),
+            Some(TIME_IS_UP) => too_slow(self.seconds),
+            Some(FORBIDDEN) => {
+                file("decode.crashed", format!("the file makes its decoder do what no decoder has to; {crashed}"))
+            }
+            Some(signal) => {
+                file("decode.crashed", format!("the file makes its decoder crash (signal {signal}); {crashed}"))
+            }
+            None if status.success() || status.code() == Some(PANICKED) => {
+                file("decode.crashed", format!("the file's decoder ended in the middle ({broken}); {crashed}"))
+            }
+            None => io::Error::other(format!("the decoder ended with {status}")).into(),
+        }
+    }
+
+    /// Tries what must not be possible. The worker refuses to start on a machine that would let it happen.
+    pub async fn check(&self) -> Result<(), String> {
+        if self.unsandboxed {
+            return Ok(());
+        }
+        for trial in Trial::ALL {
+            let order = Order {
+                extension: Some(trial.name().to_owned()),
+                limits: Limits { memory: 1 << 20, ..self.limits },
+                seconds: 1,
+                threads: 1,
+                unsandboxed: false,
+            };
+            let order = serde_json::to_string(&order).map_err(|error| error.to_string())?;
+            let spawned = self.command(&["decode-confined", "--try", &order]).stdin(Stdio::null()).spawn();
+            let mut child = spawned.map_err(|error| format!("the decoder cannot be run: {error}"))?;
+            drop(child.stdout.take());
+            let child = Running(Arc::new(Mutex::new(child)));
+            let ended = tokio::time::timeout(Duration::from_secs(10), child.ended()).await;
+            let status = ended.map_err(|_| format!("the sandbox lets a decoder {}", trial.says()))?;
+            let status = status.map_err(|error| error.to_string())?;
+            if status.code() == Some(CANNOT_CONFINE) {
+                return Err(
+                    "this system cannot confine the decoder (seccomp, rlimits); --allow-unsandboxed goes without"
+                        .to_owned(),
+                );
+            }
+            if status.code().is_some() {
+                return Err(format!(
+                    "the sandbox lets a decoder {}; --allow-unsandboxed goes without one",
+                    trial.says()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Signals by their numbers on Linux and macOS.
+const KILLED: i32 = 9;
+const TIME_IS_UP: i32 = 24;
+#[cfg(target_os = "macos")]
+const FORBIDDEN: i32 = 12;
+#[cfg(not(target_os = "macos"))]
+const FORBIDDEN: i32 = 31;
+/// Exit code of a Rust program that panicked.
+const PANICKED: i32 = 101;
+/// Exit code of a child that could not take its privileges away.
+const CANNOT_CONFINE: i32 = 77;
+
+fn too_slow(seconds: u64) -> Refusal {
+    let text = format!("the file was not decoded within {seconds} s; it is probably damaged, export it again");
+    Refusal::File { code: "decode.too_slow".to_owned(), text }
+}
+
+/// A child that ends when nobody waits for it any more.
+struct Running(Arc<Mutex<Child>>);
+
+impl Running {
+    async fn ended(&self) -> io::Result<ExitStatus> {
+        let child = Arc::clone(&self.0);
+        loop {
+            if let Some(status) = child.lock().unwrap_or_else(PoisonError::into_inner).try_wait()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let child = Arc::clone(&self.0);
+        let mut held = child.lock().unwrap_or_else(PoisonError::into_inner);
+        // Already gone is well.
+        let _ = held.kill();
+        let _ = held.wait();
+    }
+}
+
+/// Reads an answer; `Err` outside: what came is no answer.
+fn receive(pipe: &mut impl Read, limits: &Limits) -> io::Result<Result<Track, Refusal>> {
+    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let mut length = [0; 4];
+    pipe.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > LONGEST_HEADER {
+        return Err(wrong("a header that never ends"));
+    }
+    let mut text = vec![0; length as usize];
+    pipe.read_exact(&mut text)?;
+    let (rate, frames, source, mut tags, cover) =
+        match serde_json::from_slice(&text).map_err(|_| wrong("a header that is none"))? {
+            Header::Track { rate, frames, source, tags, cover } => (rate, frames, source, tags, cover),
+            Header::Larger(bytes) => return Ok(Err(Refusal::Larger(bytes))),
+            Header::Refused { code, text } => return Ok(Err(Refusal::File { code, text })),
+            Header::Machine(text) => return Ok(Err(Refusal::Machine(io::Error::other(text)))),
+        };
+    let bytes = frames.checked_mul(8).filter(|bytes| *bytes <= limits.memory);
+    let (Some(_), true) = (bytes, (44_100..=limits.rate.1).contains(&rate)) else {
+        return Err(wrong("more samples than were asked for"));
+    };
+    if let Some((mime, bytes)) = cover {
+        if bytes > limits.metadata {
+            return Err(wrong("a cover that is too large"));
+        }
+        let mut picture = vec![0; usize::try_from(bytes).map_err(|_| wrong("a cover that is too large"))?];
+        pipe.read_exact(&mut picture)?;
+        tags.cover = Some(Picture { mime, bytes: picture });
+    }
+    let frames = usize::try_from(frames).map_err(|_| wrong("more samples than fit"))?;
+    let mut buffer = vec![0; PIECE];
+    let left = channel(pipe, frames, &mut buffer)?;
+    let right = channel(pipe, frames, &mut buffer)?;
+    if pipe.read(&mut buffer)? != 0 {
+        return Err(wrong("more bytes than were announced"));
+    }
+    Ok(Ok(Track { audio: Audio { rate, channels: [left, right] }, source: *source, tags: *tags }))
+}
+
+fn channel(pipe: &mut impl Read, frames: usize, buffer: &mut [u8]) -> io::Result<Vec<f32>> {
+    let mut samples = Vec::with_capacity(frames);
+    while samples.len() < frames {
+        let bytes = buffer.len().min((frames - samples.len()) * 4);
+        pipe.read_exact(&mut buffer[..bytes])?;
+        samples.extend(buffer[..bytes].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+    }
+    if samples.iter().all(|sample| sample.is_finite()) {
+        Ok(samples)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "samples that are no numbers"))
+    }
+}
+
+/// What a trial of the sandbox attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    Open,
+    Network,
+    Program,
+    Memory,
+    Time,
+}
+
+impl Trial {
+    const ALL: [Self; 5] = [Self::Open, Self::Network, Self::Program, Self::Memory, Self::Time];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Network => "network",
+            Self::Program => "program",
+            Self::Memory => "memory",
+            Self::Time => "time",
+        }
+    }
+
+    fn says(self) -> &'static str {
+        match self {
+            Self::Open => "open files",
+            Self::Network => "reach the network",
+            Self::Program => "run programs",
+            Self::Memory => "take all the memory",
+            Self::Time => "run for ever",
+        }
+    }
+
+    /// Returns if the sandbox lets it.
+    fn attempt(self) {
+        match self {
+            Self::Open => drop(File::open("/etc/passwd")),
+            Self::Network => drop(std::net::UdpSocket::bind("127.0.0.1:0")),
+            Self::Program => drop(Command::new("/bin/true").status()),
+            Self::Memory => {
+                drop(std::hint::black_box(Vec::<u8>::with_capacity(2 << 30)));
+            }
+            Self::Time => {
+                while std::hint::black_box(true) {
+                    std::hint::spin_loop();
+                }
+            }
+        }
+    }
+}
+
+/// The child: takes its privileges away, then decodes standard input to standard output. The exit code.
+#[must_use]
+pub fn confined(args: &Confined) -> u8 {
+    let Ok(order) = serde_json::from_str::<Order>(&args.order) else {
+        return 2;
+    };
+    // Threads cannot be made later in the same way: the pool looks at the system's files.
+    if rayon::ThreadPoolBuilder::new().num_threads(order.threads.max(1)).build_global().is_err() {
+        return 3;
+    }
+    let Ok(input) = io::stdin().as_fd().try_clone_to_owned() else {
+        return 4;
+    };
+    if !order.unsandboxed
+        && let Err(error) = confine(&order, &input)
+    {
+        eprintln!("{error}");
+        return u8::try_from(CANNOT_CONFINE).unwrap_or(1);
+    }
+    if args.r#try {
+        if let Some(trial) = Trial::ALL.into_iter().find(|trial| Some(trial.name()) == order.extension.as_deref()) {
+            trial.attempt();
+        }
+        return 0;
+    }
+    let answer = decode(File::from(input), order.extension.as_deref(), &order.limits);
+    // A parent that is gone wants nothing.
+    u8::from(send(&mut io::stdout().lock(), answer).is_err())
+}
+
+fn send(pipe: &mut impl Write, answer: Result<Track, loopmaster_core::decode::DecodeError>) -> io::Result<()> {
+    use loopmaster_core::decode::DecodeError;
+    let mut cover = None;
+    let (header, audio) = match answer {
+        Ok(Track { audio, source, mut tags }) => {
+            cover = tags.cover.take();
+            let picture = cover.as_ref().map(|picture| (picture.mime.clone(), picture.bytes.len() as u64));
+            let (source, tags) = (Box::new(source), Box::new(tags));
+            let header =
+                Header::Track { rate: audio.rate, frames: audio.frames() as u64, source, tags, cover: picture };
+            (header, Some(audio))
+        }
+        Err(DecodeError::NeedsMemory { bytes, .. }) => (Header::Larger(bytes), None),
+        Err(DecodeError::Read(error)) => (Header::Machine(error.to_string()), None),
+        Err(error) => (Header::Refused { code: error.code().to_owned(), text: error.to_string() }, None),
+    };
+    let text = serde_json::to_vec(&header)?;
+    pipe.write_all(&u32::try_from(text.len()).map_err(io::Error::other)?.to_le_bytes())?;
+    pipe.write_all(&text)?;
+    if let Some(picture) = cover {
+        pipe.write_all(&picture.bytes)?;
+    }
+    let mut buffer = Vec::with_capacity(PIECE);
+    for samples in audio.iter().flat_map(|audio| &audio.channels) {
+        for piece in samples.chunks(PIECE / 4) {
+            buffer.clear();
+            buffer.extend(piece.iter().flat_map(|sample| sample.to_le_bytes()));
+            pipe.write_all(&buffer)?;
+        }
+    }
+    pipe.flush()
+}
+
+#[cfg(target_os = "linux")]
+fn confine(order: &Order, input: &impl AsRawFd) -> Result<(), String> {
+    let samples = order.limits.memory.saturating_mul(TIMES_SAMPLES);
+    let memory = samples.saturating_add(order.limits.metadata).saturating_add(OWN_MEMORY);
+    limit(libc::RLIMIT_AS, memory, memory)?;
+    // The first says that time is up, the second kills.
+    limit(libc::RLIMIT_CPU, order.seconds, order.seconds.saturating_add(1))?;
+    for resource in [libc::RLIMIT_FSIZE, libc::RLIMIT_CORE, libc::RLIMIT_NPROC] {
+        limit(resource, 0, 0)?;
+    }
+    close_all_but(input)?;
+    let filter = filter().map_err(|error| error.to_string())?;
+    // For all threads; sets no_new_privs on the way.
+    seccompiler::apply_filter_all_threads(&filter).map_err(|error| error.to_string())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn confine(_order: &Order, _input: &impl AsRawFd) -> Result<(), String> {
+    Err("only Linux has seccomp".to_owned())
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "a C call that takes a structure of two numbers")]
+fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Result<(), String> {
+    let limits = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the pointer is valid for the call, which only reads it.
+    if unsafe { libc::setrlimit(resource, &raw const limits) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error().to_string())
+    }
+}
+
+/// Closes every descriptor but standard input, output and error, and the copy of the input.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "a C call that takes numbers")]
+fn close_all_but(input: &impl AsRawFd) -> Result<(), String> {
+    let kept = libc::c_uint::try_from(input.as_raw_fd()).map_err(|error| error.to_string())?;
+    for (first, last) in [(3, kept - 1), (kept + 1, libc::c_uint::MAX)] {
+        // SAFETY: no pointers, and nothing of this young process owns one of these descriptors.
+        if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error().to_string());
+        }
+    }
+    Ok(())
+}
+
+/// What computing needs, and nothing that names a file, a socket, a process or a program. Everything else ends the process.
+#[cfg(target_os = "linux")]
+fn filter() -> Result<seccompiler::BpfProgram, seccompiler::BackendError> {
+    use std::collections::BTreeMap;
+
+    use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
+    let allowed = [
+        libc::SYS_read,
+        libc::SYS_readv,
+        libc::SYS_pread64,
+        libc::SYS_lseek,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_close,
+        libc::SYS_brk,
+        libc::SYS_mmap,
+        libc::SYS_munmap,
+        libc::SYS_mremap,
+        libc::SYS_mprotect,
+        libc::SYS_madvise,
+        libc::SYS_futex,
+        libc::SYS_sched_yield,
+        libc::SYS_clock_gettime,
+        libc::SYS_clock_nanosleep,
+        libc::SYS_nanosleep,
+        libc::SYS_getrandom,
+        libc::SYS_rt_sigaction,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sigaltstack,
+        libc::SYS_gettid,
+        libc::SYS_getpid,
+        libc::SYS_tgkill,
+        libc::SYS_restart_syscall,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+    ];
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = allowed.into_iter().map(|call| (call, Vec::new())).collect();
+    // Whether a descriptor is open, which a build with assertions asks before it closes one.
+    let asks = u64::from(libc::F_GETFD.unsigned_abs());
+    let asks = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, asks)?;
+    rules.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![asks])?]);
+    let architecture = std::env::consts::ARCH.try_into()?;
+    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?.try_into()
+}

@@ -1,0 +1,521 @@
+//! One track on its way through the worker.
+
+use super::record::{self, Artifact, Assignment, Upload};
+use super::render::{Again, Rendered, Request, Unrendered};
+use super::sandbox::Refusal;
+use super::{FilesError, Held, Room, Shared, Summary, Why, summary};
+use crate::cli::Extras;
+use crate::flow::{Kind, Made, Order, Piece, Place, Ready, TrackError, write_draft};
+use crate::progress::{Clock, Watch};
+use crate::queue::{self, Failure, FailureClass, Fate, QueueError};
+use futures_util::{StreamExt, TryStreamExt};
+use loopmaster_core::analyse::{Analysis, analyse};
+use loopmaster_core::encode::{Delivered, Manifest};
+use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
+use loopmaster_core::settings::{Limits, Settings};
+use loopmaster_core::{Audio, Error, Stage, decode::Track, plan::Limiter};
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Everything a page shows.
+const EXTRAS: Extras = Extras { report: true, preview: true, manifest: true, clean: false, force: true };
+/// Transfers of one track at the same time.
+const TRANSFERS: usize = 4;
+
+/// How a run ended, where it ended without a result.
+enum Stopped {
+    Failed(Failure),
+    /// It takes at least so many bytes.
+    Larger(u64),
+    /// From outside.
+    Why(Why),
+    /// The end has been written down, or belongs to somebody else.
+    Settled,
+}
+
+impl From<TrackError> for Stopped {
+    fn from(error: TrackError) -> Self {
+        use loopmaster_core::encode::EncodeError;
+        let class = match &error {
+            // The disk, not the file.
+            TrackError::Deliver(_) | TrackError::Core(Error::Encode(EncodeError::Write(_))) => FailureClass::Transient,
+            TrackError::Core(Error::Render(RenderError::Device(_))) => FailureClass::Device,
+            TrackError::Core(_) => FailureClass::Permanent,
+        };
+        Self::failed(class, error.code(), &error)
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        TrackError::from(error).into()
+    }
+}
+
+impl From<Refusal> for Stopped {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::File { code, text } => Self::failed(FailureClass::Permanent, &code, &text),
+            Refusal::Larger(bytes) => Self::Larger(bytes),
+            Refusal::Machine(_) => Self::failed(FailureClass::Transient, "work.decoder", &refusal),
+        }
+    }
+}
+
+impl From<Unrendered> for Stopped {
+    fn from(error: Unrendered) -> Self {
+        match error {
+            Unrendered::Render(error) => Error::from(error).into(),
+            Unrendered::Decode(refusal) => refusal.into(),
+            Unrendered::Panicked => Self::failed(FailureClass::Permanent, "internal", &error),
+        }
+    }
+}
+
+impl From<FilesError> for Stopped {
+    fn from(error: FilesError) -> Self {
+        match error {
+            FilesError::Missing(_) => gone(),
+            FilesError::Away(_) => Self::failed(FailureClass::Transient, "work.storage", &error),
+        }
+    }
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(FailureClass::Transient, "work.disk", &error)
+    }
+}
+
+impl From<QueueError> for Stopped {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Stale => Self::Why(Why::Lost),
+            QueueError::Db(error) => Self::failed(FailureClass::Transient, error.code(), &error),
+        }
+    }
+}
+
+impl Stopped {
+    fn failed(class: FailureClass, code: &str, text: &impl ToString) -> Self {
+        Self::Failed(Failure { class, code: code.to_owned(), text: text.to_string(), after: None })
+    }
+}
+
+fn gone() -> Stopped {
+    Stopped::failed(
+        FailureClass::Permanent,
+        "work.upload_gone",
+        &"the uploaded file is not there any more; upload it again",
+    )
+}
+
+/// Takes a claimed track to its end, whatever that is.
+pub(super) async fn run(shared: Arc<Shared>, held: Arc<Held>, room: Room, assignment: Option<Assignment>) {
+    let started = Instant::now();
+    // What still computes when a run is stopped keeps its room until it has ended.
+    let room = Arc::new(room);
+    let stopped = match assignment {
+        None => Stopped::Why(Why::Cancelled),
+        Some(assignment) => tokio::select! {
+            () = held.stop.cancelled() => Stopped::Why(held.why.get().copied().unwrap_or(Why::Lost)),
+            stopped = whole(&shared, &held, &room, assignment) => match stopped {
+                Ok(seconds) => {
+                    shared.learn(seconds, started.elapsed());
+                    Stopped::Settled
+                }
+                Err(stopped) => stopped,
+            },
+        },
+    };
+    drop(room);
+    settle(&shared, &held, stopped).await;
+    shared.stages().remove(&held.lease.subject);
+    shared.held().remove(&held.lease.id);
+    shared.memory.freed.notify_one();
+}
+
+/// Writes down how a run without a result ended.
+async fn settle(shared: &Shared, held: &Held, stopped: Stopped) {
+    let lease = &held.lease;
+    let (master, attempt) = (&lease.subject, lease.attempt);
+    let failure = match stopped {
+        Stopped::Settled => return,
+        Stopped::Why(Why::Lost) => {
+            tracing::warn!(job = lease.id, master, attempt, "the lease is lost; the run is thrown away");
+            return;
+        }
+        Stopped::Why(why) => Err((why, 0)),
+        Stopped::Larger(bytes) if held.room < shared.memory.whole => {
+            Err((Why::Drain, bytes.saturating_add(bytes / 16).max(held.room.saturating_mul(2))))
+        }
+        Stopped::Larger(bytes) => {
+            let whole = shared.memory.whole;
+            let text = format!(
+                "decoded, the track takes at least {bytes} bytes and this service has {whole} for one; lower the sample rate, or split it"
+            );
+            Ok(Failure { class: FailureClass::Permanent, code: "decode.needs_memory".to_owned(), text, after: None })
+        }
+        Stopped::Failed(failure) => Ok(failure),
+    };
+    let (ending, told) = (&failure, shared.services.on_ended.as_ref());
+    let written = shared
+        .persist(lease, |mut tx| async move {
+            let fate = match ending {
+                Ok(failure) => queue::fail(&mut tx, lease, failure).await?,
+                Err((Why::Cancelled, _)) => {
+                    queue::cancelled(&mut tx, lease).await?;
+                    Fate::Cancelled
+                }
+                Err((_, bytes)) => {
+                    record::resize(&mut tx, lease, *bytes).await?;
+                    queue::release(&mut tx, lease).await?
+                }
+            };
+            let ended = match (&fate, ending) {
+                (Fate::Again, _) => {
+                    record::waiting(&mut tx, master, attempt).await?;
+                    None
+                }
+                (Fate::Dead, Ok(failure)) => {
+                    record::ended(&mut tx, master, attempt, Some((&failure.code, &failure.text))).await?
+                }
+                (Fate::Dead | Fate::Cancelled, _) => record::ended(&mut tx, master, attempt, None).await?,
+            };
+            if let (Some(ended), Some(told)) = (ended, told) {
+                told(&mut tx, &ended).await?;
+            }
+            Ok(tx)
+        })
+        .await;
+    match (&failure, written) {
+        (Ok(failure), Ok(())) => {
+            metrics::counter!("loopmaster_tracks_total", "outcome" => "failed").increment(1);
+            tracing::info!(job = lease.id, master, code = failure.code, error = failure.text, "a track failed");
+        }
+        (Err(_), Ok(())) => {}
+        (_, Err(error)) => tracing::warn!(job = lease.id, master, %error, "a run's end is not written down"),
+    }
+}
+
+/// The whole way. The seconds of music.
+async fn whole(
+    shared: &Arc<Shared>,
+    held: &Arc<Held>,
+    room: &Arc<Room>,
+    assignment: Assignment,
+) -> Result<f64, Stopped> {
+    let lease = &held.lease;
+    let Assignment { owner, batch, upload, reference, settings } = assignment;
+    let settings = settings.map_err(|error| {
+        let text = format!("the settings cannot be read ({error}); master the track again with new ones");
+        Stopped::failed(FailureClass::Permanent, "work.settings", &text)
+    })?;
+    let coming = shared.renderer.on_the_way();
+    let scratch = tempfile::Builder::new().prefix("track-").tempdir_in(&shared.config.scratch)?;
+    let reference = match reference {
+        None => None,
+        Some(file) => Some(listen(shared, held, room, scratch.path(), &file).await?),
+    };
+
+    let mut line = Line {
+        clock: Clock::default(),
+        shared: Arc::clone(shared),
+        master: lease.subject.clone(),
+        owner: owner.clone(),
+    };
+    line.stage(Stage::Decode, "");
+    let mix = fetch(shared, scratch.path(), "mix", &upload).await?;
+    let track = decode(shared, held.room, &mix, &upload).await?;
+    room.shrink(size(&track.audio).max(1));
+
+    let this = Steps { shared: Arc::clone(shared), settings, reference, name: PathBuf::from(&upload.name) };
+    let this = Arc::new(this);
+    let (ready, audio, line) = compute(room, {
+        let this = Arc::clone(&this);
+        move || {
+            let (ready, audio) = this.decide(track, &mut line)?;
+            Ok((ready, audio, line))
+        }
+    })
+    .await?;
+    let ready = Arc::new(ready);
+
+    line.stage(Stage::Render, "");
+    let (reply, answer) = oneshot::channel();
+    let again: Again = {
+        let (shared, held, upload, mix) = (Arc::clone(shared), Arc::clone(held), upload.clone(), mix.clone());
+        Arc::new(move || {
+            let (shared, held, upload, mix) = (Arc::clone(&shared), Arc::clone(&held), upload.clone(), mix.clone());
+            Box::pin(async move { Ok(decode(&shared, held.room, &mix, &upload).await?.audio) })
+        })
+    };
+    let request = Request { ready: Arc::clone(&ready), audio, again, solitary: lease.solitary, reply };
+    shared.renderer.send(request, coming);
+    let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
+
+    let backend = by.name.clone();
+    let folder = scratch.path().join("out");
+    let finished = compute(room, move || {
+        let mut line = line;
+        this.finish(&ready, masters, by, &folder, &mut line)
+    })
+    .await?;
+    let Finished { pieces, summary, mut artifacts } = finished;
+    for artifact in &mut artifacts {
+        artifact.key = format!("jobs/{}/{}/{}", lease.subject, lease.attempt, artifact.key);
+    }
+
+    shared.stages().insert(lease.subject.clone(), (owner.clone(), Stage::Deliver));
+    let list = artifacts.as_slice();
+    let intend = |mut tx| async move {
+        record::intend(&mut tx, lease, list).await?;
+        Ok(tx)
+    };
+    shared.persist(lease, intend).await?;
+    let files = &shared.services.files;
+    let mut transfers = Vec::with_capacity(pieces.len());
+    for (piece, artifact) in pieces.iter().zip(list) {
+        transfers.push(files.put(&artifact.key, piece.draft.path(), artifact.media_type));
+    }
+    futures_util::stream::iter(transfers).buffer_unordered(TRANSFERS).try_collect::<()>().await?;
+
+    // From here on a stage that is told late would tell a lie.
+    shared.stages().remove(&lease.subject);
+    let ended = record::MasterEnded { master: lease.subject.clone(), owner, batch, state: "done", error: None };
+    let (ended, backend, summary, told) = (&ended, &backend, &summary, shared.services.on_ended.as_ref());
+    let settled = shared
+        .persist(lease, |mut tx| async move {
+            queue::finish(&mut tx, lease).await?;
+            if !record::done(&mut tx, lease, &ended.owner, backend, summary, list).await? {
+                record::doom(&mut tx, &lease.subject, None).await?;
+            } else if let Some(told) = told {
+                told(&mut tx, ended).await?;
+            }
+            Ok(tx)
+        })
+        .await;
+    match settled {
+        Ok(()) => {
+            metrics::counter!("loopmaster_tracks_total", "outcome" => "done").increment(1);
+            metrics::counter!("loopmaster_audio_seconds_total").increment(summary.seconds as u64);
+            Ok(summary.seconds)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Bytes of decoded audio.
+fn size(audio: &Audio) -> u64 {
+    8 * audio.frames() as u64
+}
+
+async fn fetch(shared: &Shared, scratch: &Path, name: &str, upload: &Upload) -> Result<PathBuf, Stopped> {
+    let key = upload.key.as_deref().ok_or_else(gone)?;
+    let path = scratch.join(name);
+    shared.services.files.fetch(key, &path).await?;
+    Ok(path)
+}
+
+async fn decode(shared: &Shared, room: u64, file: &Path, upload: &Upload) -> Result<Track, Refusal> {
+    let extension = Path::new(&upload.name).extension().and_then(|extension| extension.to_str());
+    // Closed only with the worker.
+    let _slot = shared.decoders.acquire().await.ok();
+    shared.config.sandbox.decode(file, extension, room).await
+}
+
+/// The analysed reference. Its samples are gone before those of the mix come.
+async fn listen(
+    shared: &Arc<Shared>,
+    held: &Held,
+    room: &Arc<Room>,
+    scratch: &Path,
+    upload: &Upload,
+) -> Result<Analysis, Stopped> {
+    let told = |stopped| match stopped {
+        Stopped::Failed(failure) => {
+            Stopped::Failed(Failure { text: format!("the reference: {}", failure.text), ..failure })
+        }
+        other => other,
+    };
+    let file = fetch(shared, scratch, "reference", upload).await.map_err(told)?;
+    let track = decode(shared, held.room, &file, upload).await.map_err(|refusal| told(refusal.into()))?;
+    // A file that is not needed again makes room on the disk.
+    std::fs::remove_file(&file)?;
+    let pool = Arc::clone(&shared.pool);
+    compute(room, move || Ok(pool.install(|| analyse(&track)))).await
+}
+
+/// Runs what takes the processor. A panic is a fault of ours and ends this track only.
+async fn compute<T: Send + 'static>(
+    room: &Arc<Room>,
+    work: impl FnOnce() -> Result<T, Stopped> + Send + 'static,
+) -> Result<T, Stopped> {
+    let room = Arc::clone(room);
+    let work = move || {
+        let result = work();
+        drop(room);
+        result
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Unrendered::Panicked.into()))
+}
+
+/// Tells the stages of one track.
+struct Line {
+    clock: Clock,
+    shared: Arc<Shared>,
+    master: String,
+    owner: String,
+}
+
+impl Watch for Line {
+    fn length(&mut self, _seconds: f64) {}
+
+    fn stage(&self, stage: Stage, _detail: &str) {
+        self.clock.stage(stage);
+        self.shared.stages().insert(self.master.clone(), (self.owner.clone(), stage));
+    }
+
+    fn times(&self) -> Vec<(Stage, f64)> {
+        self.clock.times()
+    }
+}
+
+/// What of the flow runs here.
+struct Steps {
+    shared: Arc<Shared>,
+    settings: Settings,
+    reference: Option<Analysis>,
+    /// The file's own name.
+    name: PathBuf,
+}
+
+/// A track that is made, with its files under temporary names.
+struct Finished {
+    pieces: Vec<Piece>,
+    summary: Summary,
+    /// In the order of the pieces; the keys are the last part only.
+    artifacts: Vec<Artifact>,
+}
+
+impl Steps {
+    fn order<'a>(&'a self, backend: &'a dyn Backend) -> Order<'a> {
+        Order {
+            settings: &self.settings,
+            saved: None,
+            reference: self.reference.as_ref(),
+            extras: EXTRAS,
+            backend,
+            limits: Limits::default(),
+        }
+    }
+
+    fn decide(&self, track: Track, line: &mut Line) -> Result<(Ready, Audio), Stopped> {
+        let order = self.order(&*self.shared.services.cpu);
+        Ok(self.shared.pool.install(|| Ready::new(track, &order, line))?)
+    }
+
+    fn finish(
+        &self,
+        ready: &Ready,
+        masters: Vec<Master>,
+        by: BackendInfo,
+        folder: &Path,
+        line: &mut Line,
+    ) -> Result<Finished, Stopped> {
+        let by = By { cpu: &*self.shared.services.cpu, info: by };
+        let order = self.order(&by);
+        let place = Place { input: &self.name, folder };
+        let Made { mut pieces, files, report, .. } =
+            self.shared.pool.install(|| ready.complete(masters, &place, &order, line))?;
+        let Some(report) = report else {
+            return Err(Stopped::failed(FailureClass::Permanent, "internal", &"a track without its report"));
+        };
+        let stem = report.stem().to_owned();
+        for (role, svg) in report.plots() {
+            let draft = write_draft(&folder.join(format!("{stem} ({role}).svg")), svg.as_bytes())?;
+            pieces.push(Piece { draft, kind: Kind::Plot, role: role.to_owned() });
+        }
+        let list = files.iter().map(Delivered::from).collect();
+        let draft =
+            write_draft(&folder.join(format!("{stem} (manifest).json")), Manifest::new(list).to_json().as_bytes())?;
+        pieces.push(Piece { draft, kind: Kind::Data, role: "manifest".to_owned() });
+
+        let mut taken = HashSet::new();
+        let known = files.iter().map(|file| Some(file.sha256.as_str())).chain(std::iter::repeat(None));
+        let artifacts = pieces.iter().zip(known).map(|(piece, sha256)| describe(piece, sha256, &mut taken));
+        let artifacts = artifacts.collect::<Result<Vec<_>, Stopped>>()?;
+        Ok(Finished { summary: summary(&report), pieces, artifacts })
+    }
+}
+
+/// Size and checksums of a file, and what to call it. The masters' SHA-256 is known from writing them.
+fn describe(piece: &Piece, sha256: Option<&str>, taken: &mut HashSet<String>) -> Result<Artifact, Stopped> {
+    let mut file = std::fs::File::open(piece.draft.path())?;
+    let (mut crc, mut sha, mut bytes) = (crc32fast::Hasher::new(), Sha256::new(), 0);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let got = file.read(&mut buffer)?;
+        if got == 0 {
+            break;
+        }
+        bytes += got as u64;
+        crc.update(&buffer[..got]);
+        if sha256.is_none() {
+            sha.update(&buffer[..got]);
+        }
+    }
+    let name = piece.draft.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let extension = name.rsplit_once('.').map_or("bin", |(_, extension)| extension);
+    let role: String = piece.role.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let mut key = format!("{}-{role}.{extension}", piece.kind.as_str());
+    while !taken.insert(key.clone()) {
+        key.insert(0, '_');
+    }
+    let media_type = match extension {
+        "wav" => "audio/wav",
+        "flac" => "audio/flac",
+        "mp3" => "audio/mpeg",
+        "opus" => "audio/ogg; codecs=opus",
+        "html" => "text/html; charset=utf-8",
+        "json" => "application/json",
+        "svg" => "image/svg+xml",
+        _ => "application/octet-stream",
+    };
+    let sha256 = sha256.map_or_else(|| crate::db::hex(&sha.finalize()), str::to_owned);
+    Ok(Artifact {
+        kind: piece.kind.as_str(),
+        role: piece.role.clone(),
+        name,
+        media_type,
+        bytes,
+        sha256,
+        crc32: crc.finalize(),
+        key,
+    })
+}
+
+/// The processor's kernels under the name of who rendered.
+struct By<'a> {
+    cpu: &'a dyn Backend,
+    info: BackendInfo,
+}
+
+impl Backend for By<'_> {
+    fn info(&self) -> BackendInfo {
+        self.info.clone()
+    }
+
+    fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
+        self.cpu.render(jobs)
+    }
+
+    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        self.cpu.tame(master, decoded, limiter);
+    }
+}

@@ -1,0 +1,109 @@
+//! The decoder's cage.
+
+use crate::cli::{music, wav};
+use loopmaster::work::sandbox::{Refusal, Sandbox};
+use loopmaster_core::decode::decode_file;
+use loopmaster_core::settings::Limits;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+fn sandbox() -> Sandbox {
+    let mut sandbox = Sandbox::new(Limits::default()).unwrap();
+    sandbox.program = env!("CARGO_BIN_EXE_loopmaster").into();
+    sandbox
+}
+
+/// A program in the decoder's place.
+fn impostor(folder: &tempfile::TempDir, script: &str) -> Sandbox {
+    let program = folder.path().join("impostor");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Sandbox { program, seconds: 1, ..sandbox() }
+}
+
+fn data(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_out_is_what_went_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let song = folder.path().join("a.wav");
+    std::fs::write(&song, wav(&music(48_000, 3.0, 0.5), 48_000, true)).unwrap();
+    for file in [song, data("skiessi-onion.flac"), data("tame-anderson-make-me.flac")] {
+        let direct = decode_file(&file, &Limits::default()).unwrap();
+        let apart = sandbox().decode(&file, file.extension().and_then(|e| e.to_str()), 1 << 30).await.unwrap();
+        assert_eq!(apart.audio, direct.audio, "{}", file.display());
+        assert_eq!((apart.source, apart.tags), (direct.source, direct.tags));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_keep_their_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.wav");
+    std::fs::write(&file, b"%PDF-1.7").unwrap();
+    let direct = decode_file(&file, &Limits::default()).unwrap_err();
+    let Err(Refusal::File { code, text }) = sandbox().decode(&file, Some("wav"), 1 << 30).await else { panic!() };
+    assert_eq!((code.as_str(), text), (direct.code(), direct.to_string()));
+
+    // More audio than was set aside is no fault of the file.
+    std::fs::write(&file, wav(&music(44_100, 3.0, 0.5), 44_100, false)).unwrap();
+    let Err(Refusal::Larger(bytes)) = sandbox().decode(&file, Some("wav"), 1 << 20).await else { panic!() };
+    assert_eq!(bytes, 3 * 44_100 * 8);
+    assert!(sandbox().decode(&file, Some("wav"), bytes).await.is_ok());
+
+    let missing = sandbox().decode(&folder.path().join("none"), None, 1 << 20).await;
+    assert!(matches!(missing, Err(Refusal::Machine(_))));
+    let nothing = Sandbox { program: folder.path().join("none"), ..sandbox() };
+    assert!(matches!(nothing.decode(&file, None, 1 << 20).await, Err(Refusal::Machine(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cage_holds() {
+    // Files, network, programs, memory, time: tried by the child itself, after it has taken its privileges away.
+    sandbox().check().await.unwrap();
+    // A program that does not confine itself is found out.
+    let folder = tempfile::tempdir().unwrap();
+    let error = impostor(&folder, "exit 0").check().await.unwrap_err();
+    assert!(error.contains("lets a decoder open files"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crash_hang_balloon_and_lies() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.wav");
+    std::fs::write(&file, b"x").unwrap();
+    let code = async |script: &str| match impostor(&folder, script).decode(&file, None, 1 << 20).await {
+        Err(Refusal::File { code, text }) => format!("{code}: {text}"),
+        Err(Refusal::Machine(error)) => format!("machine: {error}"),
+        Err(Refusal::Larger(_)) => "larger".to_owned(),
+        Ok(_) => "a track".to_owned(),
+    };
+    for (script, wanted) in [
+        ("kill -SEGV $$", "decode.crashed: the file makes its decoder crash (signal 11)"),
+        ("kill -SYS $$", "decode.crashed: the file makes its decoder do what no decoder has to"),
+        ("kill -XCPU $$", "decode.too_slow"),
+        ("kill -KILL $$", "machine: the decoder was killed"),
+        ("exit 3", "machine: the decoder ended with exit status: 3"),
+        // Nothing, half a header, a header without an end, samples without an end.
+        ("exit 0", "decode.crashed"),
+        ("printf '\\100\\0\\0\\0{\"Tr'", "decode.crashed"),
+        ("printf '\\377\\377\\377\\177'; cat /dev/zero", "decode.crashed"),
+        ("printf '\\1\\0\\0\\0{'; cat /dev/zero", "decode.crashed"),
+    ] {
+        let found = code(script).await;
+        assert!(found.starts_with(wanted), "{script}: {found}");
+    }
+    let hung = Instant::now();
+    assert!(code("exec sleep 60").await.starts_with("decode.too_slow"));
+    assert!(hung.elapsed() < Duration::from_secs(20));
+    // Nobody waits for it any more: it goes.
+    let pid = folder.path().join("pid");
+    let slow = impostor(&folder, &format!("echo $$ > {}; exec sleep 60", pid.display()));
+    let slow = Sandbox { seconds: 60, ..slow };
+    let _ = tokio::time::timeout(Duration::from_millis(500), slow.decode(&file, None, 1 << 20)).await;
+    let pid = std::fs::read_to_string(&pid).unwrap();
+    assert!(!PathBuf::from(format!("/proc/{}", pid.trim())).exists());
+}
