@@ -1,0 +1,78 @@
+//! The service's own jobs and who does them.
+
+use crate::db::Db;
+use crate::http::App;
+use crate::http::account::export;
+use crate::http::problem::Problem;
+use crate::mail::{self, MailError, Mailer};
+use crate::queue::{self, NewJob};
+use crate::retention;
+use crate::webhooks::{self, Tried, guard::Guard};
+use crate::work::{ChoreError, Chores, Next};
+use std::time::Duration;
+
+/// Between two sweeps.
+const SWEEP: Duration = Duration::from_mins(10);
+
+/// Everything this binary knows how to do.
+#[must_use]
+pub fn chores(app: &App, mailer: Mailer, guard: Guard) -> Chores {
+    let mut chores = Chores::default();
+    let of = app.clone();
+    chores.register("mail", move |chore| {
+        let (app, mailer) = (of.clone(), mailer.clone());
+        async move {
+            match mail::deliver(&mailer, &app.config, &app.db, &chore.subject, &chore.payload).await {
+                Ok(()) => Ok(Next::Done),
+                Err(MailError::Permanent(why)) => Err(ChoreError::permanent("mail.refused", why)),
+                Err(MailError::Transient(why)) => Err(ChoreError::transient("mail.away", why)),
+            }
+        }
+    });
+    let of = app.clone();
+    chores.register("webhook", move |chore| {
+        let (app, guard) = (of.clone(), guard.clone());
+        async move {
+            match webhooks::deliver(&app.db, &app.config, &guard, &chore.subject)
+                .await
+                .map_err(|problem| failed(&problem))?
+            {
+                Tried::Ended => Ok(Next::Done),
+                Tried::Again(after) => Ok(Next::Again(after)),
+            }
+        }
+    });
+    let of = app.clone();
+    chores.register("export", move |chore| {
+        let app = of.clone();
+        async move { export::build(&app, &chore.subject).await.map(|()| Next::Done).map_err(|problem| failed(&problem)) }
+    });
+    let of = app.clone();
+    chores.register("sweep", move |_| {
+        let app = of.clone();
+        async move {
+            match retention::sweep(&app).await {
+                Ok(report) => tracing::info!(?report, "swept"),
+                // The next sweep comes anyway; a job that has failed for good would not.
+                Err(problem) => tracing::warn!(%problem, cause = problem.cause(), "the sweep broke off"),
+            }
+            Ok(Next::Again(SWEEP))
+        }
+    });
+    chores
+}
+
+/// Makes sure that there is a sweeper.
+pub async fn ensure_sweeper(db: &Db) -> Result<(), crate::db::DbError> {
+    let mut tx = db.begin().await?;
+    queue::enqueue(&mut tx, &NewJob::chore("sweep", "sweep", String::new())).await?;
+    tx.commit().await
+}
+
+fn failed(problem: &Problem) -> ChoreError {
+    let text = match problem.cause() {
+        Some(cause) => format!("{}: {cause}", problem.detail()),
+        None => problem.detail().to_owned(),
+    };
+    ChoreError::transient("chore.failed", text)
+}

@@ -1,0 +1,129 @@
+//! Taking everything along, and going: export and deletion, both of them the user's own to do.
+
+use super::{export, reader};
+use crate::http::auth::users;
+use crate::http::extract::Json;
+use crate::http::identity::{SignedIn, audit};
+use crate::http::limits::Rule;
+use crate::http::problem::{Answer, Problem, ProblemBody};
+use crate::http::{App, time};
+use crate::mail::{self, Letter};
+use crate::queue::{self, NewJob};
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// How long a link to an export works; a new one is made whenever the page asks.
+const LINK: Duration = Duration::from_mins(15);
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ExportState {
+    /// none, preparing, ready or failed.
+    state: &'static str,
+    /// Where to download it, for a few minutes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// When it is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+}
+
+/// Packs everything kept about the account into one archive; a mail tells when it is there. Needs a recent sign-in.
+#[utoipa::path(post, path = "/me/export", tag = "account",
+    responses((status = 202, body = ExportState), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn export(State(app): State<App>, who: SignedIn) -> Answer<(StatusCode, Json<ExportState>)> {
+    who.recent(&app.db).await?;
+    let now = app.db.now().await?;
+    let mut tx = app.db.begin().await?;
+    // One at a time: asking again while it is being packed changes nothing.
+    let job = NewJob { max_attempts: 5, ..NewJob::chore("export", &who.user, String::new()) };
+    if queue::enqueue(&mut tx, &job).await?.is_some() {
+        Rule::daily("exports", 10).spend(&mut tx, &who.user, 1).await?;
+        audit(&mut tx, &who.caller, "export.asked", &who.user, "", now).await?;
+    }
+    tx.commit().await?;
+    Ok((StatusCode::ACCEPTED, Json(ExportState { state: "preparing", url: None, expires_at: None })))
+}
+
+/// Whether an export is there. The download needs a recent sign-in, like asking for it.
+#[utoipa::path(get, path = "/me/export", tag = "account",
+    responses((status = 200, body = ExportState), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn export_state(State(app): State<App>, who: SignedIn) -> Answer<Json<ExportState>> {
+    let mut c = reader(&app).await?;
+    let plain = |state| Json(ExportState { state, url: None, expires_at: None });
+    let under_way: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE kind = 'export' AND subject = $1")
+        .bind(&who.user)
+        .fetch_one(&mut *c)
+        .await?;
+    if under_way > 0 {
+        return Ok(plain("preparing"));
+    }
+    let Some((key, until)) = export::latest(&mut c, &who.user).await? else {
+        let last: Option<String> = sqlx::query_scalar(
+            "SELECT state FROM job_history WHERE kind = 'export' AND subject = $1 ORDER BY ended_at DESC LIMIT 1",
+        )
+        .bind(&who.user)
+        .fetch_optional(&mut *c)
+        .await?;
+        return Ok(plain(if last.as_deref() == Some("dead") { "failed" } else { "none" }));
+    };
+    drop(c);
+    let recent = who.recent(&app.db).await.is_ok();
+    let url = if recent {
+        Some(app.store.presign_get(&key, export::FILE_NAME, "application/zip", false, LINK).await?.to_string())
+    } else {
+        None
+    };
+    Ok(Json(ExportState { state: "ready", url, expires_at: Some(time::rfc3339(until)) }))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Leaving {
+    /// When the account goes with everything in it; nothing while it is kept.
+    delete_after: Option<String>,
+}
+
+/// Deletes the account after the days of grace. Needs a recent sign-in.
+#[utoipa::path(post, path = "/me/delete", tag = "account",
+    responses((status = 202, body = Leaving), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn delete(State(app): State<App>, who: SignedIn) -> Answer<(StatusCode, Json<Leaving>)> {
+    who.recent(&app.db).await?;
+    let now = app.db.now().await?;
+    let mut tx = app.db.begin().await?;
+    let user =
+        users::by_id(&mut tx, &who.user).await?.ok_or_else(|| Problem::internal("no row of a signed-in user"))?;
+    // Asked twice, the first day stands.
+    let after = user.delete_after.unwrap_or(now + i64::from(app.config.retention.account_grace_days) * DAY);
+    if user.delete_after.is_none() {
+        sqlx::query("UPDATE users SET delete_after = $1 WHERE id = $2")
+            .bind(after)
+            .bind(&user.id)
+            .execute(&mut *tx)
+            .await?;
+        audit(&mut tx, &who.caller, "account.delete_asked", &user.id, "", now).await?;
+        let letter = Letter::Closing { on: mail::day(after), link: app.config.public_url.with("/account") };
+        mail::post(&mut tx, &app.config, &user.email, &letter).await?;
+    }
+    tx.commit().await?;
+    Ok((StatusCode::ACCEPTED, Json(Leaving { delete_after: Some(time::rfc3339(after)) })))
+}
+
+/// Keeps an account that was to be deleted.
+#[utoipa::path(post, path = "/me/keep", tag = "account",
+    responses((status = 200, body = Leaving), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn keep(State(app): State<App>, who: SignedIn) -> Answer<Json<Leaving>> {
+    let now = app.db.now().await?;
+    let mut tx = app.db.begin().await?;
+    let kept = sqlx::query("UPDATE users SET delete_after = NULL WHERE id = $1 AND delete_after IS NOT NULL")
+        .bind(&who.user)
+        .execute(&mut *tx)
+        .await?;
+    if kept.rows_affected() > 0 {
+        audit(&mut tx, &who.caller, "account.kept", &who.user, "", now).await?;
+    }
+    tx.commit().await?;
+    Ok(Json(Leaving { delete_after: None }))
+}

@@ -1,0 +1,326 @@
+//! Sign-in through a provider by OIDC: authorization code with PKCE, state and nonce, all bound to the browser that asked.
+//!
+//! Who somebody is says the pair (issuer, subject) and never the address: addresses change hands. An address links to an account once,
+//! and only where the provider has verified it.
+
+use super::sessions;
+use super::users::{self, User};
+use crate::config::{Config, Provides};
+use crate::db::{Tx, hash_secret, new_secret};
+use crate::http::identity::{Caller, audit};
+use crate::http::problem::{Answer, Problem};
+use crate::secrets::{looks_like, same};
+use axum::http;
+use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreProviderMetadata};
+use openidconnect::{
+    AccessTokenHash, AuthorizationCode, ClientId, ClientSecret, CsrfToken, IssuerUrl, Nonce, OAuth2TokenResponse,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse,
+};
+use sqlx::Row;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long the way to the provider and back may take.
+pub const VALID: i64 = 15 * 60 * 1000;
+/// Discovery document and keys are asked for again after this time.
+const FRESH: Duration = Duration::from_hours(1);
+/// Largest answer of a provider that is read.
+const LARGEST: usize = 1 << 20;
+
+/// One provider.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    name: &'static str,
+    settings: Provides,
+    redirect: String,
+    known: Arc<Mutex<Option<(Instant, CoreProviderMetadata)>>>,
+}
+
+/// Who the provider says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    issuer: String,
+    subject: String,
+    email: Option<String>,
+    verified: bool,
+    name: Option<String>,
+    /// Where their picture is.
+    pub picture: Option<String>,
+}
+
+/// A way back that was begun in this browser.
+#[derive(Debug)]
+pub struct Begun {
+    nonce: String,
+    verifier: String,
+}
+
+/// What a sign-in ends with.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Who.
+    pub user: User,
+    /// The session.
+    pub session: sessions::Opened,
+    /// Whether the account was made just now.
+    pub new: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct HttpError(String);
+
+type Called = Pin<Box<dyn Future<Output = Result<http::Response<Vec<u8>>, HttpError>> + Send>>;
+
+fn away(why: impl std::fmt::Display) -> Problem {
+    Problem::new(
+        http::StatusCode::BAD_GATEWAY,
+        "auth.provider_away",
+        "the sign-in of the provider does not answer as it should; try again in a minute, or sign in by mail",
+    )
+    .caused_by(why)
+}
+
+/// For calls to providers. Redirects are not followed: they would lead where nobody has looked.
+pub fn client() -> Answer<reqwest::Client> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(15))
+        .user_agent(concat!("LoopMastering/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(Problem::internal)
+}
+
+impl Provider {
+    /// Google, if it is configured.
+    #[must_use]
+    pub fn google(config: &Config) -> Option<Self> {
+        let settings = config.oidc.google.clone();
+        let redirect = config.public_url.with("/auth/google/callback");
+        (!settings.client_id.is_empty()).then(|| Self { name: "google", settings, redirect, known: Arc::default() })
+    }
+
+    /// Hosts that pictures may come from.
+    #[must_use]
+    pub fn picture_hosts(&self) -> &[String] {
+        &self.settings.picture_hosts
+    }
+
+    fn call() -> Answer<impl Fn(http::Request<Vec<u8>>) -> Called + Send + Sync + use<>> {
+        let client = client()?;
+        Ok(move |request: http::Request<Vec<u8>>| -> Called {
+            let client = client.clone();
+            Box::pin(async move {
+                let failed = |error: reqwest::Error| HttpError(error.to_string());
+                let mut answer = client.execute(request.try_into().map_err(failed)?).await.map_err(failed)?;
+                let mut body = Vec::new();
+                while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+                    if body.len() + chunk.len() > LARGEST {
+                        return Err(HttpError(format!("the answer has more than {LARGEST} bytes")));
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+                let mut response = http::Response::new(body);
+                *response.status_mut() = answer.status();
+                *response.headers_mut() = answer.headers().clone();
+                Ok(response)
+            })
+        })
+    }
+
+    /// Discovery document with keys; asked for again when it is old, or `afresh`.
+    async fn metadata(&self, afresh: bool) -> Answer<CoreProviderMetadata> {
+        let mut known = self.known.lock().await;
+        match &*known {
+            Some((since, metadata)) if !afresh && since.elapsed() < FRESH => Ok(metadata.clone()),
+            _ => {
+                let issuer = IssuerUrl::new(self.settings.issuer.clone()).map_err(away)?;
+                let metadata = CoreProviderMetadata::discover_async(issuer, &Self::call()?).await.map_err(away)?;
+                *known = Some((Instant::now(), metadata.clone()));
+                Ok(metadata)
+            }
+        }
+    }
+
+    /// Begins: gives the provider's address and the token for the browser's cookie. The network is asked before the transaction begins,
+    /// through [`Provider::prepare`].
+    pub async fn begin(
+        &self,
+        tx: &mut Tx,
+        metadata: CoreProviderMetadata,
+        caller: &Caller,
+        now: i64,
+    ) -> Answer<(String, String)> {
+        let browser = caller
+            .login
+            .as_deref()
+            .filter(|token| looks_like("lml", token))
+            .map_or_else(|| new_secret("lml"), str::to_owned);
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let redirect = RedirectUrl::new(self.redirect.clone()).map_err(away)?;
+        let client = CoreClient::from_provider_metadata(metadata, ClientId::new(self.settings.client_id.clone()), None)
+            .set_redirect_uri(redirect);
+        let (url, state, nonce) = client
+            .authorize_url(CoreAuthenticationFlow::AuthorizationCode, CsrfToken::new_random, Nonce::new_random)
+            .add_scope(Scope::new("email".to_owned()))
+            .add_scope(Scope::new("profile".to_owned()))
+            .set_pkce_challenge(challenge)
+            .url();
+        sqlx::query(
+            "INSERT INTO oidc_logins (state_hash, provider, nonce, verifier, browser_hash, guest_id, created_at, expires_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(hash_secret(state.secret()))
+        .bind(self.name)
+        .bind(nonce.secret())
+        .bind(verifier.secret())
+        .bind(hash_secret(&browser))
+        .bind(caller.guest.as_deref())
+        .bind(now)
+        .bind(now + VALID)
+        .execute(&mut **tx)
+        .await?;
+        Ok((url.to_string(), browser))
+    }
+
+    /// What [`Provider::begin`] needs from the network.
+    pub async fn prepare(&self) -> Answer<CoreProviderMetadata> {
+        self.metadata(false).await
+    }
+
+    /// Takes the way back: once, in time, in the browser that asked.
+    pub async fn take(&self, tx: &mut Tx, state: &str, caller: &Caller, now: i64) -> Answer<Begun> {
+        let row = sqlx::query(
+            "UPDATE oidc_logins SET consumed_at = $1 WHERE state_hash = $2 AND provider = $3 AND consumed_at IS NULL
+             RETURNING nonce, verifier, browser_hash, expires_at",
+        )
+        .bind(now)
+        .bind(hash_secret(state))
+        .bind(self.name)
+        .fetch_optional(&mut **tx)
+        .await?;
+        let again = |code, what: &str| {
+            Problem::new(http::StatusCode::BAD_REQUEST, code, format!("{what}; begin the sign-in again"))
+        };
+        let Some(row) = row else { return Err(again("auth.login_unknown", "this sign-in is not known or was used")) };
+        let expected: String = row.try_get("browser_hash")?;
+        if !caller.login.as_deref().is_some_and(|token| same(&hash_secret(token), &expected)) {
+            return Err(again("auth.other_browser", "this sign-in was begun in another browser"));
+        }
+        if row.try_get::<i64, _>("expires_at")? <= now {
+            return Err(again("auth.login_expired", "this sign-in took too long"));
+        }
+        Ok(Begun { nonce: row.try_get("nonce")?, verifier: row.try_get("verifier")? })
+    }
+
+    /// Changes the code for an identity token and checks it.
+    pub async fn exchange(&self, begun: &Begun, code: &str) -> Answer<Person> {
+        let secret = ClientSecret::new(self.settings.client_secret.expose().to_owned());
+        let redirect = RedirectUrl::new(self.redirect.clone()).map_err(away)?;
+        let client_of = |metadata| {
+            CoreClient::from_provider_metadata(
+                metadata,
+                ClientId::new(self.settings.client_id.clone()),
+                Some(secret.clone()),
+            )
+            .set_redirect_uri(redirect.clone())
+        };
+        let client = client_of(self.metadata(false).await?);
+        let answer = client
+            .exchange_code(AuthorizationCode::new(code.to_owned()))
+            .map_err(away)?
+            .set_pkce_verifier(PkceCodeVerifier::new(begun.verifier.clone()))
+            .request_async(&Self::call()?)
+            .await
+            .map_err(|error| match error {
+                openidconnect::RequestTokenError::ServerResponse(why) => Problem::new(
+                    http::StatusCode::BAD_REQUEST,
+                    "auth.code_refused",
+                    "the provider does not accept this sign-in any more; begin it again",
+                )
+                .caused_by(why),
+                other => away(other),
+            })?;
+        let token = answer.id_token().ok_or_else(|| away("no identity token in the answer"))?;
+        let nonce = Nonce::new(begun.nonce.clone());
+        // Keys change: one the cached set does not know may be in a fresh one.
+        let fresh;
+        let verifier = client.id_token_verifier();
+        let (claims, verifier) = if let Ok(claims) = token.claims(&verifier, &nonce) {
+            (claims, verifier)
+        } else {
+            fresh = client_of(self.metadata(true).await?);
+            let verifier = fresh.id_token_verifier();
+            (token.claims(&verifier, &nonce).map_err(away)?, verifier)
+        };
+        if let Some(expected) = claims.access_token_hash() {
+            let algorithm = token.signing_alg().map_err(away)?;
+            let key = token.signing_key(&verifier).map_err(away)?;
+            let actual = AccessTokenHash::from_token(answer.access_token(), algorithm, key).map_err(away)?;
+            if actual != *expected {
+                return Err(away("the access token does not belong to the identity token"));
+            }
+        }
+        Ok(person(claims))
+    }
+}
+
+fn person(claims: &CoreIdTokenClaims) -> Person {
+    let text =
+        |value: Option<&str>| value.map(|text| text.chars().filter(|c| !c.is_control()).take(100).collect::<String>());
+    Person {
+        issuer: claims.issuer().to_string(),
+        subject: claims.subject().to_string(),
+        email: claims.email().and_then(|email| crate::mail::address(email.as_str())),
+        verified: claims.email_verified().unwrap_or(false),
+        name: text(claims.name().and_then(|name| name.get(None)).map(|name| name.as_str()))
+            .filter(|name| !name.trim().is_empty()),
+        picture: claims.picture().and_then(|picture| picture.get(None)).map(|picture| picture.as_str().to_owned()),
+    }
+}
+
+/// Signs the person in: by identity; else by verified address, which is then linked; else with a new account.
+pub async fn sign_in(tx: &mut Tx, person: &Person, caller: &Caller, now: i64) -> Answer<SignedIn> {
+    let known: Option<(String,)> = sqlx::query_as("SELECT user_id FROM identities WHERE issuer = $1 AND subject = $2")
+        .bind(&person.issuer)
+        .bind(&person.subject)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let (user, new) = if let Some((id,)) = known {
+        let user = users::by_id(tx, &id).await?.ok_or_else(|| Problem::internal("an identity without an account"))?;
+        (users::admitted(user)?, false)
+    } else {
+        link(tx, person, caller, now).await?
+    };
+    let session = sessions::open(tx, &user.id, caller, caller.guest.as_deref(), now).await?;
+    audit(tx, caller, "signed_in.provider", &user.id, &session.id, now).await?;
+    Ok(SignedIn { user, session, new })
+}
+
+/// The account of the person's verified address, by now linked to the identity; and whether it is new.
+async fn link(tx: &mut Tx, person: &Person, caller: &Caller, now: i64) -> Answer<(User, bool)> {
+    let Some(email) = person.email.as_deref().filter(|_| person.verified) else {
+        return Err(Problem::forbidden(
+            "auth.email_unverified",
+            "the provider has not verified an address of yours; verify it there, or sign in by mail",
+        ));
+    };
+    let new = users::by_email(tx, email).await?.is_none();
+    let mut user = users::by_proven_email(tx, email, now).await?;
+    if let (true, Some(name)) = (new, &person.name) {
+        sqlx::query("UPDATE users SET name = $1 WHERE id = $2").bind(name).bind(&user.id).execute(&mut **tx).await?;
+        user.name.clone_from(name);
+    }
+    sqlx::query("INSERT INTO identities (issuer, subject, user_id, email, created_at) VALUES ($1, $2, $3, $4, $5)")
+        .bind(&person.issuer)
+        .bind(&person.subject)
+        .bind(&user.id)
+        .bind(email)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+    audit(tx, caller, "identity.linked", &user.id, &person.issuer, now).await?;
+    Ok((user, new))
+}

@@ -1,0 +1,94 @@
+//! Sessions: a random token in the browser, its hash here, looked up at every request by `identity`. What is revoked is over at once.
+
+use crate::db::{Tx, hash_secret, new_id, new_secret};
+use crate::http::identity::{Caller, Identity};
+use crate::http::problem::Answer;
+use sqlx::AnyConnection;
+
+/// However it is used, a session ends then.
+pub const ABSOLUTE: i64 = 180 * 24 * 60 * 60 * 1000;
+
+/// A session that has just begun.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// `ses_…`
+    pub id: String,
+    /// `lms_…`, for the browser alone.
+    pub token: String,
+}
+
+/// A row of the list of sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// `ses_…`
+    pub id: String,
+    /// As the browser calls itself.
+    pub user_agent: String,
+    /// Milliseconds.
+    pub created_at: i64,
+    /// Milliseconds.
+    pub seen_at: i64,
+}
+
+/// Begins a session and ends the one the browser had. `guest` is whose masters it may take over.
+pub async fn open(tx: &mut Tx, user: &str, caller: &Caller, guest: Option<&str>, now: i64) -> Answer<Opened> {
+    if let Identity::User { session, user, .. } = &caller.identity {
+        revoke(tx, user, session, now).await?;
+    }
+    let opened = Opened { id: new_id("ses"), token: new_secret("lms") };
+    sqlx::query(
+        "INSERT INTO sessions (id, token_hash, user_id, user_agent, ip_hash, guest_id, created_at, signed_in_at, seen_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8)",
+    )
+    .bind(&opened.id)
+    .bind(hash_secret(&opened.token))
+    .bind(user)
+    .bind(&caller.user_agent)
+    .bind(&caller.ip_hash)
+    .bind(guest)
+    .bind(now)
+    .bind(now + ABSOLUTE)
+    .execute(&mut **tx)
+    .await?;
+    Ok(opened)
+}
+
+/// A user's sessions that hold, the latest first.
+pub async fn list(c: &mut AnyConnection, user: &str, idle: i64, now: i64) -> Answer<Vec<Listed>> {
+    let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(
+        "SELECT id, user_agent, created_at, seen_at FROM sessions
+         WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 AND seen_at > $3 ORDER BY seen_at DESC, id",
+    )
+    .bind(user)
+    .bind(now)
+    .bind(now - idle)
+    .fetch_all(c)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, user_agent, created_at, seen_at)| Listed { id, user_agent, created_at, seen_at })
+        .collect())
+}
+
+/// Ends one session; false if the user has no such session.
+pub async fn revoke(tx: &mut Tx, user: &str, session: &str, now: i64) -> Answer<bool> {
+    let done = sqlx::query("UPDATE sessions SET revoked_at = $1 WHERE id = $2 AND user_id = $3 AND revoked_at IS NULL")
+        .bind(now)
+        .bind(session)
+        .bind(user)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Ends all sessions of a user, but `keep`.
+pub async fn revoke_all(tx: &mut Tx, user: &str, keep: Option<&str>, now: i64) -> Answer<u64> {
+    let done =
+        sqlx::query("UPDATE sessions SET revoked_at = $1 WHERE user_id = $2 AND id <> $3 AND revoked_at IS NULL")
+            .bind(now)
+            .bind(user)
+            .bind(keep.unwrap_or_default())
+            .execute(&mut **tx)
+            .await?;
+    Ok(done.rows_affected())
+}

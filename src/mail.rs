@@ -1,0 +1,511 @@
+//! The letters the service writes, and how they go out: by SMTP, or into a folder where no server is configured.
+//!
+//! Text first, one button. A letter waits as a queue job of kind `mail`, sealed, because links and codes are secrets until used.
+
+use crate::config::Config;
+use crate::db::{Db, DbError, Tx, new_id};
+use crate::queue::{self, NewJob};
+use crate::secrets::Keys;
+use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::{Address, AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use maud::{DOCTYPE, PreEscaped, html};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One letter, before it is put into words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "letter", rename_all = "snake_case")]
+pub enum Letter {
+    /// A link and a code to sign in with.
+    SignIn {
+        /// Six digits.
+        code: String,
+        /// The page that shows the button.
+        link: String,
+    },
+    /// To the old address: somebody signed in wants the account to have another.
+    ConfirmOldAddress {
+        /// The address it would have.
+        new: String,
+        /// The page that shows the button.
+        link: String,
+    },
+    /// To the new address.
+    ConfirmNewAddress {
+        /// The page that shows the button.
+        link: String,
+    },
+    /// To the old address, afterwards.
+    AddressChanged {
+        /// The address the account has now.
+        new: String,
+    },
+    /// All tracks of a batch have ended.
+    MastersReady {
+        /// The batch's name.
+        name: String,
+        /// How many are done.
+        done: i64,
+        /// How many failed.
+        failed: i64,
+        /// The batch's page.
+        link: String,
+    },
+    /// An export can be fetched.
+    ExportReady {
+        /// The account page, where the download is.
+        link: String,
+        /// The last day it is there.
+        until: String,
+    },
+    /// The account goes on that day.
+    Closing {
+        /// Day.
+        on: String,
+        /// The account page, where it can be kept.
+        link: String,
+    },
+    /// The account is gone.
+    Closed,
+    /// A new API token exists.
+    TokenMade {
+        /// Its name.
+        name: String,
+        /// The account page.
+        link: String,
+    },
+    /// A webhook does not get deliveries any more.
+    WebhookStopped {
+        /// Where it went.
+        url: String,
+        /// What happened.
+        why: String,
+        /// The account page.
+        link: String,
+    },
+    /// To us: somebody wrote through the contact form.
+    Ticket {
+        /// Its id.
+        ticket: String,
+        /// What it is about.
+        topic: String,
+        /// Who answers go to.
+        from: String,
+        /// Their account, where they were signed in.
+        user: Option<String>,
+        /// What they wrote.
+        message: String,
+    },
+    /// To them: it has arrived.
+    TicketReceived {
+        /// Its id.
+        ticket: String,
+    },
+}
+
+/// A letter in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Subject line.
+    pub subject: String,
+    /// Paragraphs before the code and the button.
+    pub before: Vec<String>,
+    /// Shown large.
+    pub code: Option<String>,
+    /// Label and address.
+    pub button: Option<(&'static str, String)>,
+    /// Paragraphs after it, muted.
+    pub after: Vec<String>,
+}
+
+impl Letter {
+    /// Puts the letter into words.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        let words = |subject: &str, before: &[&str]| Words {
+            subject: subject.to_owned(),
+            before: before.iter().map(|&line| line.to_owned()).collect(),
+            code: None,
+            button: None,
+            after: Vec::new(),
+        };
+        match self {
+            Self::SignIn { code, link } => Words {
+                code: Some(code.clone()),
+                button: Some(("Sign in", link.clone())),
+                after: vec![
+                    "Open the link in the browser you started in, or type the code there. Either works once, for 15 minutes.".to_owned(),
+                    "You did not ask for this? Then nothing happens: without this mail nobody gets in.".to_owned(),
+                ],
+                ..words("Sign in to LoopMastering", &["Here is your way into LoopMastering."])
+            },
+            Self::ConfirmOldAddress { new, link } => Words {
+                button: Some(("Let it change", link.clone())),
+                after: vec![
+                    "The change also needs a yes from the new address. Both links work for an hour.".to_owned(),
+                    "It was not you? Do not press the button. Sign in, look at your sessions and end those you do not know.".to_owned(),
+                ],
+                ..words(
+                    "Your LoopMastering account wants another address",
+                    &[&format!("You, or somebody signed in as you, asked that your account moves to {new}.")],
+                )
+            },
+            Self::ConfirmNewAddress { link } => Words {
+                button: Some(("This address is mine", link.clone())),
+                after: vec![
+                    "The change also needs a yes from the old address. Both links work for an hour.".to_owned(),
+                    "You do not know what this is about? Leave it, and nothing changes.".to_owned(),
+                ],
+                ..words("Confirm this address for LoopMastering", &["An account at LoopMastering wants to move to this address."])
+            },
+            Self::AddressChanged { new } => words(
+                "Your LoopMastering account has a new address",
+                &[
+                    &format!("From now on you sign in with {new}. This address does not open your account any more."),
+                    "It was not you? Answer through the contact form at once; we keep a record of the change.",
+                ],
+            ),
+            Self::MastersReady { name, done, failed, link } => {
+                let masters = if *done == 1 { "1 master is".to_owned() } else { format!("{done} masters are") };
+                let mut text = words(
+                    &if *done == 0 { format!("{name}: no master came out") } else { format!("{name}: your masters are ready") },
+                    &[&if *done == 0 {
+                        format!("None of the tracks of {name} could be mastered.")
+                    } else {
+                        format!("{name} is done: {masters} ready to hear and to download.")
+                    }],
+                );
+                if *failed > 0 {
+                    let tracks = if *failed == 1 { "1 track".to_owned() } else { format!("{failed} tracks") };
+                    text.before.push(format!("{tracks} could not be mastered. The page says why and what to do."));
+                }
+                text.button = Some(("Listen", link.clone()));
+                text.after = vec!["You get this once for each batch. Your account page turns it off.".to_owned()];
+                text
+            }
+            Self::ExportReady { link, until } => Words {
+                button: Some(("To the download", link.clone())),
+                after: vec![format!("It is there until {until}. You need to be signed in.")],
+                ..words("Your LoopMastering export is ready", &["Everything we keep about you is packed into one archive."])
+            },
+            Self::Closing { on, link } => Words {
+                button: Some(("Keep my account", link.clone())),
+                after: vec!["It was not you? Keep the account, then end the sessions you do not know.".to_owned()],
+                ..words(
+                    "Your LoopMastering account will be deleted",
+                    &[
+                        &format!("As you asked, your account goes on {on}, with every mix, master and setting in it."),
+                        "Until then you can sign in, download, and change your mind.",
+                    ],
+                )
+            },
+            Self::Closed => words(
+                "Your LoopMastering account is deleted",
+                &["Your account is gone, and your mixes and masters with it. Thank you for the music."],
+            ),
+            Self::TokenMade { name, link } => Words {
+                button: Some(("Look at my tokens", link.clone())),
+                after: vec!["It was not you? Revoke it there, and end the sessions you do not know.".to_owned()],
+                ..words(
+                    "A new API token for your LoopMastering account",
+                    &[&format!("The token “{name}” was made just now. Programs that hold it can use your account.")],
+                )
+            },
+            Self::WebhookStopped { url, why, link } => Words {
+                button: Some(("Look at my webhooks", link.clone())),
+                ..words(
+                    "A webhook of your LoopMastering account is off",
+                    &[&format!("We no longer send events to {url}. {why}"), "Repair the receiver, then send a test from your account page: it switches the webhook on again."],
+                )
+            },
+            Self::Ticket { ticket, topic, from, user, message } => words(
+                &format!("[{ticket}] {topic}"),
+                &[
+                    &format!("From {from}, {}.", user.as_deref().unwrap_or("not signed in")),
+                    message,
+                    "The address was typed into a form. Check who it is before acting on an account.",
+                ],
+            ),
+            Self::TicketReceived { ticket } => words(
+                "We have your message",
+                &[&format!("Your message has arrived as {ticket}. A person reads it and answers to this address.")],
+            ),
+        }
+    }
+
+    /// Where an answer should go, when not to the sender.
+    fn reply_to(&self) -> Option<&str> {
+        match self {
+            Self::Ticket { from, .. } => Some(from),
+            _ => None,
+        }
+    }
+}
+
+impl Words {
+    /// The text part.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut parts = self.before.clone();
+        parts.extend(self.code.as_ref().map(|code| format!("Your code: {code}")));
+        parts.extend(self.button.as_ref().map(|(label, url)| format!("{label}:\n{url}")));
+        parts.extend(self.after.iter().cloned());
+        parts.push("LoopMastering".to_owned());
+        parts.join("\n\n") + "\n"
+    }
+
+    /// The HTML part: the same words, readable without images, light and dark.
+    #[must_use]
+    pub fn html(&self) -> String {
+        const STYLE: &str = ":root{color-scheme:light dark}body{margin:0;background:#f7f6f3;color:#1b1d20;font:16px/24px \
+            system-ui,sans-serif}main{max-width:520px;margin:0 auto;padding:32px 24px}p{margin:0 0 16px;white-space:pre-line}\
+            .code{font:28px/36px ui-monospace,monospace;letter-spacing:4px}.button{display:inline-block;margin:8px 0 24px;\
+            padding:12px 24px;border-radius:10px;background:#1b1d20;color:#fff;text-decoration:none}.muted{color:#5e646c}\
+            @media(prefers-color-scheme:dark){body{background:#101214;color:#eceae5}.button{background:#f2a33a;color:#101214}\
+            .muted{color:#9aa1ab}}";
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width";
+                    title { (self.subject) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    main {
+                        @for paragraph in &self.before { p { (paragraph) } }
+                        @if let Some(code) = &self.code { p.code { (code) } }
+                        @if let Some((label, url)) = &self.button { a.button href=(url) { (label) } }
+                        @for paragraph in &self.after { p.muted { (paragraph) } }
+                        p.muted { "LoopMastering" }
+                    }
+                }
+            }
+        }
+        .into_string()
+    }
+}
+
+/// A letter as it waits in the queue.
+#[derive(Debug, Serialize, Deserialize)]
+struct Waiting {
+    to: String,
+    #[serde(flatten)]
+    letter: Letter,
+}
+
+/// What letters are sealed for.
+const SEALED_FOR: &str = "mail";
+
+/// Posts a letter in the transaction that gives the reason for it.
+pub async fn post(tx: &mut Tx, config: &Config, to: &str, letter: &Letter) -> Result<(), DbError> {
+    let waiting = serde_json::to_vec(&Waiting { to: to.to_owned(), letter: letter.clone() }).unwrap_or_default();
+    let sealed = Keys::of(config).seal(SEALED_FOR, &waiting);
+    queue::enqueue(tx, &NewJob::chore("mail", &new_id("mail"), sealed)).await?;
+    Ok(())
+}
+
+/// A letter that waits: to whom, and what.
+#[must_use]
+pub fn open(config: &Config, payload: &str) -> Option<(String, Letter)> {
+    let plain = Keys::of(config).open(SEALED_FOR, payload)?;
+    let Waiting { to, letter } = serde_json::from_slice(&plain).ok()?;
+    Some((to, letter))
+}
+
+/// Does a job of kind `mail`.
+pub async fn deliver(mailer: &Mailer, config: &Config, db: &Db, id: &str, payload: &str) -> Result<(), MailError> {
+    let Some((to, letter)) = open(config, payload) else {
+        return Err(MailError::Permanent("the letter cannot be opened: the service's secret has changed".to_owned()));
+    };
+    if matches!(letter, Letter::SignIn { .. }) {
+        // Decided here and not where it was asked for, so that the answer there takes the same time for everybody.
+        let banned =
+            sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM users WHERE email = $1 AND banned_at IS NOT NULL")
+                .bind(&to)
+                .fetch_one(db.read())
+                .await
+                .map_err(|error| MailError::Transient(error.to_string()))?;
+        if banned > 0 {
+            return Ok(());
+        }
+    }
+    mailer.send(id, &to, &letter).await
+}
+
+/// A day as letters write it: 9 December 2026.
+#[must_use]
+pub fn day(ms: i64) -> String {
+    time::OffsetDateTime::from_unix_timestamp(ms / 1000)
+        .map(|time| format!("{} {} {}", time.day(), time.month(), time.year()))
+        .unwrap_or_default()
+}
+
+/// Why a letter did not go out.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// It never will: the address or the letter is refused.
+    #[error("{0}")]
+    Permanent(String),
+    /// Later, perhaps.
+    #[error("{0}")]
+    Transient(String),
+}
+
+/// Sends letters.
+#[derive(Clone, Debug)]
+pub struct Mailer {
+    from: Mailbox,
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Smtp(AsyncSmtpTransport<Tokio1Executor>),
+    Folder(PathBuf),
+}
+
+/// Whether this is an address mail can be sent to, in the one spelling accounts are kept under.
+#[must_use]
+pub fn address(typed: &str) -> Option<String> {
+    let address: Address = typed.trim().to_lowercase().parse().ok()?;
+    // A name without a dot is a machine of the local network; nobody's mailbox on the internet.
+    let named = address.domain().contains('.') && !address.domain().starts_with('[');
+    (named && typed.len() <= 254).then(|| address.to_string())
+}
+
+impl Mailer {
+    /// As configured.
+    pub fn of(config: &Config) -> Result<Self, String> {
+        let mail = &config.mail;
+        if mail.smtp.is_empty() {
+            Self::folder(&mail.from, config.mail_folder())
+        } else {
+            Self::smtp(&mail.from, mail.smtp.expose())
+        }
+    }
+
+    /// By SMTP (`smtp://…?tls=required`, `smtps://…`).
+    pub fn smtp(from: &str, url: &str) -> Result<Self, String> {
+        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
+            .map_err(|error| format!("mail.smtp is not an SMTP address: {error}"))?
+            .timeout(Some(Duration::from_secs(30)))
+            .build();
+        Ok(Self { from: sender(from)?, way: Way::Smtp(transport) })
+    }
+
+    /// Into a folder, one `.eml` file for each letter.
+    pub fn folder(from: &str, folder: impl Into<PathBuf>) -> Result<Self, String> {
+        Ok(Self { from: sender(from)?, way: Way::Folder(folder.into()) })
+    }
+
+    /// Sends one letter. `id` makes a repeat recognisable to mail programs.
+    pub async fn send(&self, id: &str, to: &str, letter: &Letter) -> Result<(), MailError> {
+        let permanent = |error: String| MailError::Permanent(error);
+        let words = letter.words();
+        let to: Address = to.parse().map_err(|error| permanent(format!("not a mail address: {error}")))?;
+        let mut message = Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(&words.subject)
+            .message_id(Some(format!("<{id}@{}>", self.from.email.domain())));
+        if let Some(Ok(reply)) = letter.reply_to().map(str::parse) {
+            message = message.reply_to(Mailbox::new(None, reply));
+        }
+        let mut message = message
+            .multipart(MultiPart::alternative_plain_html(words.text(), words.html()))
+            .map_err(|error| permanent(error.to_string()))?;
+        // Keeps vacation notes from answering.
+        let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
+        message.headers_mut().insert_raw(HeaderValue::new(automatic, "auto-generated".to_owned()));
+        match &self.way {
+            Way::Smtp(transport) => transport.send(message).await.map(|_| ()).map_err(|error| {
+                if error.is_permanent() {
+                    MailError::Permanent(error.to_string())
+                } else {
+                    MailError::Transient(error.to_string())
+                }
+            }),
+            Way::Folder(folder) => {
+                let failed = |error: String| MailError::Transient(format!("the mail folder: {error}"));
+                tokio::fs::create_dir_all(folder).await.map_err(|error| failed(error.to_string()))?;
+                let transport = AsyncFileTransport::<Tokio1Executor>::new(folder);
+                transport.send(message).await.map(|_| ()).map_err(|error| failed(error.to_string()))
+            }
+        }
+    }
+}
+
+fn sender(from: &str) -> Result<Mailbox, String> {
+    from.parse().map_err(|error| format!("mail.from is not a mail address (\"{from}\"): {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_one_spelling() {
+        assert_eq!(address(" Ana@Example.COM "), Some("ana@example.com".to_owned()));
+        for bad in [
+            "",
+            "ana",
+            "ana@",
+            "@example.com",
+            "ana@localhost",
+            "ana@[127.0.0.1]",
+            "a@b.c\r\nBcc: x@y.z",
+            "Ana <a@b.c>",
+            "a b@c.de",
+        ] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
+        assert_eq!(address(&format!("{}@example.com", "a".repeat(300))), None);
+    }
+
+    #[test]
+    fn days_are_written_out() {
+        assert_eq!(day(1_796_774_400_000), "9 December 2026");
+    }
+
+    #[test]
+    fn words_are_the_same_in_text_and_html_and_html_is_escaped() {
+        let letter = Letter::MastersReady {
+            name: "<b>Night & drive".to_owned(),
+            done: 3,
+            failed: 1,
+            link: "https://lm.example/b/bat_1".to_owned(),
+        };
+        let words = letter.words();
+        assert_eq!(words.subject, "<b>Night & drive: your masters are ready");
+        assert!(words.text().contains("3 masters are ready"), "{}", words.text());
+        assert!(words.text().contains("1 track could not be mastered"));
+        assert!(words.text().contains("https://lm.example/b/bat_1"));
+        let html = words.html();
+        assert!(html.contains("&lt;b&gt;Night &amp; drive is done") && !html.contains("<b>Night"), "{html}");
+        assert!(html.contains("href=\"https://lm.example/b/bat_1\""));
+    }
+
+    #[tokio::test]
+    async fn a_folder_takes_letters() {
+        let folder = tempfile::tempdir().unwrap();
+        let mailer = Mailer::folder("LoopMastering <hello@lm.example>", folder.path().join("mail")).unwrap();
+        let letter = Letter::SignIn { code: "012345".to_owned(), link: "https://lm.example/l/lmk_x".to_owned() };
+        mailer.send("job_1", "ana@example.com", &letter).await.unwrap();
+        let file = std::fs::read_dir(folder.path().join("mail")).unwrap().find_map(|entry| {
+            let path = entry.unwrap().path();
+            path.extension().is_some_and(|kind| kind == "eml").then_some(path)
+        });
+        let text = std::fs::read_to_string(file.unwrap()).unwrap();
+        assert!(text.contains("To: ana@example.com") && text.contains("Subject: Sign in to LoopMastering"), "{text}");
+        assert!(
+            text.contains("012345")
+                && text.contains("Auto-Submitted: auto-generated")
+                && text.contains("<job_1@lm.example>")
+        );
+        assert!(matches!(mailer.send("job_2", "nobody", &letter).await, Err(MailError::Permanent(_))));
+    }
+}

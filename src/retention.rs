@@ -1,0 +1,428 @@
+//! What goes, and when. The sweeper is a queue job of kind `sweep`; `loopmaster admin` runs the same by hand.
+//!
+//! Rows are marked, then their objects go, then the rows of the objects: whatever breaks off in between is done at the next sweep,
+//! and at no moment is there an object nobody knows of.
+
+pub mod objects;
+pub mod periods;
+
+use crate::config::{Config, Retention};
+use crate::db::{Db, Tx, bump_version};
+use crate::http::App;
+use crate::http::problem::{Answer, Problem};
+use crate::http::uploads::machine::settle;
+use crate::mail::{self, Letter};
+use crate::queue::{self, Cancelled};
+use crate::store::Store;
+use objects::Of;
+use periods::RULES;
+use serde::Serialize;
+use sqlx::AssertSqlSafe;
+
+const HOUR: i64 = 60 * 60 * 1000;
+const DAY: i64 = 24 * HOUR;
+/// How long a deleted master can be restored.
+pub const UNDO: i64 = 30 * 1000;
+/// How long an export stays.
+pub const EXPORT_KEPT: i64 = 7 * DAY;
+/// Longest lease and longest signed address, with room: then a doomed object is looked for once more.
+const AGAIN: i64 = 2 * HOUR;
+/// Whoever is just sending is not disturbed.
+const ARRIVING: i64 = 2 * 60 * 1000;
+/// Rows of one transaction: others want to write, too.
+const STEP: i64 = 200;
+/// Steps of one sweep; the next one goes on.
+const STEPS: usize = 500;
+
+/// What a sweep has removed, or would.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Uploads that were found complete in storage, and are not lost.
+    pub adopted: u64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Masters.
+    pub masters: u64,
+    /// Uploads.
+    pub uploads: u64,
+    /// Objects in storage.
+    pub objects: u64,
+    /// Rows of each table of [`RULES`].
+    pub rows: Vec<(&'static str, u64)>,
+}
+
+/// Removes everything whose time has come.
+pub async fn sweep(app: &App) -> Answer<Report> {
+    let (db, store, config) = (&app.db, &app.store, &app.config);
+    let mut report = Report { adopted: adopt(app).await?, ..Report::default() };
+    let now = db.now().await?;
+    for user in ids(db, "SELECT id FROM users WHERE delete_after <= $1 ORDER BY delete_after LIMIT 200", now).await? {
+        match purge_user(db, store, config, &user, now).await {
+            Ok(()) => report.accounts += 1,
+            // A worker is at one of its masters: at the next sweep.
+            Err(problem) if problem.code() == "server.worker_away" => {
+                tracing::info!(%problem, "an account waits for a worker");
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    for _ in 0..STEPS {
+        let gone = masters(db, now).await?;
+        report.masters += gone;
+        if gone == 0 {
+            break;
+        }
+    }
+    for (condition, days) in UPLOADS {
+        for _ in 0..STEPS {
+            let gone = uploads(db, store, condition, now - i64::from(days(&config.retention)) * DAY, now).await?;
+            report.uploads += gone;
+            if gone == 0 {
+                break;
+            }
+        }
+    }
+    orphans(db, now).await?;
+    for _ in 0..STEPS {
+        let gone = sweep_objects(db, store, now).await?;
+        report.objects += gone;
+        if gone == 0 {
+            break;
+        }
+    }
+    for rule in RULES {
+        let Some((table, condition)) = rule.rows else { continue };
+        let mut tx = db.begin().await?;
+        let text = format!("DELETE FROM {table} WHERE {condition}");
+        let gone = sqlx::query(AssertSqlSafe(text)).bind(now - rule.kept(&config.retention)).execute(&mut *tx).await?;
+        tx.commit().await?;
+        report.rows.push((table, gone.rows_affected()));
+    }
+    Ok(report)
+}
+
+/// Uploads that have arrived without a goodbye: by a single POST, whose client calls nothing afterwards, or complete in storage when a
+/// process died.
+async fn adopt(app: &App) -> Answer<u64> {
+    let now = app.db.now().await?;
+    let text = "SELECT id FROM uploads WHERE (state = 'uploading' AND s3_upload IS NULL AND created_at <= $1)
+        OR (state = 'completing' AND updated_at <= $1) ORDER BY updated_at LIMIT 500";
+    let mut adopted = 0;
+    for upload in ids(&app.db, text, now - ARRIVING).await? {
+        match settle(app, &upload, None).await {
+            Ok(_) => adopted += 1,
+            // Not there yet, or refused for good: its time runs out by itself.
+            Err(problem) if problem.status().is_client_error() => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(adopted)
+}
+
+/// What [`sweep`] would remove now, changing nothing. Uploads that are needed until their masters have gone are not counted.
+pub async fn dry_run(db: &Db, config: &Config) -> Answer<Report> {
+    let now = db.now().await?;
+    let mut report = Report {
+        accounts: count(db, "SELECT COUNT(*) FROM users WHERE delete_after <= $1", now).await?,
+        masters: count(db, "SELECT COUNT(*) FROM masters WHERE expires_at <= $1 OR deleted_at <= $1 - 30000", now)
+            .await?,
+        objects: count(db, "SELECT COUNT(*) FROM objects WHERE sweep_after <= $1", now).await?,
+        ..Report::default()
+    };
+    let any: Vec<String> = UPLOADS
+        .iter()
+        .enumerate()
+        .map(|(n, (condition, _))| condition.replace("{before}", &format!("${}", n + 1)))
+        .collect();
+    let text = format!("SELECT COUNT(*) FROM uploads WHERE ({}) AND {UNUSED}", any.join(" OR "));
+    let query = UPLOADS.iter().fold(sqlx::query_scalar::<_, i64>(AssertSqlSafe(text)), |query, (_, days)| {
+        query.bind(now - i64::from(days(&config.retention)) * DAY)
+    });
+    report.uploads = query.fetch_one(db.read()).await?.unsigned_abs();
+    for rule in RULES {
+        let Some((table, condition)) = rule.rows else { continue };
+        let text = format!("SELECT COUNT(*) FROM {table} WHERE {condition}");
+        let found: i64 = sqlx::query_scalar(AssertSqlSafe(text))
+            .bind(now - rule.kept(&config.retention))
+            .fetch_one(db.read())
+            .await?;
+        report.rows.push((table, found.unsigned_abs()));
+    }
+    Ok(report)
+}
+
+async fn ids(db: &Db, text: &'static str, at: i64) -> Answer<Vec<String>> {
+    Ok(sqlx::query_scalar(text).bind(at).fetch_all(db.read()).await?)
+}
+
+async fn count(db: &Db, text: &'static str, at: i64) -> Answer<u64> {
+    let count: i64 = sqlx::query_scalar(text).bind(at).fetch_one(db.read()).await?;
+    Ok(count.unsigned_abs())
+}
+
+/// A step of masters whose time or undo is over. One that is being mastered is asked to stop and goes next time.
+async fn masters(db: &Db, now: i64) -> Answer<u64> {
+    let text = "SELECT id FROM masters WHERE expires_at <= $1 OR deleted_at <= $1 - 30000 ORDER BY id LIMIT 200";
+    let mut tx = db.begin().await?;
+    let found: Vec<String> = sqlx::query_scalar(text).bind(now).fetch_all(&mut *tx).await?;
+    let mut gone = 0;
+    for master in &found {
+        gone += u64::from(purge_master(&mut tx, master, now).await?);
+    }
+    tx.commit().await?;
+    Ok(gone)
+}
+
+/// Removes a master and dooms its objects; false while a worker has it.
+pub async fn purge_master(tx: &mut Tx, master: &str, now: i64) -> Answer<bool> {
+    if queue::cancel(tx, "master", master).await? == Cancelled::Asked {
+        return Ok(false);
+    }
+    objects::doom_all(tx, Of::Master(master), now).await?;
+    for text in [
+        "DELETE FROM results WHERE master_id = $1",
+        "DELETE FROM artifacts WHERE master_id = $1",
+        "DELETE FROM shares WHERE master_id = $1",
+    ] {
+        sqlx::query(text).bind(master).execute(&mut **tx).await?;
+    }
+    let owner: Option<String> = sqlx::query_scalar("DELETE FROM masters WHERE id = $1 RETURNING owner")
+        .bind(master)
+        .fetch_optional(&mut **tx)
+        .await?;
+    if let Some(owner) = owner {
+        bump_version(tx, &owner).await?;
+    }
+    Ok(true)
+}
+
+type Days = fn(&Retention) -> u32;
+
+/// Uploads that go, and after how many days: expired; never mastered; never finished; given up.
+const UPLOADS: [(&str, Days); 4] = [
+    ("expires_at <= {before}", |_| 0),
+    ("(state = 'stored' AND stored_at <= {before})", |retention| retention.unused_days),
+    ("(state IN ('uploading', 'completing') AND updated_at <= {before})", |retention| retention.unfinished_days),
+    ("(state IN ('aborted', 'gone') AND updated_at <= {before})", |_| 1),
+];
+/// None that a master refers to.
+const UNUSED: &str =
+    "NOT EXISTS (SELECT 1 FROM masters m WHERE m.upload_id = uploads.id OR m.reference_upload = uploads.id)";
+
+async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64) -> Answer<u64> {
+    let condition = condition.replace("{before}", "$1");
+    let text = format!("SELECT id FROM uploads WHERE {condition} AND {UNUSED} ORDER BY id LIMIT {STEP}");
+    let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(text)).bind(before).fetch_all(db.read()).await?;
+    for upload in &found {
+        abort_parts(db, store, upload).await?;
+    }
+    let mut tx = db.begin().await?;
+    for upload in &found {
+        purge_upload(&mut tx, upload, now).await?;
+    }
+    tx.commit().await?;
+    Ok(found.len() as u64)
+}
+
+/// Ends the multipart upload of an upload that is not finished, so that its parts take no room.
+async fn abort_parts(db: &Db, store: &Store, upload: &str) -> Answer<()> {
+    let parts: Option<(String, String)> = sqlx::query_as(
+        "SELECT client_key, s3_upload FROM uploads WHERE id = $1 AND s3_upload IS NOT NULL AND state <> 'stored'",
+    )
+    .bind(upload)
+    .fetch_optional(db.read())
+    .await?;
+    if let Some((key, id)) = parts {
+        store.abort(&key, &id).await?;
+    }
+    Ok(())
+}
+
+/// Removes an upload nothing refers to, and dooms its objects.
+pub async fn purge_upload(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
+    objects::doom_all(tx, Of::Upload(upload), now).await?;
+    let row: Option<(String, Option<String>)> =
+        sqlx::query_as("DELETE FROM uploads WHERE id = $1 RETURNING client_key, stored_key")
+            .bind(upload)
+            .fetch_optional(&mut **tx)
+            .await?;
+    if let Some((client, stored)) = row {
+        objects::doom(tx, &client, now).await?;
+        if let Some(stored) = stored {
+            objects::doom(tx, &stored, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Objects whose master or upload is gone, such as those of an attempt that ended after its master was deleted.
+async fn orphans(db: &Db, now: i64) -> Answer<()> {
+    let mut tx = db.begin().await?;
+    for text in [
+        "UPDATE objects SET state = 'doomed', sweep_after = $1 WHERE state IN ('intent', 'stored') AND master_id IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM masters WHERE id = objects.master_id)",
+        "UPDATE objects SET state = 'doomed', sweep_after = $1 WHERE state IN ('intent', 'stored') AND upload_id IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM uploads WHERE id = objects.upload_id)",
+    ] {
+        sqlx::query(text).bind(now).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A step of objects: taken off the register's living, removed from storage, and looked for again later.
+async fn sweep_objects(db: &Db, store: &Store, now: i64) -> Answer<u64> {
+    let mut tx = db.begin().await?;
+    let found: Vec<(String, String)> =
+        sqlx::query_as("SELECT key, state FROM objects WHERE sweep_after <= $1 ORDER BY sweep_after LIMIT $2")
+            .bind(now)
+            .bind(STEP)
+            .fetch_all(&mut *tx)
+            .await?;
+    // From here on nobody can call the object stored.
+    for (key, _) in found.iter().filter(|(_, state)| state == "intent" || state == "stored") {
+        sqlx::query("UPDATE objects SET state = 'doomed' WHERE key = $1").bind(key).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    for (key, _) in &found {
+        store.delete(key).await?;
+    }
+    let mut tx = db.begin().await?;
+    for (key, state) in &found {
+        if state == "swept" {
+            sqlx::query("DELETE FROM objects WHERE key = $1 AND state = 'swept'").bind(key).execute(&mut *tx).await?;
+        } else {
+            sqlx::query("UPDATE objects SET state = 'swept', sweep_after = $1 WHERE key = $2 AND state = 'doomed'")
+                .bind(now + AGAIN)
+                .bind(key)
+                .execute(&mut *tx)
+                .await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(found.len() as u64)
+}
+
+/// Removes an account and everything in it, at once. The audit keeps bare ids for its own time.
+pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now: i64) -> Answer<()> {
+    // From here on nobody signs in and adds to it.
+    let mut tx = db.begin().await?;
+    sqlx::query("UPDATE users SET banned_at = COALESCE(banned_at, $1) WHERE id = $2")
+        .bind(now)
+        .bind(user)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    purge_owned(db, store, user, now).await?;
+    let mut tx = db.begin().await?;
+    objects::doom_all(&mut tx, Of::User(user), now).await?;
+    for text in [
+        "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhooks WHERE user_id = $1",
+        "DELETE FROM sessions WHERE user_id = $1",
+        "DELETE FROM tokens WHERE user_id = $1",
+        "DELETE FROM grants WHERE user_id = $1",
+        "DELETE FROM identities WHERE user_id = $1",
+        "DELETE FROM logins WHERE user_id = $1 OR email = (SELECT email FROM users WHERE id = $1)",
+        "UPDATE guests SET merged_into = 'deleted' WHERE merged_into = $1",
+        "UPDATE tickets SET user_id = NULL WHERE user_id = $1",
+    ] {
+        sqlx::query(text).bind(user).execute(&mut *tx).await?;
+    }
+    queue::cancel(&mut tx, "export", user).await?;
+    let email: Option<String> = sqlx::query_scalar("DELETE FROM users WHERE id = $1 RETURNING email")
+        .bind(user)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if let Some(email) = email {
+        crate::audit::note(&mut tx, "sweeper", "account.deleted", user, "", "", now).await?;
+        mail::post(&mut tx, config, &email, &Letter::Closed).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Removes everything an owner has: masters, uploads, batches, ZIPs.
+pub async fn purge_owned(db: &Db, store: &Store, owner: &str, now: i64) -> Answer<()> {
+    for text in [
+        "SELECT id FROM masters WHERE owner = $1 ORDER BY id LIMIT 200",
+        "SELECT id FROM uploads WHERE owner = $1 ORDER BY id LIMIT 200",
+    ] {
+        loop {
+            let found: Vec<String> = sqlx::query_scalar(text).bind(owner).fetch_all(db.read()).await?;
+            if found.is_empty() {
+                break;
+            }
+            for id in found.iter().filter(|id| id.starts_with("upl_")) {
+                abort_parts(db, store, id).await?;
+            }
+            let mut tx = db.begin().await?;
+            let mut gone = 0;
+            for id in &found {
+                if id.starts_with("upl_") {
+                    purge_upload(&mut tx, id, now).await?;
+                    gone += 1;
+                } else {
+                    gone += u64::from(purge_master(&mut tx, id, now).await?);
+                }
+            }
+            tx.commit().await?;
+            if gone == 0 {
+                return Err(Problem::away(
+                    "worker",
+                    format!("a worker is at a master of {owner}; it has been asked to stop"),
+                ));
+            }
+        }
+    }
+    let mut tx = db.begin().await?;
+    for text in [
+        "DELETE FROM batches WHERE owner = $1",
+        "DELETE FROM zips WHERE owner = $1",
+        "DELETE FROM idempotency WHERE owner = $1",
+        "DELETE FROM versions WHERE owner = $1",
+    ] {
+        sqlx::query(text).bind(owner).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Where register and storage disagree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Disagreement {
+    /// In storage, and nobody knows of it.
+    pub unknown: Vec<String>,
+    /// Stored by the register, and not in storage.
+    pub missing: Vec<String>,
+}
+
+/// Compares the register with what is in storage. With `apply`, unknown objects are doomed; missing ones are for a person to look at.
+pub async fn reconcile(db: &Db, store: &Store, apply: bool) -> Answer<Disagreement> {
+    let now = db.now().await?;
+    // The register is read last: whatever is stored meanwhile was registered before.
+    let mut listed = Vec::new();
+    for prefix in ["uploads/", "stored/", "jobs/", "pictures/", "exports/"] {
+        listed.extend(store.list(prefix).await?.into_iter().map(|found| found.key));
+    }
+    listed.sort_unstable();
+    let registered: Vec<(String, String)> =
+        sqlx::query_as("SELECT key, state FROM objects").fetch_all(db.read()).await?;
+    let known: std::collections::HashSet<&str> = registered.iter().map(|(key, _)| key.as_str()).collect();
+    let mut found = Disagreement::default();
+    for (key, _) in registered.iter().filter(|(_, state)| state == "stored") {
+        if listed.binary_search(key).is_err() && store.head(key).await?.is_none() {
+            found.missing.push(key.clone());
+        }
+    }
+    found.unknown = listed.into_iter().filter(|key| !known.contains(key.as_str())).collect();
+    if apply {
+        let mut tx = db.begin().await?;
+        for key in &found.unknown {
+            objects::doom(&mut tx, key, now).await?;
+        }
+        tx.commit().await?;
+    }
+    found.missing.sort_unstable();
+    Ok(found)
+}

@@ -1,0 +1,169 @@
+//! What goes and when, what stays, and what register and storage say of each other.
+
+use super::world::{World, world, worlds};
+use loopmaster::config::Config;
+use loopmaster::queue::{self, NewJob};
+use loopmaster::retention::{self, objects};
+
+async fn keys(world: &World) -> Vec<String> {
+    let mut keys: Vec<String> = world.app.store.list("").await.unwrap().into_iter().map(|listed| listed.key).collect();
+    keys.sort();
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_s_things_go_and_a_user_s_stay() {
+    for world in worlds(|_| {}).await {
+        world.signed_in("ana@example.com").await;
+        let user = world.user_id("ana@example.com").await;
+        let (kept, _) = world.master(&user, None).await;
+        let guest = "gst_00000000000000000000000000000009";
+        let now = world.app.db.now().await.unwrap();
+        let (old, _) = world.master(guest, Some(now - 1)).await;
+        let (young, _) = world.master(guest, Some(now + 3_600_000)).await;
+
+        let would = retention::dry_run(&world.app.db, &world.app.config).await.unwrap();
+        assert_eq!((would.masters, would.accounts), (1, 0), "{}: {would:?}", world.name);
+        assert_eq!(keys(&world).await.len(), 6, "a dry run changes nothing");
+
+        let did = retention::sweep(&world.app).await.unwrap();
+        assert_eq!((did.masters, did.uploads), (1, 1), "{}: {did:?}", world.name);
+        let left = keys(&world).await;
+        assert!(left.len() == 4 && left.iter().all(|key| !key.contains(&old)), "{left:?}");
+        for master in [&kept, &young] {
+            assert!(left.iter().any(|key| key.contains(master.as_str())));
+        }
+        // What a late worker or a signed address still writes is looked for once more.
+        let late = format!("jobs/{old}/1/master.wav");
+        world.app.store.put_bytes(&late, b"late".to_vec(), "audio/wav").await.unwrap();
+        retention::sweep(&world.app).await.unwrap();
+        assert_eq!(keys(&world).await.len(), 5, "not before its time");
+        world.run("UPDATE objects SET sweep_after = 1 WHERE state = 'swept'").await;
+        retention::sweep(&world.app).await.unwrap();
+        assert_eq!(keys(&world).await, left);
+        assert_eq!(world.count("SELECT COUNT(*) FROM objects").await, 4, "{}", world.name);
+        let again = retention::sweep(&world.app).await.unwrap();
+        assert_eq!((again.masters, again.uploads, again.objects), (0, 0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_masters_have_their_undo_and_running_ones_are_asked_to_stop() {
+    for world in worlds(|_| {}).await {
+        let now = world.app.db.now().await.unwrap();
+        let (master, _) = world.master("usr_1", None).await;
+        world.run(&format!("UPDATE masters SET deleted_at = {}", now - 10_000)).await;
+        assert_eq!(retention::sweep(&world.app).await.unwrap().masters, 0, "{}: within 30 s", world.name);
+        world.run(&format!("UPDATE masters SET deleted_at = {}, state = 'running'", now - 40_000)).await;
+        let mut tx = world.app.db.begin().await.unwrap();
+        queue::enqueue(&mut tx, &NewJob::chore("master", &master, String::new())).await.unwrap();
+        tx.commit().await.unwrap();
+        world.run("UPDATE jobs SET state = 'running'").await;
+        assert_eq!(retention::sweep(&world.app).await.unwrap().masters, 0);
+        assert_eq!(world.count("SELECT cancel FROM jobs").await, 1);
+        world.run("DELETE FROM jobs").await;
+        assert_eq!(retention::sweep(&world.app).await.unwrap().masters, 1);
+        // The mix goes when nothing has been made of it for a week.
+        assert_eq!(world.count("SELECT COUNT(*) FROM uploads").await, 1);
+        world.run("UPDATE uploads SET stored_at = stored_at - 604800001").await;
+        assert_eq!(retention::sweep(&world.app).await.unwrap().uploads, 1);
+        assert!(keys(&world).await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_uploads_give_their_parts_back() {
+    for world in worlds(|_| {}).await {
+        let key = "uploads/upl_1/random";
+        let id = world.app.store.create_multipart(key, "audio/wav").await.unwrap();
+        world
+            .run(&format!(
+                "INSERT INTO uploads (id, owner, owner_key, name, media_type, bytes, fingerprint, state, client_key, s3_upload, part_bytes,
+                   created_at, updated_at) VALUES ('upl_1', 'usr_1', 'usr_1', 'a', 'audio/wav', 5, '', 'uploading', '{key}', '{id}', 5, 1, 1)"
+            ))
+            .await;
+        assert_eq!(world.app.store.unfinished("uploads/").await.unwrap().len(), 1);
+        assert_eq!(retention::sweep(&world.app).await.unwrap().uploads, 1, "{}", world.name);
+        assert!(world.app.store.unfinished("uploads/").await.unwrap().is_empty());
+        assert_eq!(world.count("SELECT COUNT(*) FROM uploads").await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_go_after_their_periods() {
+    for world in worlds(|_| {}).await {
+        let mut ana = world.signed_in("ana@example.com").await;
+        ana.get("/v1/me").await;
+        let now = world.app.db.now().await.unwrap();
+        let day = 86_400_000;
+        for (day_name, age) in [("old", 49 * day / 24), ("young", 47 * day / 24)] {
+            world
+                .run(&format!(
+                    "INSERT INTO ip_keys (day, secret, created_at) VALUES ('{day_name}', 'x', {})",
+                    now - age
+                ))
+                .await;
+        }
+        world
+            .run(&format!(
+                "INSERT INTO nonces (nonce, expires_at) VALUES ('spent', {}), ('fresh', {})",
+                now - 1,
+                now + 60_000
+            ))
+            .await;
+        world.run(&format!("INSERT INTO limits (key, tat) VALUES ('idle', {}), ('busy', {now})", now - 2 * day)).await;
+        world.run(&format!("INSERT INTO audit (id, at, actor, action, target, ip_hash, detail) VALUES ('old', {}, '', '', '', '', '')", now - 181 * day)).await;
+        let audited = world.count("SELECT COUNT(*) FROM audit").await;
+        let would = retention::dry_run(&world.app.db, &world.app.config).await.unwrap();
+        let did = retention::sweep(&world.app).await.unwrap();
+        assert_eq!(would.rows, did.rows, "{}: a dry run says what a sweep does", world.name);
+        for (table, gone) in
+            [("ip_keys", 1), ("nonces", 1), ("limits", 1), ("audit", 1), ("sessions", 0), ("logins", 0)]
+        {
+            assert!(did.rows.contains(&(table, gone)), "{table}: {:?}", did.rows);
+        }
+        assert_eq!(world.count("SELECT COUNT(*) FROM audit").await, audited - 1);
+        assert!(ana.get("/v1/me").await.json.get("user").is_some());
+        // A session that has ended goes a month later, a login a day.
+        world.run(&format!("UPDATE sessions SET revoked_at = {}", now - 31 * day)).await;
+        world.run(&format!("UPDATE logins SET expires_at = {}", now - 2 * day)).await;
+        let did = retention::sweep(&world.app).await.unwrap();
+        assert!(did.rows.contains(&("sessions", 1)) && did.rows.contains(&("logins", 1)), "{:?}", did.rows);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn register_and_storage_are_compared() {
+    for world in worlds(|_| {}).await {
+        let (master, _) = world.master("usr_1", None).await;
+        let lost = format!("jobs/{master}/1/master.wav");
+        world.app.store.delete(&lost).await.unwrap();
+        world.app.store.put_bytes("jobs/stray/1/x", b"x".to_vec(), "audio/wav").await.unwrap();
+        let found = retention::reconcile(&world.app.db, &world.app.store, false).await.unwrap();
+        assert_eq!((found.unknown, found.missing), (vec!["jobs/stray/1/x".to_owned()], vec![lost]), "{}", world.name);
+        retention::sweep(&world.app).await.unwrap();
+        assert_eq!(keys(&world).await.len(), 2, "looking changes nothing");
+        retention::reconcile(&world.app.db, &world.app.store, true).await.unwrap();
+        retention::sweep(&world.app).await.unwrap();
+        assert_eq!(keys(&world).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_took_too_long_is_not_called_stored() {
+    let world = world(|_| {}).await;
+    let mut tx = world.app.db.begin().await.unwrap();
+    objects::intend(&mut tx, "pictures/usr_1/x.jpg", Some("usr_1"), 1).await.unwrap();
+    tx.commit().await.unwrap();
+    retention::sweep(&world.app).await.unwrap();
+    let mut tx = world.app.db.begin().await.unwrap();
+    assert!(objects::stored(&mut tx, "pictures/usr_1/x.jpg", None).await.is_err());
+}
+
+#[test]
+fn periods_are_what_the_operator_sets() {
+    let mut config = Config::default();
+    config.retention.guest_days = 3;
+    let periods = retention::periods::periods(&config.retention);
+    assert_eq!(periods[0].hours, 72);
+}
