@@ -1,0 +1,1120 @@
+//! What an operator may set: one TOML file, the environment over it (`LOOPMASTER_STORAGE__BUCKET=…`), and every wrong value named at
+//! once. The defaults serve the whole product on this machine; secrets that are missing there are made at the first start and kept
+//! in the data folder.
+
+use crate::store::StorageConfig;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+use url::Url;
+
+/// What environment variables begin with.
+const PREFIX: &str = "LOOPMASTER_";
+/// Variables with that beginning that are not settings: the file itself, and what clients and tests use.
+const NOT_SETTINGS: [&str; 5] = ["config", "token", "golden", "edge_host_", "test_"];
+/// The file of generated secrets, in the data folder.
+const SECRETS: &str = "secrets.toml";
+
+/// Everything that may be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where people open the pages: the edge.
+    pub public_url: Address,
+    /// Where bearer tokens and capabilities go: this program.
+    pub api_url: Address,
+    /// Object storage as clients see it; presigned URLs carry this host.
+    pub files_url: Address,
+    /// Sockets to listen on.
+    pub listen: Listen,
+    /// Folder for everything that is kept on this machine.
+    pub data: PathBuf,
+    /// `sqlite:<path>` or `postgres://…`; empty: SQLite in the data folder.
+    pub database_url: String,
+    /// The service's key: secrets at rest are sealed with what is derived from it.
+    pub secret: Secret,
+    /// How many proxies in front of the api append to `X-Forwarded-For`. 0: the header is never read.
+    pub trusted_hops: u8,
+    /// Object storage.
+    pub storage: Storage,
+    /// The edge.
+    pub edge: Edge,
+    /// Mail.
+    pub mail: Mail,
+    /// Sign-in through providers.
+    pub oidc: Oidc,
+    /// Webhooks.
+    pub webhooks: Webhooks,
+    /// Quotas and rates.
+    pub limits: Limits,
+    /// How long things are kept.
+    pub retention: Retention,
+    /// The worker.
+    pub worker: Worker,
+    /// Logs.
+    pub log: Log,
+    /// Who else sees data; the privacy page prints the list.
+    pub providers: Vec<Provider>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            public_url: Address::fixed("http://127.0.0.1:3000"),
+            api_url: Address::fixed("http://127.0.0.1:3001"),
+            files_url: Address::fixed("http://127.0.0.1:3002"),
+            listen: Listen::default(),
+            data: PathBuf::from(".loopmaster"),
+            database_url: String::new(),
+            secret: Secret::default(),
+            trusted_hops: 0,
+            storage: Storage::default(),
+            edge: Edge::default(),
+            mail: Mail::default(),
+            oidc: Oidc::default(),
+            webhooks: Webhooks::default(),
+            limits: Limits::default(),
+            retention: Retention::default(),
+            worker: Worker::default(),
+            log: Log::default(),
+            providers: Vec::new(),
+        }
+    }
+}
+
+/// Sockets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listen {
+    /// The api.
+    pub api: SocketAddr,
+    /// Embedded object storage.
+    pub files: SocketAddr,
+    /// Metrics on a socket of their own, for an api that faces the net; port 0: beside the api.
+    pub metrics: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { api: loopback(3001), files: loopback(3002), metrics: loopback(0) }
+    }
+}
+
+/// Object storage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Storage {
+    /// Where this program reaches it; empty: the embedded one of this program.
+    pub endpoint: String,
+    /// The one bucket.
+    pub bucket: String,
+    /// Signed into requests.
+    pub region: String,
+    /// Access key.
+    pub access_key: String,
+    /// Secret key.
+    pub secret_key: Secret,
+    /// Uploads are refused once less than this is free on the disk of the embedded storage, bytes.
+    pub keep_free: u64,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            bucket: "loopmaster".to_owned(),
+            region: "us-east-1".to_owned(),
+            access_key: String::new(),
+            secret_key: Secret::default(),
+            keep_free: 2 << 30,
+        }
+    }
+}
+
+impl Storage {
+    /// Whether this program itself serves the files.
+    #[must_use]
+    pub fn embedded(&self) -> bool {
+        self.endpoint.is_empty()
+    }
+}
+
+/// The edge.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Edge {
+    /// Key id = secret. Two while one is being replaced by the other.
+    pub keys: BTreeMap<String, Secret>,
+    /// Host and port the edge signs, where a proxy in between changes the Host header; empty: the Host header.
+    pub authority: String,
+    /// A stream of events through the edge ends by itself after this time, seconds: before the edge would cut it.
+    pub stream_seconds: u64,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        Self { keys: BTreeMap::new(), authority: String::new(), stream_seconds: 25 }
+    }
+}
+
+/// Mail.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mail {
+    /// Sender, `Name <address>`.
+    pub from: String,
+    /// `smtp://user:password@host:587?tls=required`, `smtps://…`; empty: a folder.
+    pub smtp: Secret,
+    /// Where mails go as files without SMTP; empty: `mail` in the data folder.
+    pub folder: String,
+    /// Where the contact form is delivered; empty: tickets stay in the database.
+    pub operator: String,
+}
+
+impl Default for Mail {
+    fn default() -> Self {
+        Self {
+            from: "LoopMastering <noreply@localhost>".to_owned(),
+            smtp: Secret::default(),
+            folder: String::new(),
+            operator: String::new(),
+        }
+    }
+}
+
+/// Sign-in through providers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Oidc {
+    /// Google.
+    pub google: Provides,
+}
+
+/// Webhooks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Webhooks {
+    /// Receivers of tests, `host:port`: called over plain HTTP wherever they are. Only where `public_url` is this machine.
+    pub exempt: Vec<String>,
+}
+
+/// One provider of identities.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provides {
+    /// Issuer; its discovery document is read from there.
+    pub issuer: String,
+    /// Client id; empty: not offered.
+    pub client_id: String,
+    /// Client secret.
+    pub client_secret: Secret,
+    /// Hosts that profile pictures may come from.
+    pub picture_hosts: Vec<String>,
+}
+
+impl Default for Provides {
+    fn default() -> Self {
+        Self {
+            issuer: "https://accounts.google.com".to_owned(),
+            client_id: String::new(),
+            client_secret: Secret::default(),
+            picture_hosts: vec!["lh3.googleusercontent.com".to_owned()],
+        }
+    }
+}
+
+/// Quotas and rates.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Largest file, bytes.
+    pub file_bytes: u64,
+    /// Size of one part of an upload, bytes; grows by itself where 10,000 parts would not do.
+    pub part_bytes: u64,
+    /// Tracks in one batch.
+    pub batch_tracks: u64,
+    /// Of a visitor without account.
+    pub guest: Quota,
+    /// Of an account.
+    pub user: Quota,
+    /// ZIP downloads of one owner at a time.
+    pub zips: u64,
+    /// Event streams of one owner at a time; the oldest gives way.
+    pub streams: u64,
+    /// A body has to arrive within this time, seconds.
+    pub body_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: 4 << 30,
+            part_bytes: 8 << 20,
+            batch_tracks: 1_000,
+            guest: Quota {
+                tracks_a_day: 20,
+                stored_bytes: 8 << 30,
+                waiting: 20,
+                creates_an_hour: 120,
+                requests_a_minute: 600,
+            },
+            user: Quota {
+                tracks_a_day: 5_000,
+                stored_bytes: 1 << 40,
+                waiting: 2_000,
+                creates_an_hour: 20_000,
+                requests_a_minute: 6_000,
+            },
+            zips: 2,
+            streams: 8,
+            body_seconds: 20,
+        }
+    }
+}
+
+/// What one owner may use.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Quota {
+    /// Tracks sent to be mastered within 24 hours.
+    pub tracks_a_day: u64,
+    /// Bytes of mixes kept.
+    pub stored_bytes: u64,
+    /// Tracks waiting or running at a time.
+    pub waiting: u64,
+    /// Uploads and masters created in an hour, counted over all api processes.
+    pub creates_an_hour: u64,
+    /// Requests of any kind in a minute, counted per api process.
+    pub requests_a_minute: u64,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Limits::default().guest
+    }
+}
+
+/// How long things are kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retention {
+    /// Uploads and masters of visitors without account.
+    pub guest_days: u32,
+    /// Uploads that were never mastered.
+    pub unused_days: u32,
+    /// Uploads that were begun and not finished.
+    pub unfinished_days: u32,
+    /// Between asking for an account's deletion and the deletion.
+    pub account_grace_days: u32,
+    /// Audit entries.
+    pub audit_days: u32,
+    /// A session that nobody uses.
+    pub session_idle_days: u32,
+    /// Any session.
+    pub session_days: u32,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            guest_days: 7,
+            unused_days: 7,
+            unfinished_days: 2,
+            account_grace_days: 14,
+            audit_days: 180,
+            session_idle_days: 30,
+            session_days: 180,
+        }
+    }
+}
+
+/// The worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Worker {
+    /// Bytes of decoded audio held at a time.
+    pub budget_bytes: u64,
+    /// auto, gpu, cpu or reference.
+    pub backend: String,
+    /// Threads; 0: all cores.
+    pub threads: u16,
+    /// Folder for files under way; empty: `work` in the data folder.
+    pub folder: String,
+    /// Decode without the sandbox where the system has none.
+    pub allow_unsandboxed: bool,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            budget_bytes: 2 << 30,
+            backend: "auto".to_owned(),
+            threads: 0,
+            folder: String::new(),
+            allow_unsandboxed: false,
+        }
+    }
+}
+
+/// Logs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// text or json.
+    pub format: String,
+    /// As `RUST_LOG`, e.g. `info,loopmaster=debug`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: "text".to_owned(), filter: "info".to_owned() }
+    }
+}
+
+/// Somebody who sees data of ours.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Provider {
+    /// Who.
+    pub name: String,
+    /// What for.
+    pub purpose: String,
+    /// Where.
+    pub country: String,
+}
+
+/// An http or https address without path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Address(Url);
+
+impl Address {
+    fn fixed(text: &'static str) -> Self {
+        match Url::parse(text) {
+            Ok(url) => Self(url),
+            Err(error) => unreachable!("{text} is an address: {error}"),
+        }
+    }
+
+    /// The address with this path, which begins with a slash.
+    #[must_use]
+    pub fn with(&self, path: &str) -> String {
+        format!("{self}{path}")
+    }
+
+    /// Whether it is an address of this machine only.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            None => false,
+        }
+    }
+
+    /// As a URL.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str().trim_end_matches('/'))
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        address.to_string()
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = "use an address like https://music.example, without a path";
+        let url = Url::parse(&text).map_err(|error| format!("{error}; {wrong}"))?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !bare {
+            return Err(wrong.to_owned());
+        }
+        Ok(Self(url))
+    }
+}
+
+/// A value that is never printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text into custody.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The value itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether none was given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// 256 random bits, in hex.
+    #[must_use]
+    pub fn random() -> Self {
+        let bytes: [u8; 32] = rand::random();
+        Self(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "(none)" } else { "(secret)" })
+    }
+}
+
+/// One value that cannot be used, and what could.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Which setting, e.g. `storage.bucket`.
+    pub setting: String,
+    /// What is wrong with it, and what would be right.
+    pub text: String,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.setting, self.text)
+    }
+}
+
+/// All that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration cannot be used:\n{}", .0.iter().map(|complaint| format!("  {complaint}")).collect::<Vec<_>>().join("\n"))]
+pub struct Unusable(pub Vec<Complaint>);
+
+/// Where values come from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file; `None`: `$LOOPMASTER_CONFIG`, else `loopmaster.toml` where there is one.
+    pub file: Option<PathBuf>,
+    /// Environment variables.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// A file and this process's environment.
+    #[must_use]
+    pub fn process(file: Option<&Path>) -> Self {
+        // A name or value that is not UTF-8 cannot be one of ours.
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { file: file.map(Path::to_owned), environment }
+    }
+}
+
+impl Config {
+    /// Reads and judges. Missing secrets are left empty where this machine alone uses them: [`Config::open`] makes them.
+    pub fn check(sources: &Sources) -> Result<Self, Unusable> {
+        let mut reader = Reader::default();
+        let config = reader.read(sources, false);
+        match config {
+            Some(config) if reader.complaints.is_empty() => Ok(config),
+            _ => Err(Unusable(reader.complaints)),
+        }
+    }
+
+    /// Reads, judges, and makes the secrets that are missing on a machine of one's own.
+    pub fn open(sources: &Sources) -> Result<Self, Unusable> {
+        let mut reader = Reader::default();
+        let config = reader.read(sources, true);
+        match config {
+            Some(config) if reader.complaints.is_empty() => Ok(config),
+            _ => Err(Unusable(reader.complaints)),
+        }
+    }
+
+    /// A key for one purpose, derived from the service's key.
+    #[must_use]
+    pub fn key(&self, purpose: &str) -> [u8; 32] {
+        crate::http::signed::hmac(self.secret.expose().as_bytes(), &[b"loopmaster ", purpose.as_bytes()])
+    }
+
+    /// The database, by default SQLite in the data folder.
+    #[must_use]
+    pub fn database(&self) -> String {
+        if self.database_url.is_empty() {
+            format!("sqlite:{}", self.data.join("loopmaster.db").display())
+        } else {
+            self.database_url.clone()
+        }
+    }
+
+    /// Folder for mails without SMTP.
+    #[must_use]
+    pub fn mail_folder(&self) -> PathBuf {
+        if self.mail.folder.is_empty() { self.data.join("mail") } else { PathBuf::from(&self.mail.folder) }
+    }
+
+    /// Folder for a worker's files under way.
+    #[must_use]
+    pub fn work_folder(&self) -> PathBuf {
+        if self.worker.folder.is_empty() { self.data.join("work") } else { PathBuf::from(&self.worker.folder) }
+    }
+
+    /// Folder of the embedded storage.
+    #[must_use]
+    pub fn files_folder(&self) -> PathBuf {
+        self.data.join("files")
+    }
+
+    /// Where this program reaches its storage, and where clients do.
+    #[must_use]
+    pub fn storage_client(&self) -> StorageConfig {
+        let inside = Url::parse(&self.storage.endpoint).unwrap_or_else(|_| {
+            let here = Address::try_from(format!("http://{}", self.listen.files));
+            here.map_or_else(|_| self.files_url.url().clone(), |here| here.url().clone())
+        });
+        StorageConfig {
+            endpoint: inside,
+            public_endpoint: self.files_url.url().clone(),
+            bucket: self.storage.bucket.clone(),
+            region: self.storage.region.clone(),
+            access_key: self.storage.access_key.clone(),
+            secret_key: self.storage.secret_key.expose().to_owned(),
+        }
+    }
+
+    /// The whole configuration as TOML, secrets left out: a file to start from.
+    #[must_use]
+    pub fn example() -> String {
+        toml::to_string_pretty(&Self::default()).unwrap_or_default()
+    }
+
+    fn judge(&self, complaints: &mut Vec<Complaint>, may_make_secrets: bool) {
+        let mut complain = |setting: &str, text: String| {
+            complaints.push(Complaint { setting: setting.to_owned(), text });
+        };
+        let database = &self.database_url;
+        if !(database.is_empty() || ["sqlite:", "postgres://", "postgresql://"].iter().any(|s| database.starts_with(s)))
+        {
+            complain("database_url", "use sqlite:<path> or postgres://user@host/database".to_owned());
+        }
+        if !self.storage.endpoint.is_empty() && Address::try_from(self.storage.endpoint.clone()).is_err() {
+            complain(
+                "storage.endpoint",
+                format!("`{}` is not an http or https address without a path", self.storage.endpoint),
+            );
+        }
+        let bucket = &self.storage.bucket;
+        if !(3..=63).contains(&bucket.len())
+            || !bucket.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        {
+            complain("storage.bucket", format!("`{bucket}` cannot be a bucket: 3 to 63 of a-z, 0-9, - and ."));
+        }
+        if !self.storage.embedded() && (self.storage.access_key.is_empty() || self.storage.secret_key.is_empty()) {
+            complain("storage.access_key", "a storage of its own needs access_key and secret_key".to_owned());
+        }
+        for (id, key) in &self.edge.keys {
+            if id.is_empty() || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+                complain("edge.keys", format!("`{id}` cannot name a key: 1 to 32 letters, digits and -"));
+            }
+            if key.expose().len() < 32 {
+                complain(&format!("edge.keys.{id}"), "is too short: use 32 characters or more".to_owned());
+            }
+        }
+        if self.edge.keys.len() > 2 {
+            complain(
+                "edge.keys",
+                format!("has {} keys; use one, and a second while the first is replaced", self.edge.keys.len()),
+            );
+        }
+        if !self.secret.is_empty() && self.secret.expose().len() < 32 {
+            complain("secret", "is too short: use 32 characters or more".to_owned());
+        }
+        if !may_make_secrets {
+            if self.secret.is_empty() {
+                complain("secret", "is missing; it is made by itself only where public_url is this machine".to_owned());
+            }
+            if self.edge.keys.is_empty() {
+                complain(
+                    "edge.keys",
+                    "is missing; it is made by itself only where public_url is this machine".to_owned(),
+                );
+            }
+            if self.storage.access_key.is_empty() && self.storage.embedded() {
+                complain(
+                    "storage.access_key",
+                    "is missing; it is made by itself only where public_url is this machine".to_owned(),
+                );
+            }
+        }
+        if self.mail.from.parse::<lettre::message::Mailbox>().is_err() {
+            complain("mail.from", format!("`{}` is not a sender; use `Name <name@host>`", self.mail.from));
+        }
+        let smtp = self.mail.smtp.expose();
+        if !(smtp.is_empty() || smtp.starts_with("smtp://") || smtp.starts_with("smtps://")) {
+            complain("mail.smtp", "use smtp://… or smtps://…".to_owned());
+        }
+        if !(self.mail.operator.is_empty() || self.mail.operator.parse::<lettre::Address>().is_ok()) {
+            complain("mail.operator", format!("`{}` is not a mail address", self.mail.operator));
+        }
+        if !(self.webhooks.exempt.is_empty() || self.public_url.is_loopback()) {
+            complain("webhooks.exempt", "is for tests: leave it out where public_url is not this machine".to_owned());
+        }
+        let google = &self.oidc.google;
+        if google.client_id.is_empty() != google.client_secret.is_empty() {
+            complain("oidc.google", "needs both client_id and client_secret, or neither".to_owned());
+        }
+        let mut within = |setting: &str, value: u64, range: std::ops::RangeInclusive<u64>| {
+            if !range.contains(&value) {
+                complain(setting, format!("{value} is out of range; use {} to {}", range.start(), range.end()));
+            }
+        };
+        within("trusted_hops", self.trusted_hops.into(), 0..=8);
+        within("limits.file_bytes", self.limits.file_bytes, 1..=64 << 30);
+        within("limits.part_bytes", self.limits.part_bytes, 5 << 20..=5 << 30);
+        within("limits.batch_tracks", self.limits.batch_tracks, 1..=10_000);
+        within("limits.zips", self.limits.zips, 1..=1_000);
+        within("limits.streams", self.limits.streams, 1..=1_000);
+        within("edge.stream_seconds", self.edge.stream_seconds, 1..=3_600);
+        within("limits.body_seconds", self.limits.body_seconds, 1..=25);
+        for (who, quota) in [("guest", &self.limits.guest), ("user", &self.limits.user)] {
+            within(&format!("limits.{who}.requests_a_minute"), quota.requests_a_minute, 1..=10_000_000);
+            within(&format!("limits.{who}.creates_an_hour"), quota.creates_an_hour, 1..=3_600_000);
+        }
+        let retention = &self.retention;
+        for (setting, days) in [
+            ("guest_days", retention.guest_days),
+            ("unused_days", retention.unused_days),
+            ("unfinished_days", retention.unfinished_days),
+            ("account_grace_days", retention.account_grace_days),
+            ("audit_days", retention.audit_days),
+            ("session_idle_days", retention.session_idle_days),
+            ("session_days", retention.session_days),
+        ] {
+            within(&format!("retention.{setting}"), days.into(), 1..=3_650);
+        }
+        within("worker.budget_bytes", self.worker.budget_bytes, 64 << 20..=1 << 44);
+        within("worker.threads", self.worker.threads.into(), 0..=1_024);
+        if !["auto", "gpu", "cpu", "reference"].contains(&self.worker.backend.as_str()) {
+            complain(
+                "worker.backend",
+                format!("`{}` is not known; use auto, gpu, cpu or reference", self.worker.backend),
+            );
+        }
+        if !["text", "json"].contains(&self.log.format.as_str()) {
+            complain("log.format", format!("`{}` is not known; use text or json", self.log.format));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.filter) {
+            complain("log.filter", format!("{error}; use e.g. info,loopmaster=debug"));
+        }
+        // Cookies named `__Host-` are kept over plain http on this machine only.
+        if self.public_url.url().scheme() == "http" && !self.public_url.is_loopback() {
+            complain("public_url", format!("{} has to be https: browsers drop the cookies otherwise", self.public_url));
+        }
+    }
+}
+
+/// Lays the layers over each other and collects what is wrong.
+#[derive(Default)]
+struct Reader {
+    complaints: Vec<Complaint>,
+}
+
+impl Reader {
+    fn complain(&mut self, setting: &str, text: impl Into<String>) {
+        self.complaints.push(Complaint { setting: setting.to_owned(), text: text.into() });
+    }
+
+    fn read(&mut self, sources: &Sources, make_secrets: bool) -> Option<Config> {
+        let schema = match Value::try_from(Config::default()) {
+            Ok(Value::Table(schema)) => schema,
+            Ok(_) => Table::new(),
+            Err(error) => {
+                self.complain("defaults", error.to_string());
+                return None;
+            }
+        };
+        let file = self.file(sources);
+        let environment = self.environment(&sources.environment, &schema);
+        let mut given = Table::new();
+        self.lay(&mut given, file, &schema, "");
+        self.lay(&mut given, environment, &schema, "");
+
+        // What was generated at an earlier start lies under what is given now.
+        let data = given.get("data").and_then(Value::as_str).map_or(Config::default().data, PathBuf::from);
+        let mut whole = schema.clone();
+        let path = data.join(SECRETS);
+        let mut secrets = self.table(&path, true);
+        // Half a pair of credentials from here and half from there would fit nobody.
+        if given.get("storage").is_some_and(|storage| storage.get("access_key").is_some()) {
+            secrets.remove("storage");
+        }
+        if given.get("edge").is_some_and(|edge| edge.get("keys").is_some()) {
+            secrets.remove("edge");
+        }
+        self.lay(&mut whole, secrets, &schema, "");
+        self.lay(&mut whole, given, &schema, "");
+
+        let mut config: Config = match Value::Table(whole).try_into() {
+            Ok(config) => config,
+            Err(error) => {
+                self.complain("file", error.message().to_owned());
+                return None;
+            }
+        };
+        let own_machine = config.public_url.is_loopback();
+        config.judge(&mut self.complaints, own_machine);
+        if make_secrets
+            && own_machine
+            && self.complaints.is_empty()
+            && let Err(error) = config.make_secrets(&path)
+        {
+            self.complain("data", format!("{} cannot be written: {error}", path.display()));
+        }
+        Some(config)
+    }
+
+    fn file(&mut self, sources: &Sources) -> Table {
+        let named = sources
+            .environment
+            .iter()
+            .find(|(name, _)| name == "LOOPMASTER_CONFIG")
+            .map(|(_, value)| PathBuf::from(value));
+        match sources.file.clone().or(named) {
+            Some(path) => self.table(&path, false),
+            None => self.table(Path::new("loopmaster.toml"), true),
+        }
+    }
+
+    fn table(&mut self, path: &Path, may_be_missing: bool) -> Table {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if may_be_missing && error.kind() == std::io::ErrorKind::NotFound => return Table::new(),
+            Err(error) => {
+                self.complain(&path.display().to_string(), format!("cannot be read: {error}"));
+                return Table::new();
+            }
+        };
+        text.parse().unwrap_or_else(|error: toml::de::Error| {
+            self.complain(&path.display().to_string(), error.to_string().trim().replace('\n', "\n    "));
+            Table::new()
+        })
+    }
+
+    /// `LOOPMASTER_STORAGE__BUCKET=mixes` → `{storage: {bucket: "mixes"}}`, each value read as what the setting is.
+    fn environment(&mut self, variables: &[(String, String)], schema: &Table) -> Table {
+        let mut table = Table::new();
+        for (name, text) in variables {
+            let Some(key) = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase) else { continue };
+            if NOT_SETTINGS.iter().any(|other| key == *other || (other.ends_with('_') && key.starts_with(other))) {
+                continue;
+            }
+            let path: Vec<&str> = key.split("__").collect();
+            let mut kind = None;
+            let mut level = Some(schema);
+            for step in &path {
+                kind = level.and_then(|table| table.get(*step));
+                level = kind.and_then(Value::as_table);
+            }
+            let value = match kind {
+                // A key of a free table, e.g. LOOPMASTER_EDGE__KEYS__A, is text; an unknown setting is found out below.
+                None | Some(Value::String(_)) => Value::String(text.clone()),
+                Some(_) => {
+                    match format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value")) {
+                        Some(value) => value,
+                        None => Value::String(text.clone()),
+                    }
+                }
+            };
+            if !put(&mut table, &path, value) {
+                self.complain(&path.join("."), "is set both as a value and as a group");
+            }
+        }
+        table
+    }
+
+    /// Puts `over` on top of `base`; what does not fit the schema is complained about and left out.
+    fn lay(&mut self, base: &mut Table, over: Table, schema: &Table, path: &str) {
+        for (key, value) in over {
+            let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let Some(kind) = schema.get(&key) else {
+                let near =
+                    schema.keys().max_by_key(|known| likeness(known, &key)).filter(|known| likeness(known, &key) >= 3);
+                let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                self.complain(&name, format!("there is no such setting{hint}"));
+                continue;
+            };
+            match (kind, value) {
+                // An empty table in the defaults is free: its keys are the operator's.
+                (Value::Table(inner), Value::Table(value)) if inner.is_empty() => {
+                    let mut kept = Table::new();
+                    for (key, value) in value {
+                        if value.is_str() {
+                            kept.insert(key, value);
+                        } else {
+                            self.complain(&format!("{name}.{key}"), format!("is {}; use text", value.type_str()));
+                        }
+                    }
+                    base.insert(key, Value::Table(kept));
+                }
+                (Value::Table(inner), Value::Table(value)) => {
+                    let place = base.entry(key).or_insert_with(|| Value::Table(Table::new()));
+                    if let Value::Table(place) = place {
+                        self.lay(place, value, inner, &name);
+                    }
+                }
+                (kind, value) => {
+                    if let Some(value) = self.fitting(kind, value, &name) {
+                        base.insert(key, value);
+                    }
+                }
+            }
+        }
+    }
+
+    fn fitting(&mut self, kind: &Value, value: Value, name: &str) -> Option<Value> {
+        let shown = if name.contains("secret") || name.contains("key") || name.contains("smtp") {
+            "a value".to_owned()
+        } else {
+            format!("`{}`", value.to_string().trim_matches('"'))
+        };
+        if !kind.same_type(&value) {
+            let wanted = match kind {
+                Value::String(_) => "text",
+                Value::Integer(_) => "a whole number",
+                Value::Float(_) => "a number",
+                Value::Boolean(_) => "true or false",
+                Value::Array(_) => "a list",
+                Value::Table(_) => "a group of settings",
+                Value::Datetime(_) => "a date",
+            };
+            self.complain(name, format!("{shown} is not {wanted}"));
+            return None;
+        }
+        // Types with a grammar of their own are tried here, so that one wrong value does not hide the next.
+        let text = value.as_str().unwrap_or_default().to_owned();
+        let problem = match name {
+            "public_url" | "api_url" | "files_url" => Address::try_from(text).err(),
+            "listen.api" | "listen.files" | "listen.metrics" => {
+                text.parse::<SocketAddr>().err().map(|_| "use address:port, e.g. 127.0.0.1:3001".to_owned())
+            }
+            _ => match value.as_integer() {
+                Some(number) if number < 0 => Some("use a number that is not negative".to_owned()),
+                Some(number) if name == "trusted_hops" && number > 255 => Some("use 0 to 8".to_owned()),
+                Some(number) if name == "worker.threads" && number > 65_535 => Some("use 0 to 1024".to_owned()),
+                Some(number) if name.starts_with("retention.") && number > 3_650 => Some("use 1 to 3650".to_owned()),
+                _ => None,
+            },
+        };
+        if let Some(problem) = problem {
+            self.complain(name, format!("{shown} cannot be used: {problem}"));
+            return None;
+        }
+        Some(value)
+    }
+}
+
+/// Puts a value at a path; false where something else stands in the way.
+fn put(table: &mut Table, path: &[&str], value: Value) -> bool {
+    match path {
+        [] => false,
+        [last] => table.insert((*last).to_owned(), value).is_none(),
+        [folder, rest @ ..] => match table.entry(*folder).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(inner) => put(inner, rest, value),
+            _ => false,
+        },
+    }
+}
+
+/// Length of the common beginning and end: enough to find a slip of the keyboard.
+fn likeness(a: &str, b: &str) -> usize {
+    let head = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let tail = a.bytes().rev().zip(b.bytes().rev()).take_while(|(a, b)| a == b).count();
+    head + tail
+}
+
+/// What is generated, in the shape of the configuration itself.
+#[derive(Default, Serialize)]
+struct Generated {
+    secret: String,
+    edge: GeneratedEdge,
+    storage: GeneratedStorage,
+}
+
+#[derive(Default, Serialize)]
+struct GeneratedEdge {
+    keys: BTreeMap<String, Secret>,
+}
+
+#[derive(Default, Serialize)]
+struct GeneratedStorage {
+    access_key: String,
+    secret_key: Secret,
+}
+
+impl Config {
+    fn make_secrets(&mut self, path: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(&self.data)?;
+        let lacks_storage = self.storage.embedded() && self.storage.access_key.is_empty();
+        if !(self.secret.is_empty() || self.edge.keys.is_empty() || lacks_storage) {
+            return Ok(());
+        }
+        if self.secret.is_empty() {
+            self.secret = Secret::random();
+        }
+        if self.edge.keys.is_empty() {
+            self.edge.keys.insert("local".to_owned(), Secret::random());
+        }
+        if lacks_storage {
+            self.storage.access_key = format!("LM{}", &Secret::random().expose()[..18].to_ascii_uppercase());
+            self.storage.secret_key = Secret::random();
+        }
+        let generated = Generated {
+            secret: self.secret.expose().to_owned(),
+            edge: GeneratedEdge { keys: self.edge.keys.clone() },
+            storage: GeneratedStorage {
+                access_key: self.storage.access_key.clone(),
+                secret_key: self.storage.secret_key.clone(),
+            },
+        };
+        let text = toml::to_string(&generated).map_err(std::io::Error::other)?;
+        // The temporary file is private from its first byte on; the rename makes a half-written one impossible.
+        let mut file = tempfile::Builder::new().prefix(".secrets").tempfile_in(&self.data)?;
+        std::io::Write::write_all(
+            &mut file,
+            format!("# Made at the first start; for this machine only. Keep it as you keep the database.\n{text}")
+                .as_bytes(),
+        )?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(file: &str, environment: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("loopmaster.toml");
+        std::fs::write(&path, format!("data = {:?}\n{file}", folder.path().join("data"))).unwrap();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        (folder, Sources { file: Some(path), environment })
+    }
+
+    #[test]
+    fn nothing_given_serves_this_machine_and_keeps_its_secrets() {
+        let (folder, sources) = sources("", &[]);
+        assert!(Config::check(&sources).unwrap().secret.is_empty(), "a check writes nothing");
+        assert!(!folder.path().join("data").exists());
+        let first = Config::open(&sources).unwrap();
+        assert!(
+            first.secret.expose().len() == 64 && first.edge.keys.len() == 1 && !first.storage.access_key.is_empty()
+        );
+        let again = Config::open(&sources).unwrap();
+        assert_eq!((&first.secret, &first.edge.keys), (&again.secret, &again.edge.keys));
+        assert_eq!(first.storage.secret_key, again.storage.secret_key);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = std::fs::metadata(folder.path().join("data").join(SECRETS)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "only the owner reads it");
+        }
+        assert!(!format!("{first:?}").contains(first.secret.expose()), "never printed");
+    }
+
+    #[test]
+    fn the_environment_lies_over_the_file() {
+        let (_folder, sources) = sources(
+            "api_url = \"http://127.0.0.1:1\"\n[limits]\nzips = 3\n",
+            &[
+                ("LOOPMASTER_API_URL", "http://127.0.0.1:9001"),
+                ("LOOPMASTER_LIMITS__GUEST__WAITING", "7"),
+                ("LOOPMASTER_STORAGE__BUCKET", "12345"),
+                ("LOOPMASTER_EDGE__KEYS__A", "0123456789abcdef0123456789abcdef"),
+                ("LOOPMASTER_TOKEN", "of a client"),
+                ("HOME", "/"),
+            ],
+        );
+        let config = Config::check(&sources).unwrap();
+        assert_eq!(config.api_url.to_string(), "http://127.0.0.1:9001");
+        assert_eq!((config.limits.zips, config.limits.guest.waiting), (3, 7));
+        assert_eq!(
+            config.limits.guest.tracks_a_day,
+            Limits::default().guest.tracks_a_day,
+            "the rest of the group stays"
+        );
+        assert_eq!(config.storage.bucket, "12345", "text stays text even where it looks like a number");
+        assert_eq!(config.edge.keys.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn all_wrong_values_are_named_at_once() {
+        let (_folder, sources) = sources(
+            "publicurl = 1\napi_url = \"ftp://x\"\ntrusted_hops = -1\ndatabase_url = \"mysql://x\"\n[storage]\nbucket = \"No\"\n\
+             [edge.keys]\na = \"short\"\n[worker]\nbackend = \"tpu\"\nthreads = \"many\"\n[log]\nformat = \"xml\"\n",
+            &[("LOOPMASTER_LIMITS__ZIPS", "0"), ("LOOPMASTER_NONSENSE", "1")],
+        );
+        let Unusable(complaints) = Config::check(&sources).unwrap_err();
+        let named: Vec<&str> = complaints.iter().map(|complaint| complaint.setting.as_str()).collect();
+        for setting in [
+            "publicurl",
+            "api_url",
+            "trusted_hops",
+            "database_url",
+            "storage.bucket",
+            "edge.keys.a",
+            "worker.backend",
+            "worker.threads",
+            "log.format",
+            "limits.zips",
+            "nonsense",
+        ] {
+            assert!(named.contains(&setting), "{setting} is missing in {named:?}");
+        }
+        let hint = complaints.iter().find(|complaint| complaint.setting == "publicurl").unwrap();
+        assert!(hint.text.contains("public_url"), "{hint}");
+        assert!(!Unusable(complaints.clone()).to_string().contains("short\""), "secrets are not repeated");
+    }
+
+    #[test]
+    fn a_public_service_has_to_bring_its_secrets() {
+        let (folder, sources) = sources("public_url = \"https://music.example\"", &[]);
+        let Unusable(complaints) = Config::open(&sources).unwrap_err();
+        let named: Vec<&str> = complaints.iter().map(|complaint| complaint.setting.as_str()).collect();
+        assert_eq!(named, ["secret", "edge.keys", "storage.access_key"]);
+        assert!(!folder.path().join("data").exists());
+    }
+
+    #[test]
+    fn the_example_is_a_configuration() {
+        let (_folder, mut sources) = sources("", &[]);
+        let path = sources.file.clone().unwrap();
+        std::fs::write(&path, Config::example()).unwrap();
+        sources.file = Some(path);
+        assert!(Config::check(&sources).is_ok());
+    }
+}

@@ -1,0 +1,192 @@
+//! How often: every request is counted in this process (cheap, forgets nobody's burst); what is expensive (uploads, masters, mails,
+//! sign-ins) is counted in one SQL row that all api processes share. Both are GCRA: an allowance that refills evenly.
+
+use super::identity::{Caller, Identity};
+use super::problem::{Answer, Problem};
+use crate::config::{Limits, Quota};
+use crate::db::{Db, Tx};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota as Allowance, RateLimiter};
+use std::num::NonZeroU32;
+
+const HOUR: i64 = 3_600_000;
+
+type Limiter = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
+
+/// The counters of this process.
+#[derive(Debug)]
+pub struct Rates {
+    guest: Limiter,
+    user: Limiter,
+}
+
+impl Rates {
+    /// Counters with these quotas.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let limiter = |quota: &Quota| {
+            let a_minute =
+                NonZeroU32::new(quota.requests_a_minute.min(u32::MAX.into()) as u32).unwrap_or(NonZeroU32::MIN);
+            RateLimiter::keyed(Allowance::per_minute(a_minute)).with_middleware::<StateInformationMiddleware>()
+        };
+        Self { guest: limiter(&limits.guest), user: limiter(&limits.user) }
+    }
+
+    /// Counts one request of this caller.
+    pub fn check(&self, limits: &Limits, caller: &Caller) -> Answer<Rated> {
+        let (limiter, quota) = if caller.user().is_some() {
+            (&self.user, limits.user.requests_a_minute)
+        } else {
+            (&self.guest, limits.guest.requests_a_minute)
+        };
+        let rated = |left: u64| Rated {
+            name: "requests",
+            quota,
+            window: 60,
+            left,
+            reset: (60 * (quota - left.min(quota))).div_ceil(quota),
+        };
+        match limiter.check_key(&caller.rate_key().to_owned()) {
+            Ok(snapshot) => Ok(rated(snapshot.remaining_burst_capacity().into())),
+            Err(until) => {
+                let wait = until.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
+                let problem = Problem::too_many(
+                    "rate.requests",
+                    format!("more than {quota} requests in a minute; wait {wait} s"),
+                    wait,
+                );
+                Err(rated(0).onto(problem))
+            }
+        }
+    }
+
+    /// Forgets whoever has his whole allowance back, so that many strangers cost no memory.
+    pub fn forget_idle(&self) {
+        for limiter in [&self.guest, &self.user] {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+
+    /// How many callers are remembered.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.guest.len() + self.user.len()
+    }
+}
+
+/// Where somebody stands, as the `RateLimit` headers tell it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rated {
+    name: &'static str,
+    quota: u64,
+    /// Seconds.
+    window: u64,
+    left: u64,
+    /// Seconds until the whole allowance is back.
+    reset: u64,
+}
+
+impl Rated {
+    fn headers(self) -> [(HeaderName, HeaderValue); 2] {
+        let Self { name, quota, window, left, reset } = self;
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        [
+            (HeaderName::from_static("ratelimit-policy"), value(format!("\"{name}\";q={quota};w={window}"))),
+            (HeaderName::from_static("ratelimit"), value(format!("\"{name}\";r={left};t={reset}"))),
+        ]
+    }
+
+    /// Puts the headers on a response; a rule a handler has put there already stays beside.
+    pub fn show(self, response: &mut HeaderMap) {
+        for (name, value) in self.headers() {
+            response.append(name, value);
+        }
+    }
+
+    fn onto(self, problem: Problem) -> Problem {
+        self.headers().into_iter().fold(problem, |problem, (name, value)| problem.header(name, value))
+    }
+}
+
+/// The quota a caller has.
+#[must_use]
+pub fn quota<'a>(limits: &'a Limits, caller: &Caller) -> &'a Quota {
+    match caller.identity {
+        Identity::Nobody | Identity::Guest { .. } => &limits.guest,
+        _ => &limits.user,
+    }
+}
+
+/// What is rationed over all processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// As clients see it, e.g. `creates`.
+    pub name: &'static str,
+    /// How many …
+    pub quota: u64,
+    /// … in this many milliseconds.
+    pub window: i64,
+}
+
+impl Rule {
+    /// So many in an hour.
+    #[must_use]
+    pub fn hourly(name: &'static str, quota: u64) -> Self {
+        Self { name, quota, window: HOUR }
+    }
+
+    /// So many in a day.
+    #[must_use]
+    pub fn daily(name: &'static str, quota: u64) -> Self {
+        Self { name, quota, window: 24 * HOUR }
+    }
+
+    fn each(self) -> i64 {
+        self.window / i64::try_from(self.quota).unwrap_or(i64::MAX).clamp(1, self.window)
+    }
+
+    fn rated(self, left: u64, reset: u64) -> Rated {
+        Rated { name: self.name, quota: self.quota, window: self.window as u64 / 1000, left, reset }
+    }
+
+    fn refused(self, wait: u64) -> Problem {
+        let within = if self.window == HOUR { "an hour" } else { "a day" };
+        let detail = format!("more than {} {} in {within}; wait {wait} s", self.quota, self.name);
+        self.rated(0, wait).onto(Problem::too_many("rate.exceeded", detail, wait).with("rule", self.name))
+    }
+
+    /// Spends `cost` for `key` in the caller's transaction: what is rolled back is not counted.
+    pub async fn spend(self, tx: &mut Tx, key: &str, cost: u64) -> Answer<Rated> {
+        let price = self.each().saturating_mul(i64::try_from(cost).unwrap_or(i64::MAX));
+        if self.quota == 0 || price > self.window {
+            return Err(self.refused(self.window as u64 / 1000));
+        }
+        let text = tx.sql(
+            "INSERT INTO limits (key, tat) VALUES ($1, {now} + $2)
+             ON CONFLICT (key) DO UPDATE SET tat = CASE WHEN limits.tat > {now} THEN limits.tat ELSE {now} END + $2
+             WHERE CASE WHEN limits.tat > {now} THEN limits.tat ELSE {now} END + $2 - {now} <= $3
+             RETURNING tat - {now}",
+        );
+        let key = format!("{}:{key}", self.name);
+        let debt: Option<i64> =
+            sqlx::query_scalar(text).bind(&key).bind(price).bind(self.window).fetch_optional(&mut **tx).await?;
+        if let Some(debt) = debt {
+            return Ok(self.rated((self.window - debt).max(0) as u64 / self.each() as u64, debt.max(0) as u64 / 1000));
+        }
+        let text = tx.sql("SELECT tat - {now} FROM limits WHERE key = $1");
+        let debt: i64 = sqlx::query_scalar(text).bind(&key).fetch_one(&mut **tx).await?;
+        Err(self.refused(((debt + price - self.window).max(0) as u64).div_ceil(1000)))
+    }
+
+    /// How much of it `key` has used.
+    pub async fn used(self, db: &Db, key: &str) -> Answer<u64> {
+        let text = db.sql("SELECT tat - {now} FROM limits WHERE key = $1");
+        let debt: Option<i64> =
+            sqlx::query_scalar(text).bind(format!("{}:{key}", self.name)).fetch_optional(db.read()).await?;
+        Ok((debt.unwrap_or(0).max(0) as u64).div_ceil(self.each() as u64).min(self.quota))
+    }
+}

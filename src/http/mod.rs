@@ -1,0 +1,205 @@
+//! The HTTP API. One road for every request under `/v1`:
+//!
+//! ```text
+//! observe (id, log line, metrics, problems) → identify (body, who, how often) → handler
+//! ```
+//!
+//! Handlers read rows, write rows, and sign addresses; bytes of audio go between client and storage. Only ZIPs stream through here.
+
+pub mod account;
+pub mod artifacts;
+pub mod auth;
+pub mod batches;
+pub mod docs;
+pub mod events;
+pub mod extract;
+pub mod idempotency;
+pub mod identity;
+pub mod limits;
+pub mod masters;
+mod observe;
+pub mod page;
+pub mod problem;
+pub mod server;
+pub mod settings;
+pub mod signed;
+pub mod status;
+pub mod time;
+pub mod turns;
+pub mod uploads;
+pub mod zip;
+
+pub use identity::{Caller, Identity, Scope, SignedIn, Visitor};
+pub use problem::{Answer, Problem};
+
+use crate::config::Config;
+use crate::db::{Db, DbError};
+use crate::store::{Store, StoreError};
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use events::Hub;
+use identity::IpKeys;
+use limits::Rates;
+use status::Health;
+use std::ops::Deref;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use turns::{Slots, Turns};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+/// The service's parts. Clones share them.
+#[derive(Clone, Debug)]
+pub struct App(Arc<Service>);
+
+/// What handlers work with.
+#[derive(Debug)]
+pub struct Service {
+    /// What the operator set.
+    pub config: Config,
+    /// The database.
+    pub db: Db,
+    /// Object storage.
+    pub store: Store,
+    /// How the parts are.
+    pub health: Health,
+    /// Counters of this process.
+    pub rates: Rates,
+    /// Keys that addresses are hashed with.
+    pub ip_keys: IpKeys,
+    /// Tells streams of changes.
+    pub hub: Hub,
+    /// Open streams by owner.
+    pub streams: Slots,
+    /// Archives being sent, by owner.
+    pub zips: Slots,
+    /// Uploads being completed.
+    pub settling: Turns,
+    /// Sign-in with Google, where it is configured.
+    pub google: Option<auth::oidc::Provider>,
+    /// Cancelled when the process is asked to end: readiness goes, streams say goodbye.
+    pub draining: CancellationToken,
+}
+
+impl Service {
+    /// How long an unfinished upload is kept, ms.
+    #[must_use]
+    pub fn unfinished(&self) -> i64 {
+        i64::from(self.config.retention.unfinished_days) * 86_400_000
+    }
+}
+
+impl Deref for App {
+    type Target = Service;
+    fn deref(&self) -> &Service {
+        &self.0
+    }
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The storage.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The worker.
+    #[error("the worker cannot work: {0}")]
+    Worker(String),
+    /// A socket or a folder.
+    #[error("{what}: {error}")]
+    Io {
+        /// Which.
+        what: String,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+impl App {
+    /// Connects to everything. Needs a runtime; nothing is migrated and no bucket is made.
+    pub async fn open(config: Config) -> Result<Self, StartError> {
+        let db = Db::connect(&config.database()).await?;
+        let store = Store::new(&config.storage_client())?;
+        Ok(Self::with(config, db, store))
+    }
+
+    /// From parts. Needs a runtime.
+    #[must_use]
+    pub fn with(config: Config, db: Db, store: Store) -> Self {
+        let hub = Hub::default();
+        hub.listen(&db);
+        let disk = config.storage.embedded().then(|| (config.files_folder(), config.storage.keep_free));
+        Self(Arc::new(Service {
+            rates: Rates::new(&config.limits),
+            health: Health::new(disk),
+            ip_keys: IpKeys::default(),
+            hub,
+            streams: Slots::default(),
+            zips: Slots::default(),
+            settling: Turns::default(),
+            google: auth::oidc::Provider::google(&config),
+            draining: CancellationToken::new(),
+            config,
+            db,
+            store,
+        }))
+    }
+}
+
+/// The document the paths are written into.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "LoopMastering",
+        description = "Masters music: send a mix, get a release-ready master and an honest account of what was done.",
+        license(name = "MPL-2.0", identifier = "MPL-2.0")
+    ),
+    components(schemas(problem::ProblemBody))
+)]
+struct Document;
+
+fn documented() -> OpenApiRouter<App> {
+    let parts = [
+        uploads::routes(),
+        masters::routes(),
+        batches::routes(),
+        artifacts::routes(),
+        zip::routes(),
+        events::routes(),
+        auth::routes(),
+        account::routes(),
+        status::routes(),
+    ];
+    let v1 = parts.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);
+    OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", v1)
+}
+
+/// The API's description.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    documented().into_openapi()
+}
+
+/// The whole API.
+pub fn router(app: App) -> Router {
+    let (v1, _) = documented().split_for_parts();
+    let panicked = |panic: Box<dyn std::any::Any + Send>| {
+        let text = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        axum::response::IntoResponse::into_response(Problem::internal(format!("panic: {}", text.unwrap_or_default())))
+    };
+    Router::new()
+        .merge(v1.nest("/v1", uploads::companion::routes()).layer(from_fn_with_state(app.clone(), identity::identify)))
+        .merge(status::health())
+        .fallback(observe::nothing_here)
+        .method_not_allowed_fallback(observe::wrong_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(observe::observe))
+        .with_state(app)
+}

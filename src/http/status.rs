@@ -1,0 +1,278 @@
+//! How the service is: for people (`/v1/status`), for whoever sends traffic here (`/livez`, `/readyz`), for whoever watches (`/metrics`).
+
+use super::extract::Json;
+use super::problem::{Answer, Problem};
+use super::{App, docs};
+use crate::config::Provider;
+use crate::db::Db;
+use crate::queue::{self, Class};
+use crate::telemetry;
+use crate::work;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use loopmaster_core::plan::destinations;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// How long a look at the parts is good for.
+const FRESH: Duration = Duration::from_secs(2);
+/// A part that does not answer within this time is away.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(status)).routes(routes!(places)).routes(routes!(document))
+}
+
+pub(super) fn health() -> Router<App> {
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/docs", get(docs::page))
+}
+
+/// On a socket of its own.
+pub(crate) fn watch() -> Router<App> {
+    let scraped = get(async |State(app): State<App>| scrape(&app).await);
+    Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(ready)).route("/metrics", scraped)
+}
+
+/// What keeps an eye on the parts.
+#[derive(Debug)]
+pub struct Health {
+    /// Where the embedded storage keeps its files, and how much must stay free there.
+    disk: Option<(PathBuf, u64)>,
+    seen: Mutex<Option<(Instant, Seen)>>,
+    /// What renders in this process, where a worker runs in it.
+    device: OnceLock<(&'static str, Arc<work::Health>)>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    database: Result<(), String>,
+    migrations: Result<(), String>,
+    storage: Result<(), String>,
+}
+
+impl Health {
+    /// Watches this disk, if any.
+    #[must_use]
+    pub fn new(disk: Option<(PathBuf, u64)>) -> Self {
+        Self { disk, seen: Mutex::default(), device: OnceLock::new() }
+    }
+
+    /// From now on tells how this device does.
+    pub fn watch(&self, name: &'static str, device: Arc<work::Health>) {
+        // There is one worker in a process.
+        drop(self.device.set((name, device)));
+    }
+
+    fn device(&self) -> String {
+        match self.device.get() {
+            None => "none in this process".to_owned(),
+            Some((name, health)) if health.device() => format!("{name}: ok"),
+            Some((name, _)) => format!("{name}: lost, the processor does its work"),
+        }
+    }
+
+    /// Free bytes, and how many have to stay free.
+    fn free(&self) -> Option<(u64, u64)> {
+        let (folder, keep) = self.disk.as_ref()?;
+        crate::store::embedded::free_bytes(folder).ok().map(|free| (free, *keep))
+    }
+
+    /// Refuses an upload before the disk is full.
+    pub fn room(&self, bytes: u64) -> Answer<()> {
+        match self.free() {
+            // The copy that is made at the end shares the bytes or takes them a second time.
+            Some((free, keep)) if free < keep.saturating_add(bytes.saturating_mul(2)) => Err(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "storage.full",
+                "the service has no room for this file at the moment; nothing of yours is lost, please try again later",
+            )
+            .retry_after(600)
+            .caused_by(format!("{free} bytes are free, {keep} have to stay"))),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn look(app: &App) -> Seen {
+    if let Some((at, seen)) = app.health.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        && at.elapsed() < FRESH
+    {
+        return seen;
+    }
+    let within =
+        async |what: &'static str, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>| {
+            tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("{what} does not answer")))
+        };
+    let db: &Db = &app.db;
+    let (database, migrations, storage) = tokio::join!(
+        within("the database", Box::pin(async { db.now().await.map(drop).map_err(|error| error.to_string()) })),
+        within(
+            "the database",
+            Box::pin(async {
+                match db.pending_migrations().await {
+                    Ok(0) => Ok(()),
+                    Ok(pending) => Err(format!("{pending} migrations are pending; run loopmaster migrate")),
+                    Err(error) => Err(error.to_string()),
+                }
+            })
+        ),
+        within("storage", Box::pin(async { app.store.probe().await.map(drop).map_err(|error| error.to_string()) })),
+    );
+    let seen = Seen { database, migrations, storage };
+    *app.health.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen.clone()));
+    seen
+}
+
+/// Whether traffic should come here. What only limits (a full disk, a lost device) is told and does not count.
+async fn ready(State(app): State<App>) -> Response {
+    let seen = look(&app).await;
+    let draining = app.draining.is_cancelled();
+    let good = !draining && seen.database.is_ok() && seen.migrations.is_ok() && seen.storage.is_ok();
+    let told = |result: &Result<(), String>| match result {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            "away".to_owned()
+        }
+    };
+    let disk = match app.health.free() {
+        None => "not watched",
+        Some((free, keep)) if free < keep => "full: uploads are refused",
+        Some(_) => "ok",
+    };
+    let body = json!({
+        "ready": good,
+        "draining": draining,
+        "database": told(&seen.database),
+        "migrations": told(&seen.migrations),
+        "storage": told(&seen.storage),
+        "disk": disk,
+        "device": app.health.device(),
+    });
+    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(body)).into_response()
+}
+
+/// For Prometheus, and for nobody on the net: this machine only, unless a socket of its own is configured.
+async fn metrics(State(app): State<App>, peer: Option<Extension<ConnectInfo<SocketAddr>>>) -> Answer<Response> {
+    let near =
+        peer.is_some_and(|Extension(peer)| peer.0.ip().to_canonical().is_loopback()) && app.config.trusted_hops == 0;
+    if !near || app.config.listen.metrics.port() != 0 {
+        return Err(super::observe::nothing_here("/metrics".parse().unwrap_or_default()).await);
+    }
+    Ok(scrape(&app).await)
+}
+
+/// All metrics in Prometheus' text format.
+async fn scrape(app: &App) -> Response {
+    match queue::depth(&app.db).await {
+        Ok(depths) => {
+            for class in [Class::Interactive, Class::Bulk, Class::Chore] {
+                for (running, state) in [(false, "waiting"), (true, "running")] {
+                    let depth = depths.iter().find(|depth| depth.class == class && depth.running == running);
+                    let labels = [("class", class.as_str()), ("state", state)];
+                    ::metrics::gauge!("loopmaster_queue_jobs", &labels)
+                        .set(depth.map_or(0.0, |depth| depth.jobs as f64));
+                    ::metrics::gauge!("loopmaster_queue_audio_seconds", &labels)
+                        .set(depth.map_or(0.0, |depth| depth.seconds));
+                    ::metrics::gauge!("loopmaster_queue_oldest_seconds", &labels)
+                        .set(depth.map_or(0.0, |depth| depth.oldest.max(0) as f64 / 1000.0));
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the queue's depth is not known"),
+    }
+    ::metrics::gauge!("loopmaster_event_streams").set(app.streams.taken() as f64);
+    ::metrics::gauge!("loopmaster_zip_downloads").set(app.zips.taken() as f64);
+    ::metrics::gauge!("loopmaster_rate_limit_callers").set(app.rates.remembered() as f64);
+    if let Some((free, _)) = app.health.free() {
+        ::metrics::gauge!("loopmaster_disk_free_bytes").set(free as f64);
+    }
+    if let Some((_, device)) = app.health.device.get() {
+        ::metrics::gauge!("loopmaster_device_lost").set(if device.device() { 0.0 } else { 1.0 });
+        ::metrics::gauge!("loopmaster_batches").set(device.batches.load(Ordering::Relaxed) as f64);
+        ::metrics::gauge!("loopmaster_batched_tracks").set(device.tracks.load(Ordering::Relaxed) as f64);
+        ::metrics::gauge!("loopmaster_taken_over_tracks").set(device.taken_over.load(Ordering::Relaxed) as f64);
+    }
+    let mut response = telemetry::rendered().into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+    response
+}
+
+/// How the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// ok, or what does not work.
+    #[schema(example = "ok")]
+    state: &'static str,
+    /// Whether uploads are taken.
+    uploads: bool,
+    /// Tracks that wait.
+    waiting: i64,
+    /// Seconds of music that wait.
+    waiting_seconds: f64,
+    /// How long the oldest of them has waited, seconds.
+    oldest_seconds: i64,
+    /// Of the program.
+    version: &'static str,
+    /// Who else sees data.
+    providers: Vec<Provider>,
+}
+
+/// How the service is
+#[utoipa::path(get, path = "/status", tag = "service", operation_id = "status", security(()), responses((status = 200, body = Status)))]
+async fn status(State(app): State<App>) -> Json<Status> {
+    let seen = look(&app).await;
+    let depths = if seen.database.is_ok() { queue::depth(&app.db).await.unwrap_or_default() } else { Vec::new() };
+    let waiting: Vec<_> = depths.iter().filter(|depth| !depth.running && depth.class != Class::Chore).collect();
+    let full = app.health.room(0).is_err();
+    let state = match (&seen.database, &seen.migrations, &seen.storage) {
+        (Err(_), ..) | (_, Err(_), _) => "database away",
+        (.., Err(_)) => "storage away",
+        _ if full => "uploads closed",
+        _ => "ok",
+    };
+    Json(Status {
+        state,
+        uploads: state == "ok",
+        waiting: waiting.iter().map(|depth| depth.jobs).sum(),
+        waiting_seconds: waiting.iter().map(|depth| depth.seconds).sum(),
+        oldest_seconds: waiting.iter().map(|depth| depth.oldest / 1000).max().unwrap_or(0),
+        version: env!("CARGO_PKG_VERSION"),
+        providers: app.config.providers.clone(),
+    })
+}
+
+/// Where masters go
+///
+/// What the services do with loudness, as of the date given.
+#[utoipa::path(get, path = "/destinations", tag = "service", operation_id = "destinations", security(()),
+    responses((status = 200, body = Vec<Object>)))]
+async fn places() -> Json<Value> {
+    Json(json!(destinations()))
+}
+
+/// This description
+#[utoipa::path(get, path = "/openapi.json", tag = "service", operation_id = "openapi", security(()),
+    responses((status = 200, body = Object)))]
+async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")], docs::document())
+        .into_response()
+}

@@ -1,0 +1,45 @@
+//! Milliseconds of the database as the API writes them: RFC 3339 in UTC.
+
+use super::problem::Answer;
+use crate::db::Tx;
+use serde::Serializer;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The database's clock, within a transaction.
+pub async fn now(tx: &mut Tx) -> Answer<i64> {
+    let text = tx.sql("SELECT {now}");
+    Ok(sqlx::query_scalar(text).fetch_one(&mut **tx).await?)
+}
+
+/// `2026-11-25T20:15:00.123Z`
+#[must_use]
+pub fn rfc3339(ms: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+/// For `#[serde(serialize_with = …)]`.
+pub fn written<S: Serializer>(ms: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*ms))
+}
+
+/// For `#[serde(serialize_with = …)]`.
+pub fn written_option<S: Serializer>(ms: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match ms {
+        Some(ms) => serializer.serialize_str(&rfc3339(*ms)),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(super::rfc3339(1_764_101_700_123), "2025-11-25T20:15:00.123Z");
+        assert_eq!(super::rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(super::rfc3339(i64::MAX), "");
+    }
+}

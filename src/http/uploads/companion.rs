@@ -1,0 +1,271 @@
+//! The contract of Uppy's Companion for S3, so that an unmodified Uppy 5 or 6 works: under `/companion/s3` for our own visitors, under
+//! `/u/<grant>/s3` for pages of others. `uploadId` is our id of the upload. Small files go in one POST that nobody reports the end of;
+//! they are adopted when a master is made from them, or by the sweeper.
+
+use super::super::extract::{Json, Path, Query};
+use super::super::identity::{Caller, grant_of};
+use super::super::observe::wrong_method;
+use super::super::{Answer, App, Problem, Scope, Visitor};
+use super::machine::{self, Row, Way, Wish};
+use super::{MOST_NUMBERS, SIGNED_FOR, shortened};
+use crate::store::PostBytes;
+use axum::Router;
+use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tower_http::cors::{Any, CorsLayer};
+
+/// Both places.
+pub(in crate::http) fn routes() -> Router<App> {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([header::CONTENT_TYPE, header::ACCEPT])
+        .max_age(Duration::from_hours(1));
+    Router::new().nest("/companion/s3", contract()).nest("/u/{grant}/s3", contract().layer(cors))
+}
+
+fn contract() -> Router<App> {
+    Router::new()
+        .route("/params", get(params))
+        .route("/multipart", post(create))
+        .route("/multipart/{upload}", get(list).delete(abort))
+        .route("/multipart/{upload}/batch", get(batch))
+        .route("/multipart/{upload}/complete", post(complete))
+        .route("/multipart/{upload}/{number}", get(sign))
+        // Before the layer of CORS, which answers OPTIONS where a method is not there.
+        .method_not_allowed_fallback(wrong_method)
+}
+
+/// Refusals as Uppy reads them: with a member `error`.
+struct Refused(Problem);
+
+impl<E: Into<Problem>> From<E> for Refused {
+    fn from(problem: E) -> Self {
+        let problem = problem.into();
+        let text = problem.detail().to_owned();
+        Self(problem.with("error", text))
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+type Told<T> = Result<T, Refused>;
+
+/// Who sends: our visitor, or whoever holds the capability in the path.
+struct Sender(Visitor);
+
+impl FromRequestParts<App> for Sender {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Told<Self> {
+        let params = RawPathParams::from_request_parts(parts, app).await.map_err(Problem::internal)?;
+        let grant = params.iter().find(|(name, _)| *name == "grant").map(|(_, grant)| grant.to_owned());
+        let visitor = match grant {
+            Some(grant) => {
+                let caller = Caller::from_request_parts(parts, app).await?;
+                let visitor = grant_of(&app.db, &grant, &caller).await?;
+                app.rates.check(&app.config.limits, &visitor)?;
+                visitor
+            }
+            None => Visitor::from_request_parts(parts, app).await?,
+        };
+        visitor.needs(Scope::Uploads)?;
+        Ok(Self(visitor))
+    }
+}
+
+/// The path's variables; `grant` is there in one of the two places.
+#[derive(Deserialize)]
+struct Place {
+    upload: String,
+    number: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    key: String,
+    #[serde(rename = "partNumbers")]
+    part_numbers: Option<String>,
+}
+
+/// The sender's upload with this id and this key.
+async fn find(app: &App, sender: &Sender, place: &Place, key: &Key) -> Answer<Row> {
+    let row = machine::find(&app.db, sender.0.owner(), &place.upload).await?;
+    // A capability reaches what came by it, and nothing else of its user.
+    let reaches = match &sender.0.identity {
+        super::super::Identity::Grant { grant, .. } => row.grant_id.as_deref() == Some(grant),
+        _ => true,
+    };
+    if !reaches || row.client_key != key.key {
+        return Err(Problem::not_found("upload", &place.upload));
+    }
+    Ok(row)
+}
+
+fn wish(name: Option<String>, media_type: Option<String>, way: Way) -> Answer<Wish> {
+    let name = name.filter(|name| !name.trim().is_empty());
+    let Some(name) = name else {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "upload.no_name", "the file name is missing; send filename"));
+    };
+    Ok(Wish {
+        name,
+        bytes: None,
+        media_type: media_type.unwrap_or_default(),
+        fingerprint: String::new(),
+        settings: None,
+        batch: None,
+        position: None,
+        title: None,
+        reference: None,
+        way,
+    })
+}
+
+#[derive(Deserialize)]
+struct File {
+    filename: Option<String>,
+    r#type: Option<String>,
+}
+
+async fn params(State(app): State<App>, sender: Sender, Query(file): Query<File>) -> Told<axum::Json<Value>> {
+    let wish = wish(file.filename, file.r#type, Way::Post)?;
+    let (_, row) = machine::create(&app, &sender.0, wish, None).await?;
+    let policy = app.store.post_policy(
+        &row.client_key,
+        &row.media_type,
+        PostBytes::AtMost(app.config.limits.file_bytes),
+        SIGNED_FOR,
+    );
+    Ok(axum::Json(
+        json!({ "method": "POST", "url": policy.url, "fields": policy.fields, "expires": SIGNED_FOR.as_secs() }),
+    ))
+}
+
+async fn create(State(app): State<App>, sender: Sender, Json(file): Json<File>) -> Told<axum::Json<Value>> {
+    let wish = wish(file.filename, file.r#type, Way::Parts)?;
+    let (_, row) = machine::create(&app, &sender.0, wish, None).await?;
+    Ok(axum::Json(json!({ "key": row.client_key, "uploadId": row.id, "bucket": app.config.storage.bucket })))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    part_number: i64,
+    #[serde(rename = "ETag")]
+    etag: String,
+    size: u64,
+}
+
+async fn list(
+    State(app): State<App>,
+    sender: Sender,
+    Path(place): Path<Place>,
+    Query(key): Query<Key>,
+) -> Told<axum::Json<Vec<Listed>>> {
+    let row = find(&app, &sender, &place, &key).await?;
+    let parts = machine::arrived(&app, &row).await?;
+    let parts = parts.into_iter().map(|part| Listed {
+        part_number: part.number.into(),
+        etag: format!("\"{}\"", part.etag),
+        size: part.bytes.unwrap_or_default(),
+    });
+    Ok(axum::Json(parts.collect()))
+}
+
+async fn sign(
+    State(app): State<App>,
+    sender: Sender,
+    Path(place): Path<Place>,
+    Query(key): Query<Key>,
+) -> Told<axum::Json<Value>> {
+    let row = find(&app, &sender, &place, &key).await?;
+    let number = number(place.number.unwrap_or_default())?;
+    let url = machine::sign(&app, &row, number, None).await?;
+    Ok(axum::Json(json!({ "url": url, "expires": SIGNED_FOR.as_secs() })))
+}
+
+fn number(number: u64) -> Answer<u64> {
+    if (1..=10_000).contains(&number) {
+        return Ok(number);
+    }
+    Err(Problem::new(
+        StatusCode::BAD_REQUEST,
+        "upload.no_such_part",
+        format!("part {number} cannot be; use 1 to 10000"),
+    ))
+}
+
+async fn batch(
+    State(app): State<App>,
+    sender: Sender,
+    Path(place): Path<Place>,
+    Query(key): Query<Key>,
+) -> Told<axum::Json<Value>> {
+    let row = find(&app, &sender, &place, &key).await?;
+    let wanted = key.part_numbers.as_deref().unwrap_or_default();
+    let numbers: Vec<u64> = wanted.split(',').map(|number| number.trim().parse().unwrap_or_default()).collect();
+    if numbers.len() > MOST_NUMBERS {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "upload.too_many_parts",
+            format!("ask for at most {MOST_NUMBERS} parts at a time"),
+        )
+        .into());
+    }
+    let mut urls = BTreeMap::new();
+    for wanted in numbers {
+        let number = number(wanted)?;
+        urls.insert(number.to_string(), machine::sign(&app, &row, number, None).await?);
+    }
+    Ok(axum::Json(json!({ "presignedUrls": urls })))
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    parts: Vec<SentPart>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SentPart {
+    part_number: u64,
+    #[serde(rename = "ETag")]
+    etag: String,
+}
+
+async fn complete(
+    State(app): State<App>,
+    sender: Sender,
+    Path(place): Path<Place>,
+    Query(key): Query<Key>,
+    Json(sent): Json<Sent>,
+) -> Told<axum::Json<Value>> {
+    let row = find(&app, &sender, &place, &key).await?;
+    let parts = sent.parts.into_iter().map(|part| (part.part_number, shortened(&part.etag, 200))).collect();
+    let row = machine::complete(&app, &row, parts).await?;
+    let bucket = &app.config.storage.bucket;
+    let location = app.config.files_url.with(&format!("/{bucket}/{}", row.client_key));
+    Ok(axum::Json(json!({ "location": location, "key": row.client_key, "bucket": bucket })))
+}
+
+async fn abort(
+    State(app): State<App>,
+    sender: Sender,
+    Path(place): Path<Place>,
+    Query(key): Query<Key>,
+) -> Told<axum::Json<Value>> {
+    let row = find(&app, &sender, &place, &key).await?;
+    machine::abort(&app, &sender.0, &row).await?;
+    Ok(axum::Json(json!({})))
+}

@@ -1,0 +1,336 @@
+//! Uploads: the client says what it will send, gets signed addresses for the parts, puts them into storage by itself, and says when
+//! it is done. Interrupted, it lists what is there and goes on. [`machine`] holds the states; here are the addresses of our own
+//! contract, and [`companion`] speaks the one that stock Uppy speaks.
+
+pub mod companion;
+pub mod machine;
+
+use super::extract::{Json, Path, Query};
+use super::idempotency::{Begun, Idempotency};
+use super::page::{self, Cursor, Page};
+use super::problem::{Answer, Problem, ProblemBody};
+use super::settings::SettingsSchema;
+use super::{App, Scope, Visitor, time};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use loopmaster_core::Settings;
+use machine::{Row, State as Is, Way, Wish};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// How long a signed address works. A part that is on its way when it ends still arrives.
+pub(super) const SIGNED_FOR: Duration = Duration::from_hours(1);
+/// Most addresses in one answer.
+const MOST_NUMBERS: usize = 1_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show, remove))
+        .routes(routes!(sign, parts))
+        .routes(routes!(complete))
+}
+
+/// What a client wants to send.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUpload {
+    /// File name, to be shown.
+    #[schema(example = "song.wav")]
+    name: String,
+    /// Size; exactly this is accepted.
+    #[schema(example = 42_336_044)]
+    bytes: u64,
+    /// Media type; empty where the client has none.
+    #[serde(default)]
+    r#type: String,
+    /// Anything by which the client knows the file again.
+    #[serde(default)]
+    fingerprint: String,
+    /// Master it with these settings as soon as it is complete.
+    #[schema(value_type = Option<SettingsSchema>)]
+    settings: Option<Settings>,
+    /// A batch it belongs to.
+    batch: Option<String>,
+    /// Its place in the batch.
+    position: Option<u32>,
+    /// Title of the master; the file name without its ending where none is given.
+    title: Option<String>,
+    /// A finished record to come close to: another upload.
+    reference_upload: Option<String>,
+}
+
+/// An upload.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Upload {
+    /// `upl_…`
+    pub id: String,
+    /// File name.
+    pub name: String,
+    /// Size as declared; 0 while nobody knows.
+    pub bytes: u64,
+    /// Media type as declared.
+    pub r#type: String,
+    /// As the client gave it.
+    pub fingerprint: String,
+    /// Where it is.
+    pub state: Is,
+    /// Size of every part but the last.
+    pub part_bytes: u64,
+    /// Number of parts.
+    pub parts: u64,
+    /// The batch it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// Its place there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<i64>,
+    /// When it was begun.
+    #[serde(serialize_with = "time::written")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: i64,
+    /// When it goes by itself; none: it is kept until it is deleted.
+    #[serde(serialize_with = "time::written_option")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<i64>,
+    /// The first master made from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub master: Option<String>,
+}
+
+impl Upload {
+    pub(super) fn of(row: &Row, unfinished: i64) -> Self {
+        let ends = row.created_at + unfinished;
+        let open = matches!(row.state, Is::Uploading | Is::Completing);
+        Self {
+            id: row.id.clone(),
+            name: row.name.clone(),
+            bytes: row.bytes,
+            r#type: row.media_type.clone(),
+            fingerprint: row.fingerprint.clone(),
+            state: row.state,
+            part_bytes: row.part_bytes,
+            parts: row.parts(),
+            batch: row.batch_id.clone(),
+            position: row.batch_position,
+            created_at: row.created_at,
+            expires_at: if open {
+                Some(row.expires_at.map_or(ends, |expires| expires.min(ends)))
+            } else {
+                row.expires_at
+            },
+            master: row.master.clone(),
+        }
+    }
+}
+
+/// Begin an upload
+///
+/// Declares name and size. The answer tells how the file is to be cut; addresses for the parts come from `/parts`.
+#[utoipa::path(post, path = "/uploads", tag = "uploads", operation_id = "upload_create", request_body = NewUpload,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same answer for a day")),
+    responses((status = 201, body = Upload), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+async fn create(
+    State(app): State<App>,
+    visitor: Visitor,
+    idempotency: Idempotency,
+    Json(new): Json<NewUpload>,
+) -> Answer<Response> {
+    visitor.needs(Scope::Uploads)?;
+    if new.settings.is_some() {
+        visitor.needs(Scope::Masters)?;
+    }
+    let ticket = match idempotency.begin(&app, &visitor).await? {
+        Begun::First(ticket) => ticket,
+        Begun::Repeat(response) => return Ok(response),
+    };
+    let wish = Wish {
+        name: new.name,
+        bytes: Some(new.bytes),
+        media_type: new.r#type,
+        fingerprint: shortened(&new.fingerprint, 200),
+        settings: new.settings,
+        batch: new.batch,
+        position: new.position.map(i64::from),
+        title: new.title,
+        reference: new.reference_upload,
+        way: Way::Parts,
+    };
+    let outcome = machine::create(&app, &visitor, wish, Some(&ticket)).await;
+    let (upload, _) = ticket.settle(&app.db, outcome).await?;
+    Ok((StatusCode::CREATED, Json(upload)).into_response())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Listing {
+    /// Only uploads in this state.
+    #[param(inline)]
+    state: Option<Is>,
+    /// Where the last page ended.
+    cursor: Option<String>,
+    /// Most items of a page, 1 to 200; 50 where it is not given.
+    limit: Option<u32>,
+}
+
+/// List uploads
+///
+/// Newest first. With `state=uploading`: what a returning client can go on with.
+#[utoipa::path(get, path = "/uploads", tag = "uploads", operation_id = "upload_list", params(Listing),
+    responses((status = 200, body = Page<Upload>), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Listing>) -> Answer<Json<Page<Upload>>> {
+    visitor.needs(Scope::Uploads)?;
+    let limit = page::limit(listing.limit)?;
+    let before = Cursor::<(i64, String)>::read(listing.cursor.as_deref())?;
+    let (time, id) = before.map_or((i64::MAX, String::new()), |cursor| cursor.0);
+    let rows = machine::list(&app.db, visitor.owner(), listing.state, time, &id, limit).await?;
+    let unfinished = app.unfinished();
+    Ok(Json(Page::cut(rows, limit, |row| (row.created_at, row.id.clone())).map(|row| Upload::of(&row, unfinished))))
+}
+
+/// Show an upload
+#[utoipa::path(get, path = "/uploads/{id}", tag = "uploads", operation_id = "upload_show",
+    responses((status = 200, body = Upload), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+async fn show(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Upload>> {
+    visitor.needs(Scope::Uploads)?;
+    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    Ok(Json(Upload::of(&row, app.unfinished())))
+}
+
+/// Give an upload up
+///
+/// Stops an unfinished one, and deletes a finished one that no master needs any more.
+#[utoipa::path(delete, path = "/uploads/{id}", tag = "uploads", operation_id = "upload_delete",
+    responses((status = 204), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+async fn remove(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<StatusCode> {
+    visitor.needs(Scope::Uploads)?;
+    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    machine::abort(&app, &visitor, &row).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which parts are to be sent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Numbers {
+    /// From 1.
+    #[schema(example = json!([1, 2, 3]))]
+    numbers: Vec<u64>,
+}
+
+/// Where parts go.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Signed {
+    /// PUT exactly the bytes of each part to its address.
+    urls: BTreeMap<u64, String>,
+    /// The addresses work until then.
+    #[serde(serialize_with = "time::written")]
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: i64,
+}
+
+/// Sign addresses for parts
+///
+/// Each address takes exactly the bytes of its part. When one has expired (403 from storage), ask for it again.
+#[utoipa::path(post, path = "/uploads/{id}/parts", tag = "uploads", operation_id = "upload_sign", request_body = Numbers,
+    responses((status = 200, body = Signed), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+async fn sign(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Json(Numbers { numbers }): Json<Numbers>,
+) -> Answer<Json<Signed>> {
+    visitor.needs(Scope::Uploads)?;
+    if numbers.is_empty() || numbers.len() > MOST_NUMBERS {
+        return Err(Problem::unprocessable(
+            "upload.too_many_parts",
+            format!("{} part numbers were given; ask for 1 to {MOST_NUMBERS} at a time", numbers.len()),
+        ));
+    }
+    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    let expires_at = app.db.now().await? + SIGNED_FOR.as_millis() as i64;
+    let mut urls = BTreeMap::new();
+    for number in numbers {
+        let bytes = row.bytes_of(number).ok_or_else(|| {
+            Problem::unprocessable(
+                "upload.no_such_part",
+                format!("there is no part {number}; the parts are 1 to {}", row.parts()),
+            )
+        })?;
+        urls.insert(number, machine::sign(&app, &row, number, Some(bytes)).await?);
+    }
+    Ok(Json(Signed { urls, expires_at }))
+}
+
+/// A part that has arrived.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Arrived {
+    number: u64,
+    etag: String,
+    bytes: u64,
+}
+
+/// The parts that have arrived.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Parts {
+    parts: Vec<Arrived>,
+}
+
+/// List the parts that have arrived
+#[utoipa::path(get, path = "/uploads/{id}/parts", tag = "uploads", operation_id = "upload_parts",
+    responses((status = 200, body = Parts), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+async fn parts(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Parts>> {
+    visitor.needs(Scope::Uploads)?;
+    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    let parts = machine::arrived(&app, &row).await?;
+    let parts = parts.into_iter().map(|part| Arrived {
+        number: part.number.into(),
+        etag: part.etag,
+        bytes: part.bytes.unwrap_or_default(),
+    });
+    Ok(Json(Parts { parts: parts.collect() }))
+}
+
+/// All parts, as storage answered for each.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Complete {
+    parts: Vec<SentPart>,
+}
+
+/// One part that was sent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SentPart {
+    number: u64,
+    /// The `ETag` header of the answer to the PUT.
+    etag: String,
+}
+
+/// Complete an upload
+///
+/// Repeating it gives the first answer. With settings given at the beginning the track is queued in the same moment.
+#[utoipa::path(post, path = "/uploads/{id}/complete", tag = "uploads", operation_id = "upload_complete", request_body = Complete,
+    responses((status = 200, body = Upload), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+async fn complete(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Json(Complete { parts }): Json<Complete>,
+) -> Answer<Json<Upload>> {
+    visitor.needs(Scope::Uploads)?;
+    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    let parts = parts.into_iter().map(|part| (part.number, part.etag)).collect();
+    let row = machine::complete(&app, &row, parts).await?;
+    Ok(Json(Upload::of(&row, app.unfinished())))
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
+}
