@@ -1,0 +1,300 @@
+//! The home page: drop, wishes, queue, and something to hear before that.
+
+use super::icons::icon;
+use super::layout::Frame;
+use super::text::{THIN, capital, count, format_name, number, size, style_note};
+use super::view::{Destination, Quota};
+use loopmaster_core::settings::{Aspect, Codec, Format, Limits, Loudness, Settings, Style};
+use maud::{Markup, PreEscaped, html};
+
+/// What the home page shows.
+#[derive(Clone, Debug, Default)]
+pub struct Home {
+    /// `GET /v1/destinations`; empty where the api is down: then the style decides, or a number.
+    pub destinations: Vec<Destination>,
+    /// Days a guest's tracks are kept.
+    pub guest_days: u32,
+}
+
+/// What a new visitor gets without thinking: 24-bit for distributors, CD quality, something to send round.
+const DELIVERED: [&str; 3] = ["wav24", "wav16@44100", "mp3-320"];
+/// What can be ticked.
+const OFFERED: [&str; 6] = ["wav24", "wav16@44100", "wav32f", "flac24", "mp3-320", "mp3-v0"];
+
+/// `/`
+#[must_use]
+pub fn home(frame: &Frame<'_>, home: &Home) -> Markup {
+    let about = "Drop your mix, hear the master level-matched, download release-ready files. No tracking, no account needed to listen.";
+    let limits = Limits::default();
+    let main = html! {
+        div.hero {
+            h1 { "Drop your mix. " span.warm { "Hear the master." } }
+            p.lead { "A release-ready master, every file checked, and a plain account of what was done to it and why." }
+        }
+        lm-upload
+            data-most-bytes=(limits.bytes)
+            data-days=(home.guest_days)
+            data-tracks-left=[left(frame)]
+        {
+            section.drop aria-label="Your mixes" {
+                (icon("upload"))
+                p.big { "Drop your mixes here" }
+                p {
+                    label.button.primary for="files" { "Choose files" }
+                    input #files.visually-hidden type="file" name="files" multiple aria-label="Choose files"
+                        accept="audio/*,.wav,.aif,.aiff,.aifc,.flac,.mp3,.m4a,.ogg,.oga,.opus,.caf,.rf64,.bwf" aria-describedby="drop-facts";
+                }
+                p #drop-facts.muted {
+                    "WAV, AIFF, FLAC, MP3, M4A or OGG. One track or three hundred, up to " (minutes(limits.seconds)) " and "
+                    (size(limits.bytes)) " each."
+                }
+                noscript {
+                    p.notice.bad { (icon("warning")) span {
+                        "Uploading in pieces that survive a lost connection takes JavaScript, and it is switched off here. "
+                        "Switch it on for this site, or use the " a href="/api" { "API" } "."
+                    } }
+                }
+            }
+            div.queue data-queue hidden {}
+            form #wishes.wishes autocomplete="off" {
+                (wishes(&Settings::default(), &home.destinations, true))
+                div.go data-go hidden {
+                    button.button.primary type="submit" { "Master" }
+                    p.muted data-go-note {}
+                }
+            }
+        }
+        (quota(frame, home))
+        (demo())
+        (promises(frame, home))
+    };
+    frame.page("home", "", about, &main)
+}
+
+/// How many tracks may still be sent today.
+fn left(frame: &Frame<'_>) -> Option<u64> {
+    let Quota { limit, used } = *frame.me.quotas.get("tracks_a_day")?;
+    Some(limit.saturating_sub(used))
+}
+
+fn quota(frame: &Frame<'_>, _: &Home) -> Markup {
+    html! {
+        @if let Some(left) = left(frame) {
+            @if left < 20 {
+                p.muted.quota {
+                    @if left == 0 { "You have used today’s tracks; new ones can be mastered tomorrow. Uploads wait meanwhile." }
+                    @else { "You can master " (count(left, "more track")) " today." }
+                }
+            }
+        }
+    }
+}
+
+/// The fields of [`crate::wishes`]. `whole`: also what only makes sense before the first master.
+pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) -> Markup {
+    let chosen = |codec: &str| {
+        if *now == Settings::default() {
+            DELIVERED.contains(&codec)
+        } else {
+            now.formats.iter().any(|f| f.to_string() == codec)
+        }
+    };
+    html! {
+        fieldset.styles {
+            legend { "Style" }
+            div.pills {
+                @for style in [Style::Balanced, Style::Warm, Style::Open, Style::Punchy, Style::Loud, Style::Gentle] {
+                    label.pill title=(style_note(style)) {
+                        input type="radio" name="style" value=(style.name()) checked[style == now.style] data-note=(style_note(style));
+                        span { (capital(style.name())) }
+                    }
+                }
+            }
+            p.muted.note data-style-note aria-live="polite" { (style_note(now.style)) }
+        }
+        div.row {
+            (loudness(now, destinations))
+            div.field.strength {
+                label for="strength" { "Strength" }
+                div.slider {
+                    input #strength type="range" name="strength" min="0" max="100" step="5" value=(now.strength.overall) data-percent;
+                    output for="strength" { (now.strength.overall) }
+                }
+                p.muted.ends { span { "leave it alone" } span { "all the way" } }
+            }
+            @if whole {
+                div.field.reference {
+                    label for="reference" { "Reference" }
+                    div.picked data-reference {
+                        label.button for="reference" { (icon("plus")) "Add a record you love" }
+                        input #reference.visually-hidden type="file" name="reference" accept="audio/*,.wav,.aif,.aiff,.flac,.mp3,.m4a,.ogg,.opus";
+                    }
+                    p.muted { "Its tone and loudness guide the master. It is never delivered." }
+                }
+            }
+        }
+        details.more {
+            summary { "More" span.muted { " files, ceiling, single aspects" } }
+            fieldset {
+                legend { "Files" }
+                div.checks {
+                    @for role in OFFERED {
+                        label.check {
+                            input type="checkbox" name="format" value=(role) checked[chosen(role)];
+                            span { (format_name(role)) span.muted { (format_note(role)) } }
+                        }
+                    }
+                }
+            }
+            fieldset {
+                legend { "Only some of it" }
+                p.muted { "Empty follows the strength above; 0 leaves that aspect of your mix as it is." }
+                div.row.four {
+                    @for aspect in Aspect::ALL {
+                        @let name = if aspect == Aspect::Loudness { "loudness_strength" } else { aspect.name() };
+                        div.field {
+                            label for={ "only-" (name) } { (capital(aspect.name())) }
+                            input id={ "only-" (name) } type="number" inputmode="numeric" name=(name) min="0" max="100" step="1" placeholder="as above" value=[of(now, aspect)];
+                        }
+                    }
+                }
+            }
+            div.row {
+                div.field {
+                    label for="ceiling" { "True-peak ceiling, dBTP" }
+                    input #ceiling type="text" inputmode="decimal" name="ceiling" placeholder="−1.0" value=[now.ceiling.map(|c| number(c.0))];
+                }
+                div.field {
+                    label for="rate" { "Sample rate" }
+                    select #rate name="rate" {
+                        option value="" { "As the mix" }
+                        @for (value, name) in [("44100", "44.1 kHz"), ("48000", "48 kHz"), ("96000", "96 kHz")] { option value=(value) { (name) } }
+                    }
+                }
+                div.field {
+                    label for="phase" { "Tone filter" }
+                    select #phase name="phase" {
+                        option value="" { "Minimum phase" }
+                        option value="linear" { "Linear phase" }
+                    }
+                }
+            }
+            label.check {
+                input type="checkbox" name="insist" checked[now.insist];
+                span { "Reach the loudness even if it takes more limiting than the style allows" }
+            }
+        }
+    }
+}
+
+fn of(now: &Settings, aspect: Aspect) -> Option<u8> {
+    match aspect {
+        Aspect::Tone => now.strength.tone,
+        Aspect::Dynamics => now.strength.dynamics,
+        Aspect::Width => now.strength.width,
+        Aspect::Loudness => now.strength.loudness,
+    }
+}
+
+fn format_note(role: &str) -> &'static str {
+    match role.parse::<Format>().map(|format| format.codec) {
+        Ok(Codec::Wav24) => " for distributors",
+        Ok(Codec::Wav16) => " for CD and older shops",
+        Ok(Codec::Wav32f) => " to work on",
+        Ok(Codec::Flac24) => " same sound, half the size",
+        Ok(Codec::Mp3Cbr320) => " to send round",
+        Ok(Codec::Mp3V0) => " smaller",
+        _ => "",
+    }
+}
+
+fn loudness(now: &Settings, destinations: &[Destination]) -> Markup {
+    let (key, custom) = match &now.loudness {
+        Loudness::Style => ("", None),
+        Loudness::Lufs(lufs) => ("custom", Some(number(lufs.0))),
+        Loudness::Destination(key) => (key.as_str(), None),
+    };
+    html! {
+        div.field.loudness {
+            label for="loudness" { "Loudness" }
+            div.joined {
+                select #loudness name="loudness" data-loudness {
+                    option value="" selected[key.is_empty()] { "As the style suits" }
+                    @for row in destinations {
+                        option value=(row.key) selected[row.key == key] data-note=(row.note) {
+                            (row.name)
+                            @if let Some(target) = row.target { " " (number(target)) }
+                        }
+                    }
+                    option value="custom" selected[custom.is_some()] { "A number …" }
+                }
+                span.suffix data-custom hidden[custom.is_none()] {
+                    input type="text" inputmode="decimal" name="lufs" aria-label={ "Loudness in LUFS" } placeholder="−14" value=[custom.as_deref()];
+                    span { "LUFS" }
+                }
+            }
+            p.muted.note data-loudness-note aria-live="polite" { "The style decides how loud your song can go and still breathe." }
+        }
+    }
+}
+
+/// The waveforms of the demo, drawn from the same files that are played.
+const DEMO: &str = include_str!("demo.svg");
+
+fn demo() -> Markup {
+    html! {
+        section.demo aria-labelledby="demo" {
+            div.titled {
+                h2 #demo { "Hear it first" }
+                p.keys { span.key.mix { "Mix" } span.key.master { "Master" } }
+            }
+            lm-demo data-mix="/demo/mix.opus" data-master="/demo/master.opus" data-gain=(DEMO_GAIN) data-seconds=(DEMO_SECONDS) {
+                div.wave aria-hidden="true" { (PreEscaped(DEMO)) }
+                div.plain {
+                    div.audio { p { "A · Mix" } audio controls preload="none" src="/demo/mix.opus" {} }
+                    div.audio { p { "B · Master" } audio controls preload="none" src="/demo/master.opus" {} }
+                }
+            }
+            p.muted.credit {
+                "Levels matched: the master plays " (number(DEMO_GAIN.abs())) (THIN) "dB lower here, so you compare sound, not loudness. "
+                "Music: “Onion” by Skiessi, an excerpt, mastered with the default settings, "
+                a href="https://creativecommons.org/licenses/by-sa/4.0/" rel="license noreferrer" { "CC BY-SA 4.0" } "."
+            }
+        }
+    }
+}
+
+/// How much louder the demo's master is than its mix, dB.
+const DEMO_GAIN: f64 = 9.1;
+/// Length of the demo.
+const DEMO_SECONDS: f64 = 7.0;
+
+fn promises(frame: &Frame<'_>, home: &Home) -> Markup {
+    html! {
+        section.promises aria-label="What you can count on" {
+            div {
+                h2 { "Nothing hidden" }
+                p { "You see every move in plain words and curves: what was cut, what was lifted, how hard the limiter worked. If your mix has a problem, we say where and how to fix it." }
+            }
+            div {
+                h2 { "Checked, not hoped" }
+                p { "Each file is decoded again and measured: loudness, true peaks, length. A file that misses its mark is never delivered." }
+            }
+            div {
+                h2 { "Yours" }
+                p {
+                    @if frame.signed_in() { "Your songs stay until you delete them, and deleting means gone." }
+                    @else if home.guest_days > 0 { "Without an account your tracks go after " (count(home.guest_days.into(), "day")) ". With one they stay until you delete them." }
+                    @else { "Your songs are private, and deleting means gone." }
+                    " No trackers, no ads, nothing sold. " a href="/privacy" { "How we handle your data" } "."
+                }
+            }
+        }
+    }
+}
+
+/// `30 minutes`, `4 hours`.
+fn minutes(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    if minutes >= 120 && minutes.is_multiple_of(60) { count(minutes / 60, "hour") } else { count(minutes, "minute") }
+}

@@ -1,0 +1,445 @@
+//! One master: its stages while it is made, then everything there is to hear, see and take away.
+
+use super::home::wishes;
+use super::icons::icon;
+use super::layout::{Frame, date, time};
+use super::text::{THIN, capital, clock, count, format_name, number, size, wishes as in_a_breath};
+use super::view::{Artifact, Destination, Finding, Master, Outcome, Reason, Share, State};
+use loopmaster_core::Stage;
+use loopmaster_core::settings::{Settings, Style};
+use maud::{Markup, html};
+
+/// What the page of a master shows.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    /// The master with result and artifacts.
+    pub master: Master,
+    /// `GET /v1/destinations`, for mastering it another way.
+    pub destinations: Vec<Destination>,
+    /// `GET /v1/masters/{id}/shares`.
+    pub shares: Vec<Share>,
+}
+
+/// What a shared page shows.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// The master; previews only.
+    pub master: Master,
+}
+
+/// `/m/<master>`
+#[must_use]
+pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
+    let master = &job.master;
+    let main = html! {
+        lm-job data-id=(master.id) data-state=(word(master.state)) data-version=(master.version) {
+            (head(master))
+            (progress(master))
+            @match (master.state, &master.result) {
+                (State::Done, Some(result)) => {
+                    (player(master, result, false))
+                    div.columns {
+                        (account(result))
+                        div { (plots(master)) }
+                    }
+                    (downloads(frame, master))
+                    (another(job))
+                    (sharing(frame, job))
+                }
+                (State::Failed, _) => { (failed(job)) }
+                (State::Cancelled, _) => {
+                    p.lead { "You stopped this one. The upload is still here." }
+                    (another(job))
+                }
+                (State::Done, None) => p.lead { "The files are ready and their description is on its way. Reload the page in a moment." },
+                (State::Waiting | State::Running, _) => {
+                    p.muted data-hint { "You can close this page. " @if frame.signed_in() { "The song is in your library when you are back." } @else { "This browser finds it again under Library." } }
+                    form method="post" action={ "/m/" (master.id) "/cancel" } data-api={ "POST /v1/masters/" (master.id) "/cancel" } data-then="reload" {
+                        button.button { "Stop" }
+                    }
+                }
+            }
+            (end(frame, master))
+        }
+    };
+    frame.page("job", &master.title, "", &main)
+}
+
+/// `/s/<share>`
+#[must_use]
+pub fn share(frame: &Frame<'_>, shared: &Shared) -> Markup {
+    let master = &shared.master;
+    let main = html! {
+        lm-job data-id="" data-state=(word(master.state)) data-shared {
+            (head(master))
+            @if let Some(result) = &master.result {
+                (player(master, result, true))
+                div.columns {
+                    (account(result))
+                    div { (plots(master)) }
+                }
+            } @else {
+                p.lead { "There is nothing to hear yet. Ask whoever sent you the link to look again." }
+            }
+            p.pitch { "Made with LoopMastering. " a href="/" { "Master a mix of your own" } }
+        }
+    };
+    frame.page("job", &master.title, "A mix and its master, level-matched.", &main)
+}
+
+pub(super) fn word(state: State) -> &'static str {
+    match state {
+        State::Waiting => "waiting",
+        State::Running => "running",
+        State::Done => "done",
+        State::Failed => "failed",
+        State::Cancelled => "cancelled",
+    }
+}
+
+fn head(master: &Master) -> Markup {
+    let title = if master.title.trim().is_empty() { "Untitled" } else { master.title.trim() };
+    html! {
+        div.head {
+            @if let Some(batch) = &master.batch { p.crumb { a href={ "/b/" (batch) } { "All tracks of this batch" } } }
+            h1 dir="auto" class=[(title.chars().count() > 40).then_some("long")] { (title) }
+            p.facts {
+                @if let Some(lufs) = master.lufs { span.figure { (number(lufs)) (THIN) "LUFS" } }
+                @if let Some(dbtp) = master.dbtp { span.figure { (number(dbtp)) (THIN) "dBTP" } }
+                @if master.state == State::Done { span.good { (icon("verified")) " verified" } }
+                @if let Some(seconds) = master.seconds { span.muted { (clock(seconds)) } }
+                span.muted { (in_a_breath(&master.settings)) }
+            }
+        }
+    }
+}
+
+/// The six stages as a list; the script moves it on.
+fn progress(master: &Master) -> Markup {
+    let running = master.stage.as_deref().and_then(|stage| Stage::ALL.iter().position(|known| known.name() == stage));
+    let failed = master.error.as_ref().and_then(|error| {
+        let stage = error.code.split('.').next()?;
+        Stage::ALL.iter().position(|known| known.name() == stage)
+    });
+    let times = master.result.as_ref().map(|result| result.stages.as_slice()).unwrap_or_default();
+    let state = |at: usize| match master.state {
+        State::Done => "done",
+        State::Running => match running {
+            Some(now) if at < now => "done",
+            Some(now) if at == now => "now",
+            _ => "todo",
+        },
+        State::Failed => match failed {
+            Some(now) if at < now => "done",
+            Some(now) if at == now => "failed",
+            _ => "todo",
+        },
+        State::Waiting | State::Cancelled => "todo",
+    };
+    let all: f64 = times.iter().map(|time| time.seconds).sum();
+    html! {
+        div.progress data-progress {
+            ol.stages aria-label="Stages" {
+                @for (at, stage) in Stage::ALL.iter().enumerate() {
+                    @let how = state(at);
+                    li class=(how) data-stage=(stage.name()) aria-current=[(how == "now").then_some("step")] {
+                        span.dot aria-hidden="true" {}
+                        (stage.name())
+                        span.visually-hidden { @match how { "done" => " done", "now" => " under way", "failed" => " failed", _ => " to come" } }
+                    }
+                }
+            }
+            p.said data-said role="status" {
+                @match master.state {
+                    State::Waiting => { @match master.queue_position { Some(n) if n > 0 => { (count(n, "track")) " before yours" }, _ => "Next in line" } },
+                    State::Running => "Working",
+                    State::Done if all > 0.0 => { (number(all)) (THIN) "s" },
+                    State::Done => "Done",
+                    State::Failed => "Stopped",
+                    State::Cancelled => "Stopped by you",
+                }
+            }
+        }
+    }
+}
+
+fn url<'a>(master: &'a Master, kind: &str, role: &str) -> Option<&'a str> {
+    master.artifacts.iter().find(|a| a.kind == kind && a.role == role).and_then(|a| a.url.as_deref())
+}
+
+/// Where the player finds its sounds, and something to play without script.
+fn player(master: &Master, result: &Outcome, shared: bool) -> Markup {
+    let (mix, mastered) = (url(master, "preview", "mix"), url(master, "preview", "master"));
+    let figures = result.figures;
+    let loudness = figures.master.lufs.zip(figures.mix.lufs).map(|(master, mix)| master - mix);
+    let louder = result.preview.mix_gain_db.or(loudness);
+    let seconds = figures.master.seconds.or(master.seconds).unwrap_or_default();
+    html! {
+        lm-player
+            data-mix=[mix]
+            data-master=[mastered]
+            data-mix-peaks=[url(master, "waveform", "mix")]
+            data-master-peaks=[url(master, "waveform", "master")]
+            data-louder=[louder.map(|db| format!("{db:.2}"))]
+            data-start=[result.preview.loudest_start.map(|at| format!("{at:.3}"))]
+            data-seconds=(format!("{seconds:.3}"))
+            data-title=(master.title)
+            data-shared[shared]
+        {
+            div.plain {
+                @if let Some(mix) = mix { div.audio { p { "A · Mix" } audio controls preload="none" src=(mix) {} } }
+                @if let Some(mastered) = mastered { div.audio { p { "B · Master" } audio controls preload="none" src=(mastered) {} } }
+                @if mix.is_none() && mastered.is_none() { p.muted { "There is no preview of this one." } }
+            }
+        }
+        (found(&result.findings))
+    }
+}
+
+fn severity(finding: &Finding) -> (&'static str, &'static str, &'static str) {
+    match finding.severity.as_str() {
+        "problem" => ("problem", "warning", "Problem"),
+        "advice" | "warning" => ("advice", "info", "Worth fixing"),
+        _ => ("note", "info", "Good to know"),
+    }
+}
+
+fn found(findings: &[Finding]) -> Markup {
+    html! {
+        @if !findings.is_empty() {
+            section.findings aria-labelledby="found" {
+                h2 #found { "In your mix" }
+                ol {
+                    @for (index, finding) in findings.iter().enumerate() {
+                        @let (class, symbol, name) = severity(finding);
+                        li class=(class) data-at=[finding.seconds.map(|at| format!("{at:.3}"))] data-number=(index + 1) {
+                            (icon(symbol))
+                            div {
+                                p {
+                                    strong { (name) ". " }
+                                    (finding.text) " "
+                                    @if let Some(at) = finding.seconds {
+                                        span.at data-seek=(format!("{at:.3}")) { (clock(at)) }
+                                    }
+                                }
+                                @if !finding.advice.is_empty() { p.muted { (finding.advice) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A value of a reason, as words.
+fn said(value: Option<&serde_json::Value>) -> Option<String> {
+    match value? {
+        serde_json::Value::String(text) if !text.is_empty() => Some(text.clone()),
+        serde_json::Value::Number(figure) => figure.as_f64().map(number),
+        _ => None,
+    }
+}
+
+/// What was done and why, and the figures before and after.
+fn account(result: &Outcome) -> Markup {
+    let shown = |reason: &Reason| (said(reason.before.as_ref()), said(reason.after.as_ref()));
+    let rows = [
+        ("Loudness", "LUFS", result.figures.mix.lufs, result.figures.master.lufs),
+        ("True peak", "dBTP", result.figures.mix.dbtp, result.figures.master.dbtp),
+        ("Loudness range", "LU", result.figures.mix.lra, result.figures.master.lra),
+        ("Peak to loudness", "dB", result.figures.mix.plr, result.figures.master.plr),
+    ];
+    html! {
+        section.account aria-labelledby="did" {
+            h2 #did { "What we did" }
+            @if result.reasons.is_empty() { p { "Nothing: the mix was already where it should be." } }
+            ul.reasons {
+                @for reason in &result.reasons {
+                    @let (before, after) = shown(reason);
+                    li {
+                        span.aspect { (capital(&reason.aspect)) }
+                        span {
+                            (reason.text)
+                            @if let (Some(before), Some(after)) = (before, after) {
+                                " " span.change {
+                                    span.mix { (before) } span.visually-hidden { " to " } span aria-hidden="true" { " → " } span.master { (after) }
+                                    @if let Some(unit) = &reason.unit { (THIN) (unit) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if let Some(why) = &result.target.stopped_early { p.muted { (why) } }
+            table.measured {
+                caption.visually-hidden { "Measured before and after" }
+                thead { tr { td {} th scope="col" { span.key.mix { "Mix" } } th scope="col" { span.key.master { "Master" } } } }
+                tbody {
+                    @for (name, unit, before, after) in rows {
+                        @if before.is_some() || after.is_some() {
+                            tr {
+                                th scope="row" { (name) span.muted { " " (unit) } }
+                                td { (before.map_or_else(|| "–".to_owned(), number)) }
+                                td { (after.map_or_else(|| "–".to_owned(), number)) }
+                            }
+                        }
+                    }
+                }
+            }
+            @if let Some(backend) = &result.backend {
+                p.muted.backend { "Rendered on " (if backend.device.is_empty() { &backend.name } else { &backend.device }) "." }
+            }
+        }
+    }
+}
+
+/// The engine's drawings; fetched by the script, which makes tabs of them.
+fn plots(master: &Master) -> Markup {
+    let plots = [
+        ("spectrum", "Spectrum", "Before and after, with what was aimed at."),
+        ("loudness", "Loudness", "Over the length of the song."),
+        ("reduction", "Gain reduction", "How much the limiter took away, and when."),
+    ];
+    let report = url(master, "report", "html");
+    html! {
+        section.plots aria-labelledby="curves" {
+            div.titled {
+                h2 #curves { "Curves" }
+                p.keys { span.key.mix { "Mix" } span.key.master { "Master" } span.key.target { "Target" } }
+            }
+            lm-plots {
+                @for (role, name, note) in plots {
+                    @if let Some(url) = url(master, "plot", role) {
+                        div data-plot=(role) data-src=(url) data-name=(name) {
+                            figure { figcaption { strong { (name) } " " span.muted { (note) } } }
+                        }
+                    }
+                }
+            }
+            @if let Some(report) = report {
+                p { a href=(report) { "The whole report" } span.muted { " with every figure, two pages on paper" } }
+            }
+        }
+    }
+}
+
+fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
+    let files = || master.artifacts.iter().filter(|a| matches!(a.kind.as_str(), "master" | "report" | "data"));
+    let name = |file: &Artifact| match (file.kind.as_str(), file.role.as_str()) {
+        ("master", role) => format_name(role),
+        ("report", "json") => "Report, for programs".to_owned(),
+        ("report", _) => "Report".to_owned(),
+        ("data", "manifest") => "Manifest".to_owned(),
+        (_, role) => capital(role),
+    };
+    html! {
+        section.downloads aria-labelledby="take" {
+            h2 #take { "Downloads" }
+            @if !frame.signed_in() {
+                p.muted { "Masters are downloaded signed in. Pick one: you sign in with a code by mail, and it starts by itself." }
+            }
+            ul.files {
+                @for file in files() {
+                    li {
+                        a.button.file href=(file.url.clone().unwrap_or_else(|| frame.sign_in())) data-artifact=(file.id) data-kind=(file.kind) data-name=(file.name) {
+                            (icon("download")) span { (name(file)) }
+                        }
+                        span.size { (size(file.bytes)) }
+                        @if !file.sha256.is_empty() {
+                            details.sum {
+                                summary { "SHA-256" span.visually-hidden { " of " (name(file)) } }
+                                code { (file.sha256) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Another style without another upload.
+fn another(job: &Job) -> Markup {
+    let master = &job.master;
+    let now: &Settings = &master.settings;
+    html! {
+        section.another aria-labelledby="another" data-upload=[master.upload.as_ref().map(|u| u.id.as_str())] {
+            h2 #another { "Try another" }
+            p.muted { "From the same upload; this master stays as it is." }
+            form.pills method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
+                @for style in Style::ALL {
+                    @if style != now.style {
+                        button.button name="style" value=(style.name()) { (capital(style.name())) }
+                    }
+                }
+            }
+            details.more {
+                summary { "With other settings" }
+                form.wishes method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
+                    (wishes(now, &job.destinations, false))
+                    button.button.primary { "Master again" }
+                }
+            }
+        }
+    }
+}
+
+fn failed(job: &Job) -> Markup {
+    let error = job.master.error.clone().unwrap_or_default();
+    html! {
+        section.failure aria-labelledby="failed" {
+            h2 #failed { (icon("warning")) " This one could not be mastered" }
+            p.lead { (if error.detail.is_empty() { "The reason was not recorded." } else { &error.detail }) }
+            p.muted {
+                "Code " code { (if error.code.is_empty() { "unknown" } else { &error.code }) } ". If it makes no sense to you, "
+                a href={ "/contact?topic=question&about=" (job.master.id) } { "tell us" } " and name it."
+            }
+            p { a.button.primary href="/" { "Upload another export" } }
+        }
+        @if !error.code.starts_with("decode.") { (another(job)) }
+    }
+}
+
+fn sharing(frame: &Frame<'_>, job: &Job) -> Markup {
+    let id = &job.master.id;
+    html! {
+        section.sharing aria-labelledby="sharing" {
+            h2 #sharing { "Share" }
+            p.muted { "Whoever has the link hears mix and master. They download nothing, and you can end it at any time." }
+            form method="post" action={ "/m/" (id) "/share" } data-share=(id) {
+                button.button { (icon("share")) "Make a link" }
+            }
+            ul.links data-shares {
+                @for share in &job.shares {
+                    li {
+                        @if let Some(url) = &share.url { a href=(url) { (url) } } @else { span { "Link of " (date(&share.created_at)) } }
+                        form method="post" action={ "/m/" (id) "/share" } data-api={ "DELETE /v1/shares/" (share.id) } data-then="remove" {
+                            input type="hidden" name="remove" value=(share.id);
+                            button.quiet { "End it" }
+                        }
+                    }
+                }
+            }
+            @if !frame.signed_in() { p.muted { "The link ends when your guest tracks do." } }
+        }
+    }
+}
+
+fn end(frame: &Frame<'_>, master: &Master) -> Markup {
+    html! {
+        div.end {
+            p.muted {
+                @if let Some(source) = &master.upload { "From " bdi { (source.name) } ", " (size(source.bytes)) ". " }
+                @if !master.created_at.is_empty() { "Sent " (time(&master.created_at)) ". " }
+                @if let Some(expires) = &master.expires_at {
+                    "Kept until " (time(expires)) ". "
+                    @if !frame.signed_in() { a href=(frame.sign_in()) { "Sign in to keep it" } }
+                }
+            }
+            form method="post" action={ "/m/" (master.id) "/delete" } data-delete=(master.id) {
+                button.quiet.danger { (icon("trash")) "Delete" }
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Signing in: address, then code or link; afterwards what to do with the guest's tracks.
+
+use super::icons::icon;
+use super::layout::Frame;
+use super::text::count;
+use super::view::Link;
+use maud::{Markup, html};
+
+/// Where somebody who signs in is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignInStep {
+    /// Asks for the address.
+    Address,
+    /// A mail is on its way.
+    Code {
+        /// The login under way.
+        login: String,
+        /// Where the mail went; empty where that is not known any more.
+        email: String,
+    },
+    /// Signed in; the browser has tracks of a guest.
+    Merge {
+        /// How many.
+        masters: u64,
+    },
+}
+
+/// What the sign-in page shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// Which step.
+    pub step: SignInStep,
+    /// Where to go afterwards: a path of ours.
+    pub next: String,
+    /// Whether Google is offered.
+    pub google: bool,
+}
+
+/// A path on this site, or the library: an open redirect is never rendered.
+fn safe(next: &str) -> &str {
+    let ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n', '\t']);
+    if ours { next } else { "/library" }
+}
+
+/// `/sign-in`
+#[must_use]
+pub fn sign_in(frame: &Frame<'_>, page: &SignIn) -> Markup {
+    let next = safe(&page.next);
+    let main = html! {
+        lm-sign-in.column.narrow data-next=(next) data-step=(match page.step { SignInStep::Address => "address", SignInStep::Code { .. } => "code", SignInStep::Merge { .. } => "merge" })
+            data-login=[match &page.step { SignInStep::Code { login, .. } => Some(login), _ => None }]
+        {
+            @match &page.step {
+                SignInStep::Address => (address(page.google, next)),
+                SignInStep::Code { login, email } => (code(login, email, next)),
+                SignInStep::Merge { masters } => (merge(*masters, next)),
+            }
+        }
+    };
+    frame.page("sign-in", "Sign in", "", &main)
+}
+
+fn address(google: bool, next: &str) -> Markup {
+    html! {
+        h1 { "Sign in" }
+        p.lead { "No password. We mail you a code; the first time, that makes your account." }
+        form.stack method="post" action="/sign-in" data-step="address" {
+            input type="hidden" name="next" value=(next);
+            div.field { label for="email" { "Email" } input #email type="email" name="email" autocomplete="email" required maxlength="254" autofocus; }
+            label.check { input #of-age type="checkbox" name="of_age" value="on" required; span { "I am 13 or older" } }
+            button.button.primary.wide { (icon("mail")) "Send me a code" }
+        }
+        @if google {
+            p.or aria-hidden="true" { "or" }
+            form.stack method="post" action="/sign-in/google" data-step="google" {
+                input type="hidden" name="next" value=(next);
+                input type="hidden" name="of_age" value="on";
+                button.button.wide { "Continue with Google" }
+                p.muted { "Going on with Google says that you are 13 or older. Google tells us your name, address and picture, and learns that you use LoopMastering." }
+            }
+        }
+        p.muted { "Signing in means you agree to the " a href="/terms" { "terms" } ". What we keep is on the " a href="/privacy" { "privacy page" } "." }
+    }
+}
+
+fn code(login: &str, email: &str, next: &str) -> Markup {
+    html! {
+        h1 { "Check your mail" }
+        p.lead {
+            "We sent a code and a link to "
+            @if email.is_empty() { "your address" } @else { strong { (email) } }
+            ". Either will do; this page goes on by itself when you open the link."
+        }
+        form.stack method="post" action="/sign-in/code" data-step="code" {
+            input type="hidden" name="login" value=(login);
+            input type="hidden" name="next" value=(next);
+            div.field {
+                label for="code" { "Six-digit code" }
+                input #code.code name="code" inputmode="numeric" autocomplete="one-time-code" pattern="[0-9 ]{6,8}" maxlength="8" required autofocus;
+            }
+            button.button.primary.wide { "Sign in" }
+        }
+        p.muted data-wait role="status" { "The code works for 15 minutes, and five tries." }
+        p { a href={ "/sign-in?" (form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish()) } { "Use another address" } }
+    }
+}
+
+fn merge(masters: u64, next: &str) -> Markup {
+    html! {
+        h1 { "You are signed in" }
+        p.lead { "As a guest you mastered " strong { (count(masters, "track")) } " in this browser. Move " (if masters == 1 { "it" } else { "them" }) " into your account?" }
+        form.stack method="post" action="/sign-in/merge" data-step="merge" {
+            input type="hidden" name="next" value=(next);
+            button.button.primary.wide name="keep" value="move" { "Move " (count(masters, "track")) }
+            button.button.wide name="keep" value="leave" { "Leave " (if masters == 1 { "it" } else { "them" }) }
+            p.muted { "Moved tracks stay until you delete them. Left ones go when their time is over." }
+        }
+    }
+}
+
+/// `/l/<token>`: the button consumes, so that a mail scanner that looks at links does not.
+#[must_use]
+pub fn link(frame: &Frame<'_>, token: &str, link: &Link) -> Markup {
+    let change = link.purpose.as_deref().is_some_and(|purpose| purpose.starts_with("change_email"));
+    let main = html! {
+        div.column.narrow {
+            @match link.state.as_str() {
+                "waiting" => {
+                    h1 { @if change { "Confirm the change" } @else { "Sign in" } }
+                    p.lead {
+                        @if change { "Confirm " strong { (link.email) } " for your account." }
+                        @else { "Sign in as " strong { (link.email) } "." }
+                    }
+                    @if !link.same_browser && !change {
+                        p.notice { (icon("info")) span { "You asked for this in another browser or app. This button signs in here; tracks made there as a guest stay there. If you did not ask, close this page." } }
+                    }
+                    form.stack method="post" action={ "/l/" (token) } data-link=(token) {
+                        button.button.primary.wide { @if change { "Confirm" } @else { "Sign in" } }
+                    }
+                },
+                "used" => {
+                    h1 { "This link was used" }
+                    p.lead { @if change { "The change was confirmed with it." } @else { "Whoever asked for it has been signed in; the page it was asked on has gone on by itself." } }
+                    p { a.button href="/library" { "Open the library" } }
+                },
+                _ => {
+                    h1 { "This link has ended" }
+                    p.lead { "Links work once and for 15 minutes. Ask for a new one." }
+                    p { a.button.primary href="/sign-in" { "Sign in" } }
+                }
+            }
+        }
+    };
+    frame.page("sign-in", "Sign in", "", &main)
+}
+
+/// A stop on the way to another site, for browsers without script: a form may not redirect there.
+#[must_use]
+pub fn onward(frame: &Frame<'_>, to: &str, name: &str) -> Markup {
+    let main = html! {
+        div.column.narrow {
+            h1 { "On to " (name) }
+            p { a.button.primary.wide href=(to) rel="noreferrer" { "Continue to " (name) (icon("onward")) } }
+        }
+    };
+    frame.page("sign-in", "Sign in", "", &main)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::safe;
+
+    #[test]
+    fn signing_in_never_leads_off_the_site() {
+        for ours in ["/", "/m/mst_1", "/library?q=a"] {
+            assert_eq!(safe(ours), ours);
+        }
+        for theirs in
+            ["", "https://evil.example", "//evil.example", "/\\evil.example", "/\t/evil.example", "javascript:alert(1)"]
+        {
+            assert_eq!(safe(theirs), "/library", "{theirs}");
+        }
+    }
+}

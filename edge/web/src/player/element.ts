@@ -1,0 +1,289 @@
+// <lm-player>: hear mix and master at the same level, on the same sample, and find out blind whether you hear a difference.
+
+import { LitElement, html, nothing } from "lit";
+import { Problem } from "../api";
+import { clock, decibel } from "../text";
+import { Abx, verdict } from "./abx";
+import { Engine, type Loop, type Side } from "./engine";
+import { fetchPeaks } from "./peaks";
+import { type Shown, Wave } from "./wave";
+
+const icon = (name: string) => html`<svg class="icon" aria-hidden="true"><use href="#i-${name}"></use></svg>`;
+
+export class PlayerElement extends LitElement {
+  private engine: Engine | null = null;
+  private wave: Wave | null = null;
+  private abx: Abx | null = null;
+  private hearing: Side | "x" = "master";
+  private matched = true;
+  private said = "";
+  private revealed = "";
+  private plain: Element | null = null;
+  private broken = false;
+  private frame = 0;
+  private dragging = false;
+  private marks: Shown["marks"] = [];
+  private readonly keys = (event: KeyboardEvent): void => this.key(event);
+  private readonly resized = new ResizeObserver(() => this.paint());
+
+  private get seconds(): number {
+    return Number(this.dataset.seconds) || 0;
+  }
+
+  private get louder(): number {
+    return Number(this.dataset.louder) || 0;
+  }
+
+  protected override createRenderRoot(): HTMLElement {
+    return this;
+  }
+
+  override connectedCallback(): void {
+    this.plain = this.querySelector(".plain");
+    const can = new Audio().canPlayType('audio/ogg; codecs="opus"') !== "";
+    if (!this.dataset.mix || !this.dataset.master || typeof AudioContext !== "function" || !can) {
+      if (!can) this.plain?.insertAdjacentHTML("beforeend", `<p class="muted">This browser cannot play Ogg Opus side by side; a newer one can.</p>`);
+      this.broken = true;
+      return;
+    }
+    this.plain?.remove();
+    // The first thing to hear is where the song is at its loudest.
+    this.startAt ??= Number(this.dataset.start) || 0;
+    super.connectedCallback();
+    document.addEventListener("keydown", this.keys);
+    for (const line of document.querySelectorAll<HTMLElement>(".findings li[data-at]")) {
+      this.marks.push({ at: Number(line.dataset.at), label: line.dataset.number ?? "", bad: line.classList.contains("problem") });
+    }
+  }
+
+  override disconnectedCallback(): void {
+    if (this.broken) return;
+    super.disconnectedCallback();
+    document.removeEventListener("keydown", this.keys);
+    cancelAnimationFrame(this.frame);
+    this.resized.disconnect();
+    this.engine?.close();
+    this.engine = null;
+  }
+
+  protected override firstUpdated(): void {
+    const canvas = this.querySelector("canvas");
+    if (!canvas) return;
+    this.wave = new Wave(canvas);
+    this.resized.observe(canvas);
+    this.paint();
+    const { mixPeaks, masterPeaks } = this.dataset;
+    void Promise.all([mixPeaks ? fetchPeaks(mixPeaks) : null, masterPeaks ? fetchPeaks(masterPeaks) : null]).then(([mix, master]) => {
+      this.wave?.set(mix, master);
+      this.paint();
+    });
+  }
+
+  /** The clock is written by hand many times a second, so Lit leaves it alone. */
+  protected override updated(): void {
+    this.times();
+  }
+
+  private paint(): void {
+    this.wave?.draw({ position: this.position, seconds: this.seconds, side: this.hearing === "x" ? null : this.hearing, loop: this.engine?.loop ?? null, marks: this.marks });
+  }
+
+  private get position(): number {
+    return this.engine?.position ?? this.startAt ?? 0;
+  }
+
+  private startAt: number | null = null;
+
+  /** The engine, made in the first click: browsers give sound to nobody else. */
+  private ready(): Engine {
+    if (this.engine) return this.engine;
+    const engine = new Engine({ mix: this.dataset.mix ?? "", master: this.dataset.master ?? "" }, this.seconds, this.louder);
+    engine.failed = (error) => this.fail(error);
+    engine.ended = () => this.requestUpdate();
+    engine.matched = this.matched;
+    engine.side = this.hearing === "mix" ? "mix" : "master";
+    engine.listen(engine.side);
+    void engine.seek(this.startAt ?? 0);
+    this.engine = engine;
+    return engine;
+  }
+
+  /** Where stretches cannot be decoded the browser's own players are better than none. */
+  private fail(error: unknown): void {
+    if (error instanceof Problem) this.said = error.message;
+    else if (this.plain) {
+      this.said = "This browser cannot decode the previews in pieces; here are its own players.";
+      this.after(this.plain);
+    } else this.said = "This browser cannot decode the previews.";
+    this.requestUpdate();
+  }
+
+  play(): void {
+    void this.toggle(true);
+  }
+
+  focusPlay(): void {
+    void this.updateComplete.then(() => this.querySelector<HTMLButtonElement>(".play")?.focus());
+  }
+
+  private async toggle(on?: boolean): Promise<void> {
+    const engine = this.ready();
+    this.said = "";
+    if (on ?? !engine.running) {
+      const playing = engine.play();
+      this.requestUpdate();
+      this.tick();
+      await playing.catch((error: unknown) => this.fail(error));
+    } else engine.pause();
+    this.requestUpdate();
+  }
+
+  private tick(): void {
+    cancelAnimationFrame(this.frame);
+    const step = (): void => {
+      this.paint();
+      this.times();
+      if (this.engine?.running) this.frame = requestAnimationFrame(step);
+      else this.requestUpdate();
+    };
+    this.frame = requestAnimationFrame(step);
+  }
+
+  /** The clock and the slider, without drawing the rest again. */
+  private times(): void {
+    const at = this.position;
+    const now = this.querySelector(".now");
+    const text = clock(at);
+    if (now && now.textContent !== text) now.textContent = text;
+    const slider = this.querySelector<HTMLInputElement>(".seek");
+    if (slider && !this.dragging) {
+      slider.value = String(at);
+      slider.setAttribute("aria-valuetext", `${text} of ${clock(this.seconds)}`);
+    }
+    this.toggleAttribute("data-waiting", this.engine?.waiting ?? false);
+  }
+
+  /** Jumps, and plays from there if it was playing. */
+  seek(to: number): void {
+    if (this.engine) void this.engine.seek(to);
+    else this.startAt = to;
+    this.paint();
+    this.times();
+  }
+
+  listen(side: Side | "x"): void {
+    this.hearing = side;
+    const real = side === "x" ? (this.abx?.x ?? "mix") : side;
+    if (this.engine) this.engine.listen(real);
+    else if (side === "x") this.ready().listen(real);
+    this.requestUpdate();
+    this.paint();
+  }
+
+  private match(on: boolean): void {
+    this.matched = on;
+    this.engine?.match(on);
+    this.requestUpdate();
+  }
+
+  private loop(edge?: "from" | "to"): void {
+    const engine = this.ready();
+    const at = engine.position;
+    let loop: Loop | null = null;
+    if (edge === undefined) loop = engine.loop ? null : { from: at, to: Math.min(this.seconds, at + 8) };
+    else {
+      const now = engine.loop ?? { from: 0, to: this.seconds };
+      loop = edge === "from" ? { from: at, to: Math.max(now.to, at + 0.5) } : { from: Math.min(now.from, at - 0.5), to: at };
+    }
+    void engine.setLoop(loop).then(() => this.paint());
+    this.requestUpdate();
+  }
+
+  private blind(): void {
+    this.abx = this.abx ? null : new Abx();
+    this.revealed = "";
+    if (this.abx) {
+      this.match(true);
+      this.listen("x");
+    } else this.listen("master");
+    this.requestUpdate();
+  }
+
+  private answer(side: Side): void {
+    if (!this.abx) return;
+    const right = this.abx.answer(side);
+    this.revealed = right ? "Right." : "Wrong.";
+    this.listen("x");
+  }
+
+  private key(event: KeyboardEvent): void {
+    const target = event.target as HTMLElement;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input:not([type=range]):not([type=checkbox]), textarea, select, [contenteditable]")) return;
+    const inside = this.contains(target);
+    const act: Record<string, () => void> = {
+      " ": () => void this.toggle(),
+      a: () => this.listen("mix"),
+      b: () => this.listen("master"),
+      ArrowLeft: () => this.seek(this.position - (event.shiftKey ? 1 : 5)),
+      ArrowRight: () => this.seek(this.position + (event.shiftKey ? 1 : 5)),
+      l: () => this.loop(),
+      m: () => this.match(!this.matched),
+      "[": () => this.loop("from"),
+      "]": () => this.loop("to"),
+    };
+    if (this.abx) act.x = () => this.listen("x");
+    const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    // Space presses the button or opens the details it stands on; arrows belong to lists and tabs elsewhere.
+    if (name === " " && target.closest("button, a, summary, input, label")) return;
+    if (name.startsWith("Arrow") && !inside && target !== document.body && target.id !== "main") return;
+    const does = act[name];
+    if (!does) return;
+    event.preventDefault();
+    does();
+  }
+
+  protected override render() {
+    const running = this.engine?.running ?? false;
+    const looping = this.engine?.loop ?? null;
+    const demo = this.dataset.demo !== undefined;
+    const choice = (side: Side | "x", letter: string, name: string) =>
+      html`<button type="button" class="side ${side}" aria-pressed=${this.hearing === side ? "true" : "false"} @click=${() => this.listen(side)}><kbd>${letter}</kbd> ${name}</button>`;
+    const quieter = this.louder > 0 ? "master" : "mix";
+    return html`
+      <div class="waves" ?hidden=${demo}>
+        <canvas aria-hidden="true"></canvas>
+        <input class="seek" type="range" min="0" max=${this.seconds} step="0.05" .value=${String(this.position)} aria-label="Position in the song" aria-valuetext="${clock(this.position)} of ${clock(this.seconds)}"
+          @input=${(event: Event) => { this.dragging = true; this.seek(Number((event.target as HTMLInputElement).value)); }}
+          @change=${() => (this.dragging = false)} />
+      </div>
+      <div class="controls">
+        <button type="button" class="play button primary" aria-label=${running ? "Pause" : "Play"} @click=${() => void this.toggle()}>${icon(running ? "pause" : "play")}</button>
+        <span class="clock"><span class="now"></span><span class="muted"> / ${clock(this.seconds)}</span></span>
+        <div class="sides" role="group" aria-label="What you hear">
+          ${choice("mix", "A", "Mix")}${choice("master", "B", "Master")}${this.abx ? choice("x", "X", "?") : nothing}
+        </div>
+        <label class="check match"><input type="checkbox" .checked=${this.matched} ?disabled=${this.abx !== null} @change=${(event: Event) => this.match((event.target as HTMLInputElement).checked)} />
+          <span>Levels matched ${Math.abs(this.louder) >= 0.05 ? html`<span class="muted">${quieter} ${decibel(-Math.abs(this.louder))}</span>` : nothing}</span></label>
+        ${demo ? nothing : html`
+          <button type="button" class="button" aria-pressed=${looping ? "true" : "false"} @click=${() => this.loop()}>${icon("loop")} Loop${looping ? html` <span class="muted">${clock(looping.from)}–${clock(looping.to)}</span>` : nothing}</button>
+          <button type="button" class="button" aria-pressed=${this.abx ? "true" : "false"} @click=${() => this.blind()}>${icon("listen")} Blind test</button>`}
+      </div>
+      ${this.abx ? this.test(this.abx) : nothing}
+      <p class="said bad" role="alert">${this.said}</p>
+      ${demo ? nothing : html`<p class="hint muted"><span><kbd>space</kbd> play</span><span><kbd>A</kbd> mix</span><span><kbd>B</kbd> master</span><span><kbd>←</kbd> <kbd>→</kbd> 5 s</span><span><kbd>L</kbd> loop</span><span><kbd>[</kbd> <kbd>]</kbd> its ends</span><span><kbd>M</kbd> match</span></p>`}`;
+  }
+
+  private test(abx: Abx) {
+    return html`
+      <section class="abx" aria-label="Blind test">
+        <p>X is the mix or the master, drawn anew each time. Listen to A, B and X as long as you like; then say which one X is.</p>
+        <p class="answers">
+          <button type="button" class="button" @click=${() => this.answer("mix")}>X is A, the mix</button>
+          <button type="button" class="button" @click=${() => this.answer("master")}>X is B, the master</button>
+        </p>
+        <p role="status">${this.revealed ? html`<strong>${this.revealed}</strong> ` : nothing}${abx.answered > 0 ? verdict(abx.right, abx.answered) : "No answers yet."}</p>
+      </section>`;
+  }
+}
+
+customElements.define("lm-player", PlayerElement);

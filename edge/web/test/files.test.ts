@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { refusal } from "../src/admission";
+import { fingerprint } from "../src/fingerprint";
+import { PREROLL, header, pageAt, pages, stretch } from "../src/player/ogg";
+import { settingsOf } from "../src/settings";
+import { isRecord } from "../src/storage";
+
+const file = (bytes: Uint8Array<ArrayBuffer>, name = "a.wav", lastModified = 5): File => new File([bytes], name, { lastModified });
+
+test("a fingerprint sees name, size, time, beginning and end", async () => {
+  const bytes = new Uint8Array(3 << 20);
+  const first = await fingerprint(file(bytes));
+  assert.match(first, /^[0-9a-f]{64}$/);
+  assert.equal(await fingerprint(file(bytes.slice())), first);
+  const changed = async (at: number): Promise<string> => {
+    const other = bytes.slice();
+    other[at] = 1;
+    return fingerprint(file(other));
+  };
+  assert.notEqual(await changed(0), first);
+  assert.notEqual(await changed(bytes.length - 1), first);
+  assert.notEqual(await fingerprint(file(bytes, "b.wav")), first);
+  assert.notEqual(await fingerprint(file(bytes, "a.wav", 6)), first);
+  assert.equal(await changed(3 << 19), first, "the middle is not read");
+  for (const size of [0, 1, 1 << 20, (1 << 20) + 1]) assert.match(await fingerprint(file(bytes.slice(0, size))), /^[0-9a-f]{64}$/);
+});
+
+test("what cannot be music is refused before it travels", () => {
+  const no = (name: string, size: number, type: string): string | null => refusal({ name, size, type }, 1000);
+  assert.match(no("a.wav", 0, "audio/wav") ?? "", /0 bytes/);
+  assert.match(no("a.wav", 1001, "audio/wav") ?? "", /Too large/);
+  assert.match(no("a.pdf", 9, "application/pdf") ?? "", /not audio/);
+  for (const [name, type] of [["a.wav", "audio/x-wav; codecs=1"], ["a.m4a", "video/mp4"], ["a", ""], ["a.caf", "text/plain"]] as const) assert.equal(no(name, 9, type), null);
+});
+
+test("records of other hands are not believed", () => {
+  const record = { id: "upl_1a", fingerprint: "f", name: "a.wav", bytes: 1, modified: 1, at: 1 };
+  assert.ok(isRecord(record));
+  for (const odd of [null, 1, "x", [], {}, { ...record, id: "../x" }, { ...record, bytes: -1 }, { ...record, bytes: "1" }, { ...record, at: Number.NaN }, { ...record, name: "" }, { ...record, name: "x".repeat(600) }]) assert.equal(isRecord(odd), false);
+});
+
+const form = (fields: [string, string][]): FormData => {
+  const data = new FormData();
+  for (const [name, value] of fields) data.append(name, value);
+  return data;
+};
+
+test("a form becomes the settings the API takes", () => {
+  const plain = settingsOf(form([["format", "wav24"]]));
+  assert.deepEqual(plain, { style: "balanced", strength: { overall: 50 }, loudness: "style", formats: ["wav24"] });
+  const full = settingsOf(form([["style", "warm"], ["strength", "70"], ["tone", "20"], ["loudness_strength", "90"], ["loudness", "custom"], ["lufs", "−9,5"], ["ceiling", "-1.5"], ["rate", "48000"], ["phase", "linear"], ["insist", "on"], ["format", "wav24"], ["format", "mp3-320"]]));
+  assert.deepEqual(full, { style: "warm", strength: { overall: 70, tone: 20, loudness: 90 }, loudness: { lufs: -9.5 }, formats: ["wav24", "mp3-320"], ceiling: -1.5, rate: { hz: 48000 }, phase: "linear", insist: true });
+  assert.deepEqual(settingsOf(form([["loudness", "spotify"], ["format", "wav24"]])).loudness, { destination: "spotify" });
+  for (const odd of [[["format", "wav24"], ["loudness", "custom"], ["lufs", ""]], [["format", "wav24"], ["ceiling", "3"]], [["format", "wav24"], ["tone", "x"]], []] as [string, string][][]) assert.throws(() => settingsOf(form(odd)));
+});
+
+const opus = new Uint8Array(readFileSync("public/demo/master.opus"));
+
+test("an Opus file is read page by page, and a stretch of it is a file of its own", () => {
+  const head = header(opus);
+  assert.ok(head && head.channels === 2 && head.preSkip > 0 && head.end > 0);
+  const audio = pages(opus, head.end);
+  const last = audio.at(-1);
+  assert.ok(last && last.at + last.size === opus.length, "to the very end");
+  for (let n = 1; n < audio.length; n += 1) assert.ok(audio[n]!.granule > audio[n - 1]!.granule);
+
+  const start = 100_000;
+  const first = start + head.preSkip - PREROLL;
+  const from = audio.findIndex((page) => page.granule > first);
+  const cut = stretch(head, audio.slice(from, from + 3), audio[from - 1]!.granule, start);
+  assert.ok(cut);
+  const again = header(cut);
+  assert.equal(again?.preSkip, start + head.preSkip - audio[from - 1]!.granule);
+  const inside = pages(cut, again?.end);
+  assert.equal(inside.length, 3, "every checksum is right");
+  assert.equal(inside[0]?.granule, audio[from]!.granule - audio[from - 1]!.granule);
+});
+
+test("pages are found from anywhere, and noise is no page", () => {
+  const audio = pages(opus, 0);
+  const middle = audio[Math.floor(audio.length / 2)]!;
+  const found = pages(opus.subarray(middle.at + 5));
+  assert.equal(found[0]?.granule, audio[audio.indexOf(middle) + 1]?.granule);
+  const broken = opus.slice(0, middle.at + middle.size);
+  broken[middle.at + 40]! ^= 1;
+  assert.ok(!pages(broken).some((page) => page.granule === middle.granule));
+  assert.equal(pageAt(new Uint8Array(10), 0), null);
+  assert.deepEqual(pages(new Uint8Array(5000).fill(0x4f)), []);
+  assert.equal(header(new Uint8Array(5000)), null);
+  assert.equal(header(opus.slice(0, 30)), null);
+});

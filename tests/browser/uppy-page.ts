@@ -1,0 +1,20 @@
+// A page of somebody else: stock Uppy with its S3 plugin, nothing of ours but the address.
+import Uppy from "@uppy/core";
+import AwsS3 from "@uppy/aws-s3";
+
+declare global {
+  interface Window {
+    uploadWithUppy(name: string, bytes: number[], endpoint: string): Promise<{ key: string | null; failed: string[] }>;
+  }
+}
+
+window.uploadWithUppy = async (name, bytes, endpoint) => {
+  const uppy = new Uppy({ autoProceed: false });
+  uppy.use(AwsS3, { companionEndpoint: endpoint } as never);
+  uppy.addFile({ name, type: "audio/flac", data: new Blob([new Uint8Array(bytes)], { type: "audio/flac" }) } as never);
+  const result = await uppy.upload();
+  const done = result?.successful?.[0] as { s3Multipart?: { key?: string }; response?: { body?: { key?: string; location?: string } } } | undefined;
+  const where = done?.response?.body;
+  const key = done?.s3Multipart?.key ?? where?.key ?? /(uploads\/[\w-]+\/[\w-]+)/.exec(decodeURIComponent(where?.location ?? ""))?.[1] ?? null;
+  return { key, failed: (result?.failed ?? []).map((file) => String((file as { error?: unknown }).error)) };
+};
