@@ -1,0 +1,91 @@
+//! `loopmaster-edge-host`: serves the edge component on this machine.
+
+use clap::Parser;
+use loopmaster_edge_host::manifest::Manifest;
+use loopmaster_edge_host::{Host, Options};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Serves the edge component of a Spin manifest on this machine. Variables of the manifest are set as for Spin:
+/// `SPIN_VARIABLE_EDGE_KEY=…`.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The manifest.
+    #[arg(long, default_value = "edge/spin.toml", env = "LOOPMASTER_EDGE_HOST_MANIFEST")]
+    manifest: PathBuf,
+    /// Where to listen. Only this machine, unless told otherwise.
+    #[arg(long, default_value = "127.0.0.1:3000", env = "LOOPMASTER_EDGE_HOST_LISTEN")]
+    listen: SocketAddr,
+    /// Requests one instance serves before it is replaced.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    reuse: u32,
+    /// Of them at once.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    concurrent: u32,
+    /// Memory of an instance, MiB.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    memory: u32,
+    /// Seconds for an answer.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    deadline: u32,
+    /// A folder where compiled code and the key-value store are kept between runs.
+    #[arg(long, env = "LOOPMASTER_EDGE_HOST_DATA")]
+    data: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let manifest = Manifest::read(&arguments.manifest, |name| {
+        std::env::var(loopmaster_edge_host::manifest::environment(name)).ok()
+    })?;
+    let folder = match arguments.data {
+        None => None,
+        Some(folder) => {
+            std::fs::create_dir_all(&folder)?;
+            // The cache wants to know where it is for good.
+            Some(folder.canonicalize()?)
+        }
+    };
+    let options = Options {
+        listen: arguments.listen,
+        reuse: arguments.reuse as usize,
+        concurrent: arguments.concurrent as usize,
+        memory: (arguments.memory as usize) << 20,
+        deadline: Duration::from_secs(arguments.deadline.into()),
+        cache: folder.as_ref().map(|folder| folder.join("compiled")),
+        store: folder.as_ref().map(|folder| folder.join("key-value.json")),
+        ..Options::default()
+    };
+    let running = Host::new(&manifest, options)?.start().await?;
+    println!("edge on http://{}", running.address);
+    stop_signal().await?;
+    running.stop().await;
+    Ok(())
+}
+
+/// Waits for Ctrl-C, or for a supervisor to say that it is time.
+async fn stop_signal() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            asked = tokio::signal::ctrl_c() => asked,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

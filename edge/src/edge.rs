@@ -1,0 +1,401 @@
+//! One request, from the visitor's to the answer: who asks, may they, and who answers.
+
+use crate::config::Config;
+use crate::cookies::{self, Wish};
+use crate::hash::hex;
+use crate::limits::{self, Class, DAY_KEY, DayKey, Limit, Slot, Verdict};
+use crate::origin;
+use crate::problem::Problem;
+use crate::routes::{self, Page, Route};
+use crate::security;
+use crate::upstream::{self, Outgoing, Visitor};
+use crate::world::{Body, ReadError, Reply, StoreDown, Unreachable, World};
+use crate::{assets, documents, forms};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use loopmaster_core::signing;
+use std::borrow::Cow;
+
+/// How long the api may think before it counts as away, milliseconds: less than the host gives us.
+const PATIENCE: u64 = 25_000;
+/// The same while a page waits to be drawn.
+const PATIENCE_OF_PAGES: u64 = 8_000;
+/// The longest answer of the api that a page is drawn from, bytes.
+const LONGEST_DATA: usize = 4 << 20;
+
+/// Everything a request is answered with.
+pub struct Edge<'a, W: World> {
+    /// The surroundings.
+    pub world: &'a W,
+    /// The configuration.
+    pub config: &'a Config,
+    /// Who asks.
+    pub visitor: Visitor,
+    /// Unix seconds.
+    pub now: u64,
+    /// What the visitor sent, without the body.
+    pub asked: &'a Parts,
+}
+
+/// An answer of the api to a page's question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Its wishes for cookies, as `Set-Cookie` lines.
+    pub cookies: Vec<HeaderValue>,
+}
+
+/// Answers one request.
+pub async fn handle<W: World>(world: &W, config: &Config, asked: &Parts, body: W::Incoming) -> Reply<W::Answer> {
+    let now = world.now_ms() / 1000;
+    let request_id = hex(&world.random()[..8]);
+    let path = asked.uri.path();
+    let route = Route::of(&asked.method, path);
+    let mut edge = Edge { world, config, visitor: Visitor { request_id, ..Visitor::default() }, now, asked };
+    let mut reply = match route {
+        Route::Asset if assets::file(path).is_some() => edge.asset(path),
+        Route::Live => edge.live().await,
+        Route::Grant if asked.method == Method::OPTIONS => Response::new(Body::empty()),
+        _ => match edge.admit(route).await {
+            Err(refusal) => refusal,
+            Ok(()) => edge.answer(route, body).await,
+        },
+    };
+    if route == Route::Grant {
+        open_to_all(reply.headers_mut());
+    }
+    edge.finish(route, &mut reply);
+    reply
+}
+
+impl<W: World> Edge<'_, W> {
+    /// Learns who asks and refuses what may not be asked: from other sites, or too often.
+    async fn admit(&mut self, route: Route<'_>) -> Result<(), Reply<W::Answer>> {
+        let headers = &self.asked.headers;
+        let (class, changes) = match route {
+            Route::Api { from, to } => {
+                let path = format!("{to}{}", &self.asked.uri.path()[from.len()..]);
+                let companion = !from.is_empty() || path.starts_with("/v1/companion/");
+                (routes::api_class(&self.asked.method, &path), companion || !reads(&self.asked.method))
+            }
+            Route::Form(page, form) => (routes::form_class(page, form), true),
+            Route::Grant => (Class::Upload, false),
+            _ => (Class::Page, false),
+        };
+        if changes && let Err(foreign) = origin::same_origin(headers, &self.config.public_origin) {
+            let problem = Problem::new(StatusCode::FORBIDDEN, "edge.cross_site", foreign.to_string());
+            return Err(self.refuse(route, &problem));
+        }
+        if route != Route::Grant {
+            self.visitor.guest = cookies::guest(headers, &self.config.cookie_keys, self.now);
+            self.visitor.session = cookies::token(headers, cookies::SESSION, "lms_");
+            self.visitor.login = cookies::token(headers, cookies::LOGIN, "lml_");
+        }
+        match self.count(class).await {
+            Ok(None) => Ok(()),
+            Ok(Some((verdict, limit))) => {
+                let seconds = verdict.retry_ms.div_ceil(1000).max(1);
+                let detail = format!(
+                    "{} requests of this kind in {} seconds are the limit; try again in {seconds} seconds",
+                    limit.quota, limit.window
+                );
+                let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "edge.too_many_requests", detail);
+                let mut reply = self.refuse(route, &problem.retry_after(seconds));
+                rate_headers(reply.headers_mut(), class, limit, verdict);
+                Err(reply)
+            }
+            Err(StoreDown(why)) => {
+                self.world.log(&format!("edge.store_down {} {why}", self.visitor.request_id));
+                if class.fails_open() {
+                    return Ok(());
+                }
+                let detail = "signing in and sending mail pause for a moment; try again in a minute";
+                let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "edge.store_down", detail);
+                Err(self.refuse(route, &problem.retry_after(60)))
+            }
+        }
+    }
+
+    /// Hashes the address and counts the request; the first limit that is used up, if one is.
+    async fn count(&mut self, class: Class) -> Result<Option<(Verdict, Limit)>, StoreDown> {
+        let key = self.day_key().await;
+        let headers = &self.asked.headers;
+        let text = |name: &str| {
+            headers.get_all(name).into_iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",")
+        };
+        let peer = text("spin-client-addr");
+        let address = limits::address(Some(&peer), &text("x-forwarded-for"), self.config.trusted_hops);
+        // Without a store the hash is of this request alone: nobody is confused with anybody.
+        let fallback = || DayKey::new(self.now, double(self.world.random(), self.world.random()));
+        self.visitor.ip = key.as_ref().map_or_else(|_| fallback().hash(address), |key| key.hash(address));
+        key?;
+        let network = (format!("ip {}", self.visitor.ip), self.config.limits.of_network(class));
+        let person = self.visitor.session.as_deref().or(self.visitor.guest.as_deref());
+        let person = person.map(|person| (format!("id {person}"), self.config.limits.of(class)));
+        for (who, limit) in person.into_iter().chain([network]) {
+            let slot = Slot::of(class, &who);
+            let now = self.world.now_ms();
+            let mut verdict = None;
+            self.world
+                .update(&slot.key, |held| {
+                    let (said, next) = slot.count(held, limit, now);
+                    verdict = Some(said);
+                    next
+                })
+                .await?;
+            if let Some(verdict) = verdict.filter(|verdict| !verdict.allowed) {
+                return Ok(Some((verdict, limit)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Today's key; the first request of a day makes it, and with that yesterday's is gone.
+    async fn day_key(&self) -> Result<DayKey, StoreDown> {
+        let fresh = DayKey::new(self.now, double(self.world.random(), self.world.random()));
+        let mut key = None;
+        self.world
+            .update(DAY_KEY, |held| {
+                key = held.and_then(|held| DayKey::read(held, self.now));
+                key.is_none().then(|| fresh.to_bytes())
+            })
+            .await?;
+        Ok(key.unwrap_or(fresh))
+    }
+
+    async fn answer(&self, route: Route<'_>, body: W::Incoming) -> Reply<W::Answer> {
+        match route {
+            Route::Document(page) => {
+                let reply = documents::show(self, page).await;
+                self.mint(page, reply)
+            }
+            Route::Form(page, form) => match self.read_body(body).await {
+                Ok(body) => forms::submit(self, page, form, &body).await,
+                Err(problem) => self.refuse(route, &problem),
+            },
+            Route::Api { from, to } => self.pass(route, from, to, body).await,
+            Route::Grant => self.pass(route, "", "/v1", body).await,
+            Route::WrongMethod(allowed) => {
+                let detail = format!("this address answers {allowed}");
+                let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "edge.wrong_method", detail);
+                let mut reply = self.refuse(route, &problem);
+                reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+                reply
+            }
+            Route::Asset | Route::Live | Route::Nowhere => {
+                let problem = Problem::new(StatusCode::NOT_FOUND, "edge.not_found", "there is nothing at this address");
+                self.refuse(route, &problem)
+            }
+        }
+    }
+
+    /// Makes a guest of a visitor without a valid cookie. Only documents do it, and only those that can lead to an upload or show one:
+    /// a browser loads one document at a time, so a first visit makes one guest.
+    fn mint(&self, page: Page<'_>, mut reply: Reply<W::Answer>) -> Reply<W::Answer> {
+        let wanted = self.asked.method == Method::GET && !matches!(page, Page::Callback | Page::Link(_));
+        let navigated = self.asked.headers.get("sec-fetch-dest").is_none_or(|dest| dest == "document");
+        if wanted && navigated && self.visitor.guest.is_none() && reply.status().is_success() {
+            let id = cookies::guest_id(self.world.now_ms(), self.world.random());
+            let cookie = cookies::set_guest(&id, &self.config.cookie_keys[0], self.now, self.config.guest_seconds);
+            reply.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        reply
+    }
+
+    /// Reads a body that will be signed.
+    async fn read_body(&self, body: W::Incoming) -> Result<Vec<u8>, Problem> {
+        let too_large = || {
+            let detail =
+                format!("more than {} bytes cannot be sent here; audio goes to the object storage", signing::MAX_BODY);
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "edge.body_too_large", detail)
+        };
+        let declared = self.asked.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        if declared.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length > signing::MAX_BODY as u64) {
+            return Err(too_large());
+        }
+        self.world.read(body, signing::MAX_BODY).await.map_err(|error| match error {
+            ReadError::TooLarge => too_large(),
+            ReadError::Broken => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "edge.body_broken",
+                "the request ended before its body did; send it again",
+            ),
+        })
+    }
+
+    /// Passes a request on to the api and its answer back.
+    async fn pass(&self, route: Route<'_>, from: &str, to: &str, body: W::Incoming) -> Reply<W::Answer> {
+        let body = match self.read_body(body).await {
+            Ok(body) => body,
+            Err(problem) => return self.refuse(route, &problem),
+        };
+        let whole = self.asked.uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = format!("{to}{}", &whole[from.len()..]);
+        let headers = upstream::forwarded(&self.asked.headers);
+        let request = self.signed(Outgoing { method: self.asked.method.clone(), path: &path, headers, body });
+        match self.world.send(request, PATIENCE).await {
+            Err(down) => self.refuse(route, &self.api_down(&down)),
+            Ok(answer) => {
+                let (mut parts, body) = answer.into_parts();
+                let cookies = if route == Route::Grant { Vec::new() } else { self.wishes(&parts.headers) };
+                upstream::clean_answer(&mut parts.headers);
+                for cookie in cookies {
+                    parts.headers.append(header::SET_COOKIE, cookie);
+                }
+                if !parts.headers.contains_key(header::CACHE_CONTROL) {
+                    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+                }
+                let kind =
+                    parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+                let body = if kind.starts_with("text/event-stream") {
+                    Body::Events(body, self.config.events)
+                } else {
+                    Body::Stream(body)
+                };
+                Response::from_parts(parts, body)
+            }
+        }
+    }
+
+    fn signed(&self, outgoing: Outgoing<'_>) -> Request<Vec<u8>> {
+        upstream::request(self.config, &self.visitor, outgoing, self.now, self.world.random())
+    }
+
+    /// Asks the api for a page: `body` is JSON.
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Data, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        for name in [header::ACCEPT_LANGUAGE, header::USER_AGENT] {
+            if let Some(value) = self.asked.headers.get(&name) {
+                headers.insert(name, value.clone());
+            }
+        }
+        if body.is_some() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        let request = self.signed(Outgoing { method, path, headers, body: body.unwrap_or_default() });
+        let answer = self.world.send(request, PATIENCE_OF_PAGES).await.map_err(|down| self.api_down(&down))?;
+        let (parts, body) = answer.into_parts();
+        let body = self.world.collect(body, LONGEST_DATA).await;
+        let body = body.map_err(|error| self.api_down(&Unreachable(format!("its answer: {error:?}"))))?;
+        Ok(Data { status: parts.status, body, cookies: self.wishes(&parts.headers) })
+    }
+
+    fn api_down(&self, down: &Unreachable) -> Problem {
+        self.world.log(&format!("edge.api_down {} {}", self.visitor.request_id, down.0));
+        let detail = "the mastering service does not answer at the moment; nothing is lost, try again in a few seconds";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "edge.api_down", detail).retry_after(5)
+    }
+
+    /// The cookies an answer of the api asks for.
+    fn wishes(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+        let wished = [
+            (signing::SET_SESSION, cookies::SESSION, "lms_"),
+            (signing::SET_LOGIN, cookies::LOGIN, "lml_"),
+            (signing::SET_GUEST, cookies::GUEST, "gst_"),
+        ];
+        let read = |(header, cookie, prefix)| match Wish::read(headers.get(header)?, prefix)? {
+            Wish::Clear => Some(cookies::set(cookie, "", 0)),
+            Wish::Set(id, seconds) if cookie == cookies::GUEST => {
+                Some(cookies::set_guest(&id, &self.config.cookie_keys[0], self.now, seconds))
+            }
+            Wish::Set(token, seconds) => Some(cookies::set(cookie, &token, seconds)),
+        };
+        wished.into_iter().filter_map(read).collect()
+    }
+
+    fn asset(&self, path: &str) -> Reply<W::Answer> {
+        let not_found = || Response::new(Cow::Borrowed(&b""[..]));
+        assets::file(path).map_or_else(not_found, |file| file.answer(&self.asked.headers)).map(Body::Full)
+    }
+
+    /// Health checks come when visitors do not, so the key of a day ends even on a day without any.
+    async fn live(&self) -> Reply<W::Answer> {
+        if let Err(StoreDown(why)) = self.day_key().await {
+            self.world.log(&format!("edge.store_down {} {why}", self.visitor.request_id));
+        }
+        let mut reply = Response::new(Body::Full(Cow::Borrowed(b"ok\n")));
+        reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        reply
+    }
+
+    /// Says no: to people with a page, to programs with a problem document.
+    pub(crate) fn refuse(&self, route: Route<'_>, problem: &Problem) -> Reply<W::Answer> {
+        let wants_page = match route {
+            Route::Document(_) | Route::Form(..) => true,
+            Route::Api { .. } | Route::Grant => false,
+            _ => self
+                .asked
+                .headers
+                .get(header::ACCEPT)
+                .and_then(|a| a.to_str().ok())
+                .is_some_and(|a| a.contains("text/html")),
+        };
+        if wants_page {
+            return documents::refusal(self, problem);
+        }
+        let response = problem.to_response(self.asked.uri.path(), &self.visitor.request_id);
+        response.map(|body| Body::Full(Cow::Owned(body)))
+    }
+
+    /// What every answer has.
+    fn finish(&self, route: Route<'_>, reply: &mut Reply<W::Answer>) {
+        let headers = reply.headers_mut();
+        security::protect(headers, self.config);
+        if let Ok(id) = HeaderValue::from_str(&self.visitor.request_id) {
+            headers.insert(HeaderName::from_static("x-request-id"), id);
+        }
+        if matches!(route, Route::Document(_) | Route::Form(..)) {
+            headers.append(header::VARY, HeaderValue::from_static("cookie"));
+        }
+        if self.asked.method == Method::HEAD {
+            if let Body::Full(bytes) = reply.body() {
+                let length = HeaderValue::from(bytes.len());
+                reply.headers_mut().insert(header::CONTENT_LENGTH, length);
+            }
+            *reply.body_mut() = Body::empty();
+        }
+    }
+}
+
+/// Pages of others may upload under a grant: any origin, no cookies.
+fn open_to_all(headers: &mut HeaderMap) {
+    for (name, value) in [
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-methods", "GET, POST, DELETE, OPTIONS"),
+        ("access-control-allow-headers", "*"),
+        ("access-control-expose-headers", "ETag, Location, Retry-After, X-Request-Id"),
+        ("access-control-max-age", "7200"),
+        ("cross-origin-resource-policy", "cross-origin"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    headers.remove("access-control-allow-credentials");
+}
+
+fn rate_headers(headers: &mut HeaderMap, class: Class, limit: Limit, verdict: Verdict) {
+    let name = class.name();
+    for (header, value) in [
+        ("ratelimit-policy", format!("\"{name}\";q={};w={}", limit.quota, limit.window)),
+        ("ratelimit", format!("\"{name}\";r={};t={}", verdict.remaining, verdict.retry_ms.div_ceil(1000))),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(header), value);
+        }
+    }
+}
+
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn double(first: [u8; 16], second: [u8; 16]) -> [u8; 32] {
+    let mut both = [0; 32];
+    both[..16].copy_from_slice(&first);
+    both[16..].copy_from_slice(&second);
+    both
+}
