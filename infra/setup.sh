@@ -24,6 +24,11 @@ need_packages() {
     stop "apt-get could not install ${missing[*]}. Install them by hand and start again."
 }
 
+# The programs of a PostgreSQL server, for tests that start one of their own. Debian keeps them out of PATH.
+need_postgres() {
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || need_packages pg_ctlcluster:postgresql
+}
+
 # The toolchain of rust-toolchain.toml; where it can neither be found nor fetched, the machine's own stable if it is new enough.
 need_rust() {
   command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
@@ -45,6 +50,16 @@ need_target() {
   [ -d "$(rustc --print sysroot)/lib/rustlib/$1" ] || rustup target add "$1" >&2
 }
 
+# The scripts and styles of the pages, which the edge embeds: built where a source is newer than the last build.
+need_web() {
+  need_packages node:nodejs npm:npm
+  node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || stop "Node.js $(node --version) is too old: 20.19 or later builds the pages. See https://nodejs.org."
+  local built=edge/web/dist/.vite/manifest.json
+  [ edge/web/node_modules/.package-lock.json -nt edge/web/package-lock.json ] || npm --prefix edge/web ci --silent --no-fund --no-audit >&2
+  [ -e "$built" ] && [ -z "$(find edge/web -path edge/web/node_modules -prune -o -path edge/web/dist -prune -o -type f -newer "$built" -print -quit)" ] ||
+    npm --prefix edge/web run --silent build >&2
+}
+
 # need_tool NAME VERSION: a cargo tool in exactly this version, built unoptimised (a minute, not ten).
 need_tool() {
   PATH=$tools/$1-$2/bin:$PATH
@@ -54,5 +69,43 @@ need_tool() {
   }
 }
 
+# need_peers: the servers and clients of tests/peers with what they take from npm, in the versions of the lock file. Prints their folder.
+need_peers() {
+  local folder
+  folder=${XDG_CACHE_HOME:-$HOME/.cache}/loopmaster/peers-$(cat tests/peers/package-lock.json tests/peers/*.mjs | sha256sum | cut -c1-16)
+  [ -e "$folder/ready" ] || {
+    need_packages node:nodejs npm:npm
+    say "Installing the peers of the tests …"
+    mkdir -p "$folder"
+    cp tests/peers/package.json tests/peers/package-lock.json tests/peers/*.mjs "$folder"
+    (cd "$folder" && npm ci --silent --ignore-scripts --no-audit --no-fund >&2) || stop "npm could not install tests/peers/package-lock.json."
+    touch "$folder/ready"
+  }
+  printf '%s\n' "$folder"
+}
+
+# need_venv NAME PACKAGE==VERSION…: Python programs in an environment of their own, made anew when the list changes.
+need_venv() {
+  local venv=${tools%/bin}/venv/$1 list=${*:2}
+  [ "$(cat "$venv/packages" 2>/dev/null)" = "$list" ] && return
+  say "Installing $list once …"
+  rm -rf "$venv"
+  python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --disable-pip-version-check "${@:2}" >&2 ||
+    stop "Python's packages $list could not be installed into $venv."
+  printf '%s' "$list" >"$venv/packages"
+}
+
 # The C libraries inside the crates (LAME, libFLAC, libopus) are built with these.
 build_packages=(c++:build-essential make:build-essential cmake:cmake)
+
+# A Vulkan driver, so that the kernels for graphics cards run somewhere: Mesa's llvmpipe lets the processor play the card. False where
+# there is none and none can be had.
+need_vulkan() {
+  [ -n "${XDG_RUNTIME_DIR:-}" ] || { XDG_RUNTIME_DIR=$(mktemp -d) && export XDG_RUNTIME_DIR; }
+  local loader=/sbin/ldconfig
+  if "$loader" -p 2>/dev/null | grep -q 'libvulkan\.so\.1' && compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null; then return; fi
+  if compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null || [ -n "${VK_DRIVER_FILES:-}" ]; then return; fi
+  command -v apt-get >/dev/null || return 1
+  # These packages bring no command to look for.
+  need_packages no-command:mesa-vulkan-drivers no-command:libvulkan1
+}

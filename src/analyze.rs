@@ -1,7 +1,7 @@
 //! `loopmaster analyze`: what a mastering engineer would notice, in a few lines or as JSON.
 
 use crate::cli::AnalyzeArgs;
-use crate::progress::{Progress, Voice};
+use crate::progress::{Progress, Voice, Watch};
 use crate::{inputs, schedule, thread_count};
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
 use loopmaster_core::decode::decode_file;

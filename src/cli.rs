@@ -22,13 +22,40 @@ pub enum Command {
     Master(Box<MasterArgs>),
     /// Measure files and say what a mastering engineer would notice.
     Analyze(AnalyzeArgs),
+    /// Have a service master files or whole folders, and fetch the masters.
+    Push(Box<PushArgs>),
     /// List the loudness destinations and what each platform does.
     Destinations,
+    /// Serve the product: the api, and on one machine storage, database and worker with it.
+    Serve(ServeArgs),
+    /// Work on what waits in the queue, and nothing else.
+    Work(ConfigFile),
+    /// Bring the database's schema up to date.
+    Migrate(ConfigFile),
+    /// Show the configuration in force, or everything that is wrong with it.
+    Config(ConfigArgs),
+    /// Decode standard input to standard output without any privileges: a worker's child.
+    #[command(hide = true)]
+    DecodeConfined(Confined),
+    /// What an operator does by hand: accounts, messages, retention, reconciliation.
+    Admin(crate::admin::AdminArgs),
+    /// List the graphics cards, hold the best one against the reference, and measure it.
+    Gpu(GpuArgs),
     /// Print a completion script for your shell.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// `loopmaster decode-confined`
+#[derive(Debug, Args)]
+pub struct Confined {
+    /// Try what the sandbox must not let happen.
+    #[arg(long)]
+    pub r#try: bool,
+    /// What to decode and how, as JSON.
+    pub order: String,
 }
 
 const MASTER_EXAMPLES: &str = "\
@@ -77,6 +104,9 @@ pub struct MasterArgs {
 
     #[command(flatten)]
     files: FileArgs,
+
+    #[command(flatten)]
+    extras: ExtraArgs,
 
     /// Decide and print the plan; render and write nothing.
     #[arg(long)]
@@ -137,7 +167,6 @@ struct SoundArgs {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files")]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 struct FileArgs {
     /// wav16, wav24, wav32f, flac16, flac24, mp3-320, mp3-v0, opus; separated by commas; wav16@44100 for a rate of its own.
     #[arg(long, value_name = "LIST", default_value = "wav24", value_delimiter = ',', value_parser = parse_format)]
@@ -162,7 +191,12 @@ struct FileArgs {
     /// Fade out over this many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     fade_out: f64,
+}
 
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
+struct ExtraArgs {
     /// No tags in the files: some distributors want them clean.
     #[arg(long)]
     clean: bool,
@@ -188,7 +222,7 @@ struct FileArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Running")]
 pub struct RunArgs {
-    /// auto and cpu render on the processor; reference is the slow, readable twin.
+    /// auto takes the faster one; cpu is the processor, gpu a graphics card; reference is the slow, readable twin.
     #[arg(long, value_enum, default_value = "auto", value_name = "BACKEND")]
     pub backend: BackendArg,
 
@@ -224,6 +258,77 @@ pub struct AnalyzeArgs {
     pub threads: Option<u16>,
 }
 
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// Configuration [default: $`LOOPMASTER_CONFIG`, else loopmaster.toml where there is one]. LOOPMASTER_* variables lie over it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+/// `loopmaster serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Run a worker in this process [default: with SQLite].
+    #[arg(long, overrides_with = "no_worker")]
+    worker: bool,
+
+    /// Run no worker in this process [default: with PostgreSQL].
+    #[arg(long)]
+    no_worker: bool,
+}
+
+impl ServeArgs {
+    /// Whether a worker was asked for or ruled out.
+    #[must_use]
+    pub fn wants_worker(&self) -> Option<bool> {
+        match (self.worker, self.no_worker) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// `loopmaster config`
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub file: ConfigFile,
+
+    /// Only check: say nothing where everything is right, and everything that is wrong otherwise.
+    #[arg(long, conflicts_with = "example")]
+    pub check: bool,
+
+    /// Print a file to start from, with all defaults.
+    #[arg(long)]
+    pub example: bool,
+}
+
+/// `loopmaster gpu`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Environment: LOOPMASTER_GPU_ADAPTER, part of the name of the card to use; LOOPMASTER_GPU_MEMORY, MiB it may use [1536]."
+)]
+pub struct GpuArgs {
+    /// Only list what there is.
+    #[arg(long)]
+    pub list: bool,
+
+    /// Tracks per batch that is measured.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub batch: u16,
+
+    /// One JSON object per line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Which backend renders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendArg {
@@ -231,6 +336,8 @@ pub enum BackendArg {
     Auto,
     /// rayon and SIMD.
     Cpu,
+    /// A graphics card; without one that works it is an error.
+    Gpu,
     /// The readable kernels the others are held against.
     Reference,
 }
@@ -269,55 +376,165 @@ impl MasterArgs {
     /// The settings asked for.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        let sound = &self.sound;
-        let mut strength = Strength {
-            overall: sound.strength,
-            tone: sound.tone,
-            dynamics: sound.dynamics,
-            width: sound.width,
-            loudness: sound.loudness_strength,
-        };
-        if let Some(only) = sound.only {
-            strength = strength.only(match only {
-                OnlyAspect::Tone => Aspect::Tone,
-                OnlyAspect::Dynamics => Aspect::Dynamics,
-                OnlyAspect::Width => Aspect::Width,
-                OnlyAspect::Loudness => Aspect::Loudness,
-            });
-        }
-        let mut formats = Vec::new();
-        for format in &self.files.format {
-            if !formats.contains(format) {
-                formats.push(*format);
-            }
-        }
-        Settings {
-            style: sound.style.parse().unwrap_or_default(),
-            strength,
-            loudness: sound.loudness.clone().unwrap_or_default(),
-            ceiling: sound.ceiling.map(Dbtp),
-            insist: sound.insist,
-            phase: match sound.phase {
-                PhaseArg::Minimum => Phase::Minimum,
-                PhaseArg::Linear => Phase::Linear,
-            },
-            rate: self.files.rate,
-            formats,
-            edit: Edit {
-                trim_start: Seconds(self.files.trim_start),
-                trim_end: Seconds(self.files.trim_end),
-                fade_in: Seconds(self.files.fade_in),
-                fade_out: Seconds(self.files.fade_out),
-            },
-            reference: self.reference_amount.unwrap_or_default(),
-        }
+        settings(&self.sound, &self.files, self.reference_amount)
     }
 
     /// What to write beside the masters.
     #[must_use]
     pub fn extras(&self) -> Extras {
-        let FileArgs { report, preview, manifest, clean, force, .. } = self.files;
+        let ExtraArgs { report, preview, manifest, clean, force } = self.extras;
         Extras { report, preview, manifest, clean, force }
+    }
+}
+
+fn settings(sound: &SoundArgs, files: &FileArgs, amounts: Option<ReferenceAmounts>) -> Settings {
+    let mut strength = Strength {
+        overall: sound.strength,
+        tone: sound.tone,
+        dynamics: sound.dynamics,
+        width: sound.width,
+        loudness: sound.loudness_strength,
+    };
+    if let Some(only) = sound.only {
+        strength = strength.only(match only {
+            OnlyAspect::Tone => Aspect::Tone,
+            OnlyAspect::Dynamics => Aspect::Dynamics,
+            OnlyAspect::Width => Aspect::Width,
+            OnlyAspect::Loudness => Aspect::Loudness,
+        });
+    }
+    let mut formats = Vec::new();
+    for format in &files.format {
+        if !formats.contains(format) {
+            formats.push(*format);
+        }
+    }
+    Settings {
+        style: sound.style.parse().unwrap_or_default(),
+        strength,
+        loudness: sound.loudness.clone().unwrap_or_default(),
+        ceiling: sound.ceiling.map(Dbtp),
+        insist: sound.insist,
+        phase: match sound.phase {
+            PhaseArg::Minimum => Phase::Minimum,
+            PhaseArg::Linear => Phase::Linear,
+        },
+        rate: files.rate,
+        formats,
+        edit: Edit {
+            trim_start: Seconds(files.trim_start),
+            trim_end: Seconds(files.trim_end),
+            fade_in: Seconds(files.fade_in),
+            fade_out: Seconds(files.fade_out),
+        },
+        reference: amounts.unwrap_or_default(),
+    }
+}
+
+const PUSH_EXAMPLES: &str = "\
+Examples:
+  loopmaster push mixes/ --url https://api.example.com -o masters
+                                                      everything in a folder; prints nothing but what is delivered
+  loopmaster push album/ --album --name \"My album\" --format wav24,mp3-320 --report
+                                                      one album, in the order of the files
+  loopmaster push mixes/ --detach                     queue everything and go; the same command without --detach fetches
+
+Interrupted, the same command goes on: nothing that has arrived is sent again.
+
+Exit code: 0 when every file was mastered and is here, 1 when any was not (the others are), 2 for a wrong call.";
+
+/// `loopmaster push`
+#[derive(Debug, Args)]
+#[command(after_help = PUSH_EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
+pub struct PushArgs {
+    /// Mixes: files, folders (searched for audio) or quoted globs.
+    #[arg(required = true, value_name = "MIX", value_hint = ValueHint::AnyPath)]
+    pub mixes: Vec<PathBuf>,
+
+    /// Where the masters go [default: beside each mix]. Folders keep their structure.
+    #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: Option<PathBuf>,
+
+    /// The service's API [default: `LOOPMASTER_URL`, else this machine's port 3001].
+    #[arg(long, value_name = "URL", help_heading = "Service")]
+    url: Option<String>,
+
+    /// API token; other users of this machine can see it, so better by --token-file or `LOOPMASTER_TOKEN`.
+    #[arg(long, value_name = "TOKEN", help_heading = "Service", conflicts_with = "token_file")]
+    pub token: Option<String>,
+
+    /// File that holds the API token.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Service")]
+    pub token_file: Option<PathBuf>,
+
+    /// The files are one album, in their order.
+    #[arg(long, help_heading = "Service")]
+    pub album: bool,
+
+    /// What the batch is called [default: the folder's name].
+    #[arg(long, value_name = "NAME", help_heading = "Service")]
+    pub name: Option<String>,
+
+    /// Upload and queue, then leave.
+    #[arg(long, help_heading = "Service")]
+    pub detach: bool,
+
+    /// Parts on their way at once.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32), help_heading = "Service")]
+    pub parallel: u8,
+
+    /// Forget what an interrupted push of these files has done, and begin anew.
+    #[arg(long, help_heading = "Service")]
+    pub fresh: bool,
+
+    #[command(flatten)]
+    sound: SoundArgs,
+
+    /// A finished record to come close to, in tone, dynamics, width and loudness.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Reference")]
+    pub reference: Option<PathBuf>,
+
+    /// How much of the reference to take, 0–100 each: tone,dynamics,width,loudness [default: 70,50,50,100].
+    #[arg(long, value_name = "T,D,W,L", requires = "reference", value_parser = parse_amounts, help_heading = "Reference")]
+    reference_amount: Option<ReferenceAmounts>,
+
+    #[command(flatten)]
+    files: FileArgs,
+
+    /// Fetch the reports, too.
+    #[arg(long, help_heading = "Files")]
+    pub report: bool,
+
+    /// Fetch previews and waveforms, too.
+    #[arg(long, help_heading = "Files")]
+    pub preview: bool,
+
+    /// Replace files that exist.
+    #[arg(long, help_heading = "Files")]
+    pub force: bool,
+
+    /// One JSON object per line on standard output: uploads, results, errors.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Only errors.
+    #[arg(short, long, action = ArgAction::SetTrue, conflicts_with = "json")]
+    pub quiet: bool,
+}
+
+impl PushArgs {
+    /// The settings asked for.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        settings(&self.sound, &self.files, self.reference_amount)
+    }
+
+    /// The service's API.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let set = || std::env::var("LOOPMASTER_URL").ok().filter(|url| !url.is_empty());
+        self.url.clone().or_else(set).unwrap_or_else(|| "http://127.0.0.1:3001".to_owned())
     }
 }
 

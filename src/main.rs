@@ -2,34 +2,25 @@
 
 use clap::{CommandFactory, Parser};
 use loopmaster::cli::{Cli, Command};
-use loopmaster::{analyze, deliver, master};
+use loopmaster::config::Config;
+use loopmaster::serve::{self, Beside};
+use loopmaster::work::sandbox;
+use loopmaster::{admin, analyze, deliver, gpu, master, push};
 use loopmaster_core::plan::destinations;
 use std::process::ExitCode;
 
 /// The exit code shells give a program ended by Ctrl-C (128 + SIGINT).
 const INTERRUPTED: i32 = 130;
 
-/// Whole tracks come and go as single allocations. Keeping their pages saves the system from clearing them each time: 5 to 8 % of
-/// the wall time of a 240 s master.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(unsafe_code, reason = "glibc's allocator is tuned by a C call")]
-fn keep_pages() {
-    // SAFETY: no pointers; called before any other thread starts.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 20);
-        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
-        // What one thread gives back serves the others; allocations are few and large.
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn keep_pages() {}
-
 fn main() -> ExitCode {
-    keep_pages();
+    loopmaster::keep_pages();
     let cli = Cli::parse();
+    if let Command::DecodeConfined(order) = &cli.command {
+        return ExitCode::from(sandbox::confined(order));
+    }
+    if let Some(good) = service(&cli.command) {
+        return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     // Ctrl-C and a polite kill leave no half file behind; -9 leaves hidden `.part` files that are never taken for music.
     if let Err(error) = ctrlc::set_handler(|| {
         deliver::abandon_all();
@@ -40,16 +31,44 @@ fn main() -> ExitCode {
     let good = match &cli.command {
         Command::Master(args) => master::run(args),
         Command::Analyze(args) => analyze::run(args),
+        Command::Push(args) => push::run(args),
+        Command::DecodeConfined(_)
+        | Command::Serve(_)
+        | Command::Work(_)
+        | Command::Migrate(_)
+        | Command::Config(_)
+        | Command::Admin(_) => false,
         Command::Destinations => {
             list_destinations();
             true
         }
+        Command::Gpu(args) => gpu::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "loopmaster", &mut std::io::stdout());
             true
         }
     };
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The roles that hear signals by themselves; `None`: another one.
+fn service(command: &Command) -> Option<bool> {
+    let ended = match command {
+        Command::Serve(args) => serve::serve(args.file.config.as_deref(), Beside { worker: args.wants_worker() }),
+        Command::Work(file) => serve::work(file.config.as_deref()),
+        Command::Admin(args) => admin::command(args),
+        Command::Migrate(file) => serve::migrate(file.config.as_deref()),
+        Command::Config(args) if args.example => {
+            print!("{}", Config::example());
+            Ok(())
+        }
+        Command::Config(args) => serve::check(args.file.config.as_deref(), args.check),
+        _ => return None,
+    };
+    if let Err(error) = &ended {
+        eprintln!("{error}");
+    }
+    Some(ended.is_ok())
 }
 
 fn list_destinations() {

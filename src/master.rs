@@ -12,7 +12,8 @@ use loopmaster_core::encode::{Delivered, Manifest};
 use loopmaster_core::plan::{Goal, Plan};
 use loopmaster_core::render::{Backend, reference::Reference};
 use loopmaster_core::settings::Limits;
-use loopmaster_gpu::cpu::Cpu;
+use loopmaster_gpu::gpu::Config;
+use loopmaster_gpu::renderer::Renderer;
 use serde_json::json;
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -32,8 +33,17 @@ pub fn run(args: &MasterArgs) -> bool {
     };
     let progress = Progress::new(voice);
     let settings = args.settings();
+    let (inputs, missing) = inputs::resolve(&args.mixes);
     let backend: Box<dyn Backend> = match args.run.backend {
-        BackendArg::Auto | BackendArg::Cpu => Box::new(Cpu),
+        BackendArg::Auto => Box::new(Renderer::auto(Config::default(), inputs.len())),
+        BackendArg::Cpu => Box::new(Renderer::cpu()),
+        BackendArg::Gpu => match Renderer::gpu(Config::default()) {
+            Ok(renderer) => Box::new(renderer),
+            Err(error) => {
+                progress.error("--backend gpu", error.code(), &error.to_string());
+                return false;
+            }
+        },
         BackendArg::Reference => Box::new(Reference),
     };
     let Some((saved, reference)) = preparations(args, &progress) else { return false };
@@ -46,7 +56,6 @@ pub fn run(args: &MasterArgs) -> bool {
         limits: Limits::default(),
     };
 
-    let (inputs, missing) = inputs::resolve(&args.mixes);
     for error in &missing {
         let text = error.to_string();
         let (file, message) = text.split_once(": ").unwrap_or(("", &text));
@@ -120,7 +129,7 @@ fn read_plan(path: &Path) -> Result<Plan, (&'static str, String)> {
 }
 
 /// The folder of each input's files. Two inputs that would write the same names get folders apart.
-fn output_folders(inputs: &[Input], output: Option<&Path>) -> Vec<PathBuf> {
+pub(crate) fn output_folders(inputs: &[Input], output: Option<&Path>) -> Vec<PathBuf> {
     let mut taken: HashSet<(PathBuf, OsString)> = HashSet::new();
     inputs
         .iter()
@@ -230,17 +239,7 @@ fn write_manifest(args: &MasterArgs, done: &[&Outcome], progress: &Progress) -> 
         .flat_map(|outcome| outcome.files.iter().zip(&outcome.paths))
         .map(|(file, path)| {
             let name = path.strip_prefix(&folder).unwrap_or(path).to_string_lossy().into_owned();
-            Delivered {
-                name,
-                format: file.format,
-                rate: file.rate,
-                bits: file.format.codec.bits(),
-                frames: file.frames,
-                bytes: file.bytes,
-                sha256: file.sha256.clone(),
-                lufs: file.lufs,
-                dbtp: file.dbtp,
-            }
+            Delivered { name, ..Delivered::from(file) }
         })
         .collect();
     let json = Manifest::new(files).to_json();

@@ -19,6 +19,40 @@ const SHARES: [(Stage, u64); 6] = [
     (Stage::Deliver, 1),
 ];
 
+/// Who follows a track on its way.
+pub trait Watch {
+    /// The length is known now.
+    fn length(&mut self, seconds: f64);
+
+    /// A stage begins.
+    fn stage(&self, stage: Stage, detail: &str);
+
+    /// Seconds spent in each stage so far, in the order of the stages.
+    fn times(&self) -> Vec<(Stage, f64)>;
+}
+
+/// When each stage began.
+#[derive(Debug, Default)]
+pub struct Clock(RefCell<Vec<(Stage, Instant)>>);
+
+impl Clock {
+    /// A stage begins.
+    pub fn stage(&self, stage: Stage) {
+        self.0.borrow_mut().push((stage, Instant::now()));
+    }
+
+    /// Seconds spent in each stage so far, in the order of the stages.
+    #[must_use]
+    pub fn times(&self) -> Vec<(Stage, f64)> {
+        let stages = self.0.borrow();
+        let ends = stages.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
+        let spent: Vec<(Stage, f64)> =
+            stages.iter().zip(ends).map(|((stage, at), end)| (*stage, (end - *at).as_secs_f64())).collect();
+        let total = |stage: Stage| spent.iter().filter(|(s, _)| *s == stage).map(|(_, seconds)| seconds).sum::<f64>();
+        Stage::ALL.into_iter().map(|stage| (stage, total(stage))).filter(|(_, seconds)| *seconds > 0.0).collect()
+    }
+}
+
 /// How to talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Voice {
@@ -61,8 +95,21 @@ impl Progress {
             bar,
             started: Instant::now(),
             seconds: None,
-            stages: RefCell::default(),
+            clock: Clock::default(),
         }
+    }
+
+    /// Begins a file on its way over the network.
+    #[must_use]
+    pub fn transfer(&self, path: &Path, bytes: u64) -> Transfer<'_> {
+        let bar = self.bars.add(ProgressBar::new(bytes));
+        if let Ok(style) =
+            ProgressStyle::with_template("  {prefix:28!} {bar:24.yellow/dim} {binary_bytes}/{binary_total_bytes} {msg}")
+        {
+            bar.set_style(style.progress_chars("━━─"));
+        }
+        bar.set_prefix(path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned());
+        Transfer { progress: self, bar }
     }
 
     /// One JSON line, in JSON only.
@@ -103,18 +150,17 @@ pub struct Track<'a> {
     bar: ProgressBar,
     started: Instant,
     seconds: Option<f64>,
-    stages: RefCell<Vec<(Stage, Instant)>>,
+    clock: Clock,
 }
 
-impl Track<'_> {
-    /// The length is known now: from here on × real time and the time left can be shown.
-    pub fn length(&mut self, seconds: f64) {
+impl Watch for Track<'_> {
+    /// From here on × real time and the time left can be shown.
+    fn length(&mut self, seconds: f64) {
         self.seconds = Some(seconds);
     }
 
-    /// A stage begins.
-    pub fn stage(&self, stage: Stage, detail: &str) {
-        self.stages.borrow_mut().push((stage, Instant::now()));
+    fn stage(&self, stage: Stage, detail: &str) {
+        self.clock.stage(stage);
         let before: u64 = SHARES.iter().take_while(|(s, _)| *s != stage).map(|(_, share)| share).sum();
         self.bar.set_position(before);
         let mut text = stage.name().to_owned();
@@ -128,6 +174,12 @@ impl Track<'_> {
         self.event(json!({ "event": "stage", "stage": stage, "detail": detail }));
     }
 
+    fn times(&self) -> Vec<(Stage, f64)> {
+        self.clock.times()
+    }
+}
+
+impl Track<'_> {
     fn speed(&self, done: u64) -> Option<String> {
         let share = done as f64 / self.bar.length()? as f64;
         let spent = self.started.elapsed().as_secs_f64();
@@ -143,17 +195,6 @@ impl Track<'_> {
         self.progress.event(&event);
     }
 
-    /// Seconds spent in each stage so far, in the order of the stages.
-    #[must_use]
-    pub fn times(&self) -> Vec<(Stage, f64)> {
-        let stages = self.stages.borrow();
-        let ends = stages.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
-        let spent: Vec<(Stage, f64)> =
-            stages.iter().zip(ends).map(|((stage, at), end)| (*stage, (end - *at).as_secs_f64())).collect();
-        let total = |stage: Stage| spent.iter().filter(|(s, _)| *s == stage).map(|(_, seconds)| seconds).sum::<f64>();
-        Stage::ALL.into_iter().map(|stage| (stage, total(stage))).filter(|(_, seconds)| *seconds > 0.0).collect()
-    }
-
     /// Seconds since the track began.
     #[must_use]
     pub fn elapsed(&self) -> f64 {
@@ -162,6 +203,32 @@ impl Track<'_> {
 }
 
 impl Drop for Track<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        self.progress.bars.remove(&self.bar);
+    }
+}
+
+/// One file's way over the network.
+#[derive(Debug)]
+pub struct Transfer<'a> {
+    progress: &'a Progress,
+    bar: ProgressBar,
+}
+
+impl Transfer<'_> {
+    /// So many bytes more, or fewer where they did not arrive.
+    pub fn moved(&self, by: i64) {
+        self.bar.set_position(self.bar.position().saturating_add_signed(by));
+    }
+
+    /// What happens to it now.
+    pub fn say(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
+    }
+}
+
+impl Drop for Transfer<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
         self.progress.bars.remove(&self.bar);

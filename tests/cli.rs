@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A few seconds of something like music: a bass line, chords with a moving tremolo, a noise hit every half second; stereo.
-fn music(rate: u32, seconds: f64, gain: f32) -> [Vec<f32>; 2] {
+pub(crate) fn music(rate: u32, seconds: f64, gain: f32) -> [Vec<f32>; 2] {
     let frames = (f64::from(rate) * seconds) as usize;
     let mut noise = 0x1234_5678_u32;
     let mut channels = [Vec::with_capacity(frames), Vec::with_capacity(frames)];
@@ -31,7 +31,7 @@ fn music(rate: u32, seconds: f64, gain: f32) -> [Vec<f32>; 2] {
 }
 
 /// A WAV file: 16-bit PCM or 32-bit float by `float`.
-fn wav(channels: &[Vec<f32>], rate: u32, float: bool) -> Vec<u8> {
+pub(crate) fn wav(channels: &[Vec<f32>], rate: u32, float: bool) -> Vec<u8> {
     let width = if float { 4 } else { 2 };
     let count = channels.len() as u32;
     let frames = channels.first().map_or(0, Vec::len) as u32;

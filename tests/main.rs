@@ -2,9 +2,15 @@
 //! `#[cfg(test)]` is always true here; it tells clippy that helpers, too, may unwrap.
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod api;
+#[cfg(test)]
 mod arrows;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod databases;
 #[cfg(test)]
 mod decode;
 #[cfg(test)]
@@ -18,4 +24,15 @@ mod lab_shape;
 #[cfg(test)]
 mod parity;
 #[cfg(test)]
+mod push;
+#[cfg(test)]
+mod queue;
+#[cfg(test)]
+#[expect(dead_code, reason = "the benches use what no test needs")]
+mod service;
+#[cfg(test)]
 mod standards;
+#[cfg(test)]
+mod storage;
+#[cfg(test)]
+mod work;

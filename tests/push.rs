@@ -1,0 +1,536 @@
+//! `loopmaster push` against a small service of the same contract over our storage, with a proxy in front of the storage that counts
+//! what comes and breaks what it is told to.
+
+use crate::storage::{Ours, config, hex, http, noise};
+use axum::body::Body;
+use axum::extract::{Path as At, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http_body_util::BodyExt;
+use loopmaster::store::{PartTag, Store};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+const PART: u64 = 5 << 20;
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// A PUT as the proxy saw it.
+#[derive(Clone, Debug)]
+struct Put {
+    target: String,
+    bytes: u64,
+    arrived: bool,
+}
+
+#[derive(Default)]
+struct Upload {
+    bytes: u64,
+    key: String,
+    multipart: String,
+    settings: Value,
+    name: String,
+    position: Option<u64>,
+    batch: Option<String>,
+    reference: Option<String>,
+    master: Option<String>,
+}
+
+#[derive(Default)]
+struct Seen {
+    puts: Vec<Put>,
+    uploads: BTreeMap<String, Upload>,
+    /// Master, artifacts, how often it was asked for.
+    masters: BTreeMap<String, (String, Vec<Value>, u32)>,
+    batches: Vec<Value>,
+    answers: HashMap<String, Value>,
+    links: HashMap<String, (String, String)>,
+    created: u32,
+    signed: u32,
+    /// Statuses the proxy gives to the next PUTs instead of passing them on.
+    refuse: Vec<u16>,
+    /// Statuses the API gives to the next requests.
+    away: Vec<u16>,
+    /// The results lie about their hash.
+    damage: bool,
+}
+
+#[derive(Clone)]
+struct Service {
+    store: Store,
+    storage: String,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Service {
+    fn seen<T>(&self, look: impl FnOnce(&mut Seen) -> T) -> T {
+        look(&mut self.seen.lock().unwrap())
+    }
+}
+
+struct World {
+    runtime: Runtime,
+    service: Service,
+    url: String,
+    _ours: Ours,
+    home: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let (service, url, ours) = runtime.block_on(async {
+            let ours = Ours::start().await;
+            let proxied = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut settings = config(&ours.handle.url());
+            settings.public_endpoint = format!("http://{}", proxied.local_addr().unwrap()).parse().unwrap();
+            let store = Store::new(&settings).unwrap();
+            let service = Service { store, storage: ours.handle.url(), seen: Arc::default() };
+            let proxy = Router::new().fallback(pass).with_state(service.clone());
+            tokio::spawn(async move { axum::serve(proxied, proxy).await });
+            let api = Router::new()
+                .route("/v1/batches", post(batch))
+                .route("/v1/batches/{id}", get(batch_masters))
+                .route("/v1/uploads", post(create))
+                .route("/v1/uploads/{id}", get(upload))
+                .route("/v1/uploads/{id}/parts", get(arrived).post(sign))
+                .route("/v1/uploads/{id}/complete", post(complete))
+                .route("/v1/masters/{id}", get(master))
+                .route("/v1/artifacts/{id}/link", post(link))
+                .layer(axum::middleware::from_fn_with_state(service.clone(), door))
+                .with_state(service.clone());
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async move { axum::serve(listener, api).await });
+            (service, url, ours)
+        });
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("mixes")).unwrap();
+        std::fs::write(home.path().join("token"), "lmt_right\n").unwrap();
+        Self { runtime, service, url, _ours: ours, home }
+    }
+
+    fn mix(&self, name: &str, bytes: usize) {
+        std::fs::write(self.home.path().join("mixes").join(name), noise(bytes as u64, bytes)).unwrap();
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loopmaster"));
+        command.arg("push").args(more).args(["--json", "--url", &self.url]).current_dir(self.home.path());
+        command.env_remove("LOOPMASTER_TOKEN").env("XDG_STATE_HOME", self.home.path().join("state"));
+        command.env("XDG_CONFIG_HOME", self.home.path().join("config")).env("NO_PROXY", "127.0.0.1");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn push(&self, more: &[&str]) -> (bool, Vec<Value>) {
+        told(self.command(more).output().unwrap())
+    }
+
+    fn journals(&self) -> usize {
+        std::fs::read_dir(self.home.path().join("state/loopmaster/push")).map_or(0, Iterator::count)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+}
+
+fn told(output: Output) -> (bool, Vec<Value>) {
+    let text = String::from_utf8(output.stdout).unwrap();
+    let events = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{:?}\n{text}", String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), events)
+}
+
+fn failures(events: &[Value]) -> Vec<&str> {
+    events.iter().filter(|event| event["event"] == "failed").map(|event| event["code"].as_str().unwrap()).collect()
+}
+
+/// Passes a request on as it came, once its body is whole.
+async fn pass(State(service): State<Service>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Response {
+    let (mut body, mut bytes) = (body, Vec::new());
+    let put = method == Method::PUT;
+    let at = service.seen(|seen| {
+        if put {
+            seen.puts.push(Put {
+                target: uri.to_string().split("&X-Amz").next().unwrap().to_owned(),
+                bytes: 0,
+                arrived: false,
+            });
+        }
+        seen.puts.len()
+    });
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return StatusCode::BAD_REQUEST.into_response() };
+        if let Ok(data) = frame.into_data() {
+            bytes.extend_from_slice(&data);
+            if put {
+                service.seen(|seen| seen.puts[at - 1].bytes += data.len() as u64);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    let refused = service.seen(|seen| if put { seen.refuse.pop() } else { None });
+    if let Some(status) = refused {
+        return StatusCode::from_u16(status).unwrap().into_response();
+    }
+    let answer =
+        http().request(method, format!("{}{uri}", service.storage)).headers(headers).body(bytes).send().await.unwrap();
+    let mut response = Response::builder().status(answer.status());
+    *response.headers_mut().unwrap() = answer.headers().clone();
+    if put && answer.status() == 200 {
+        service.seen(|seen| seen.puts[at - 1].arrived = true);
+    }
+    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+}
+
+fn problem(status: u16, code: &str) -> Response {
+    let body = json!({ "status": status, "code": code, "detail": format!("said the service: {code}"), "title": code });
+    (StatusCode::from_u16(status).unwrap(), [("retry-after", "0")], Json(body)).into_response()
+}
+
+async fn door(
+    State(service): State<Service>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    if request.headers().get("authorization").is_none_or(|token| token != "Bearer lmt_right") {
+        return problem(401, "auth.token_unknown");
+    }
+    match service.seen(|seen| seen.away.pop()) {
+        Some(status) => problem(status, "service.away"),
+        None => next.run(request).await,
+    }
+}
+
+async fn batch(State(service): State<Service>, headers: HeaderMap, Json(body): Json<Value>) -> Json<Value> {
+    service.seen(|seen| {
+        let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+        let number = seen.batches.len() + 1;
+        if !seen.answers.contains_key(&key) {
+            seen.batches.push(body);
+        }
+        Json(seen.answers.entry(key).or_insert_with(|| json!({ "id": format!("bat_{number}") })).clone())
+    })
+}
+
+async fn create(State(service): State<Service>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    if let Some(answer) = service.seen(|seen| seen.answers.get(&key).cloned()) {
+        return Json(answer).into_response();
+    }
+    let number = service.seen(|seen| {
+        seen.created += 1;
+        seen.created
+    });
+    let (id, stored) = (format!("upl_{number}"), format!("uploads/{number}/x"));
+    let multipart = service.store.create_multipart(&stored, "audio/wav").await.unwrap();
+    let upload = Upload {
+        bytes: body["bytes"].as_u64().unwrap(),
+        key: stored,
+        multipart,
+        settings: body["settings"].clone(),
+        name: body["name"].as_str().unwrap().to_owned(),
+        position: body["position"].as_u64(),
+        batch: body["batch"].as_str().map(str::to_owned),
+        reference: body["reference_upload"].as_str().map(str::to_owned),
+        master: None,
+    };
+    service.seen(|seen| seen.uploads.insert(id.clone(), upload));
+    let answer = shown(&service, &id).unwrap();
+    service.seen(|seen| seen.answers.insert(key, answer.clone()));
+    (StatusCode::CREATED, Json(answer)).into_response()
+}
+
+fn shown(service: &Service, id: &str) -> Option<Value> {
+    service.seen(|seen| {
+        let upload = seen.uploads.get(id)?;
+        let state = if upload.multipart.is_empty() { "stored" } else { "uploading" };
+        Some(json!({
+            "id": id, "name": upload.name, "bytes": upload.bytes, "state": state, "part_bytes": PART,
+            "parts": upload.bytes.div_ceil(PART), "master": upload.master,
+        }))
+    })
+}
+
+async fn upload(State(service): State<Service>, At(id): At<String>) -> Response {
+    shown(&service, &id).map_or_else(|| problem(404, "upload.not_found"), |upload| Json(upload).into_response())
+}
+
+fn place(service: &Service, id: &str) -> (String, String, u64) {
+    service.seen(|seen| {
+        let upload = &seen.uploads[id];
+        (upload.key.clone(), upload.multipart.clone(), upload.bytes)
+    })
+}
+
+async fn arrived(State(service): State<Service>, At(id): At<String>) -> Json<Value> {
+    let (key, multipart, _) = place(&service, &id);
+    Json(json!({ "parts": service.store.list_parts(&key, &multipart).await.unwrap() }))
+}
+
+async fn sign(State(service): State<Service>, At(id): At<String>, Json(body): Json<Value>) -> Json<Value> {
+    let (key, multipart, bytes) = place(&service, &id);
+    service.seen(|seen| seen.signed += 1);
+    let mut urls = serde_json::Map::new();
+    for number in body["numbers"].as_array().unwrap().iter().filter_map(Value::as_u64) {
+        let length = PART.min(bytes - (number - 1) * PART);
+        let url = service.store.presign_part(&key, &multipart, number as u16, length, MINUTE).await.unwrap();
+        urls.insert(number.to_string(), url.as_str().into());
+    }
+    Json(json!({ "urls": urls, "expires_at": "2100-01-01T00:00:00Z" }))
+}
+
+async fn complete(State(service): State<Service>, At(id): At<String>, Json(body): Json<Value>) -> Response {
+    let (key, multipart, _) = place(&service, &id);
+    if !multipart.is_empty() {
+        let parts: Vec<PartTag> = serde_json::from_value(body["parts"].clone()).unwrap();
+        if let Err(error) = service.store.complete(&key, &multipart, &parts).await {
+            return problem(409, error.code());
+        }
+        let queue = service.seen(|seen| {
+            let upload = seen.uploads.get_mut(&id).unwrap();
+            upload.multipart.clear();
+            (!upload.settings.is_null()).then(|| upload.name.clone())
+        });
+        if let Some(name) = queue {
+            let master = id.replace("upl", "mst");
+            let artifacts = results(&service, &master, &name).await;
+            service.seen(|seen| {
+                seen.masters.insert(master.clone(), (name, artifacts, 0));
+                seen.uploads.get_mut(&id).unwrap().master = Some(master);
+            });
+        }
+    }
+    Json(shown(&service, &id).unwrap()).into_response()
+}
+
+async fn results(service: &Service, master: &str, name: &str) -> Vec<Value> {
+    let stem = Path::new(name).file_stem().unwrap().to_string_lossy().into_owned();
+    let mut results = Vec::new();
+    for (kind, role, name, length) in [
+        ("master", "wav24", format!("{stem} (master) 24-bit.wav"), 400_000),
+        ("report", "html", format!("{stem} (report).html"), 2_000),
+        ("preview", "mix", format!("{stem} (preview of the mix).opus"), 3_000),
+    ] {
+        let bytes = noise(name.len() as u64, length);
+        let (id, key) = (format!("art_{master}_{role}"), format!("jobs/{master}/{role}"));
+        let lie = service.seen(|seen| seen.damage && kind == "master");
+        let sha256 = hex(&Sha256::digest(if lie { b"lie" } else { &bytes[..] }));
+        service.store.put_bytes(&key, bytes, "audio/wav").await.unwrap();
+        service.seen(|seen| seen.links.insert(id.clone(), (key, name.clone())));
+        results.push(json!({ "id": id, "kind": kind, "role": role, "name": name, "type": "audio/wav", "bytes": length, "sha256": sha256 }));
+    }
+    results
+}
+
+/// Waits twice, runs twice, and is done; what is called `broken` fails.
+fn master_of(seen: &mut Seen, id: &str, whole: bool) -> Value {
+    let (name, artifacts, asked) = seen.masters.get_mut(id).unwrap();
+    *asked += 1;
+    let base = json!({ "id": id, "title": name, "artifacts": [] });
+    let with = |more: Value| {
+        let mut master = base.clone();
+        master.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        master
+    };
+    match *asked {
+        0..2 => with(json!({ "state": "waiting", "queue_position": 3 })),
+        2..3 => with(json!({ "state": "running", "stage": "render" })),
+        _ if name.contains("broken") => with(
+            json!({ "state": "failed", "error": { "code": "decode.truncated", "detail": "the file is cut; export it again" } }),
+        ),
+        _ => with(json!({
+            "state": "done", "seconds": 10.0, "lufs": -14.0, "dbtp": -1.0, "artifacts": if whole { artifacts.clone() } else { Vec::new() },
+        })),
+    }
+}
+
+async fn batch_masters(State(service): State<Service>, At(id): At<String>) -> Json<Value> {
+    service.seen(|seen| {
+        let of = |upload: &Upload| (upload.batch.as_ref() == Some(&id)).then(|| upload.master.clone()).flatten();
+        let masters: Vec<String> = seen.uploads.values().filter_map(of).collect();
+        let items: Vec<Value> = masters.iter().map(|master| master_of(seen, master, false)).collect();
+        Json(json!({ "id": id, "items": items }))
+    })
+}
+
+async fn master(State(service): State<Service>, At(id): At<String>) -> Json<Value> {
+    service.seen(|seen| Json(master_of(seen, &id, true)))
+}
+
+async fn link(State(service): State<Service>, At(id): At<String>) -> Json<Value> {
+    let (key, name) = service.seen(|seen| seen.links[&id].clone());
+    let url = service.store.presign_get(&key, &name, "audio/wav", false, MINUTE).await.unwrap();
+    Json(json!({ "url": url, "expires_at": "2100-01-01T00:00:00Z" }))
+}
+
+fn kill_when(world: &World, mut push: Child, arrived: usize) {
+    for _ in 0..3_000 {
+        if world.service.seen(|seen| seen.puts.iter().filter(|put| put.arrived).count()) >= arrived {
+            push.kill().unwrap();
+            push.wait().unwrap();
+            return;
+        }
+        assert!(push.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    push.kill().unwrap();
+    panic!("{arrived} parts did not arrive within 15 s");
+}
+
+#[test]
+fn killed_and_taken_up_again_no_part_comes_twice() {
+    let world = World::new();
+    world.mix("a.wav", 22 << 20);
+    world.mix("b.wav", (11 << 20) + 5);
+    let args = ["mixes", "-o", "out", "--album", "--name", "Ä", "--report", "--token-file", "token", "--parallel", "2"];
+    for arrived in [1, 3, 6] {
+        kill_when(&world, world.command(&args).spawn().unwrap(), arrived);
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(world.journals(), 1);
+    }
+    let (good, events) = world.push(&args);
+    assert!(good, "{events:#?}");
+
+    let puts = world.service.seen(|seen| seen.puts.clone());
+    let mut times: HashMap<&str, u32> = HashMap::new();
+    puts.iter().filter(|put| put.arrived).for_each(|put| *times.entry(&put.target).or_default() += 1);
+    assert_eq!(times.len(), 5 + 3, "{times:?}");
+    assert!(times.values().all(|times| *times == 1), "a part came twice: {times:?}");
+    let arrived: u64 = puts.iter().filter(|put| put.arrived).map(|put| put.bytes).sum();
+    assert_eq!(arrived, (22 << 20) + (11 << 20) + 5);
+    // Beside that, what was on its way when it was killed, and no more.
+    let lost: u64 = puts.iter().filter(|put| !put.arrived).map(|put| put.bytes).sum();
+    assert!(lost <= 3 * 2 * PART, "{lost} bytes were sent in vain");
+
+    world.service.seen(|seen| {
+        assert_eq!(seen.batches, [json!({ "name": "Ä", "album": true, "tracks": 2 })]);
+        let uploads: Vec<_> = seen.uploads.values().map(|upload| (upload.name.as_str(), upload.position)).collect();
+        assert_eq!(uploads.len(), 2);
+        assert!(uploads.contains(&("a.wav", Some(1))) && uploads.contains(&("b.wav", Some(2))), "{uploads:?}");
+        assert!(seen.uploads.values().all(|upload| upload.batch.as_deref() == Some("bat_1")));
+    });
+    for name in ["a.wav", "b.wav"] {
+        let upload = world.service.seen(|seen| {
+            seen.uploads.values().find(|upload| upload.name == name).map(|upload| upload.key.clone()).unwrap()
+        });
+        let whole = world
+            .runtime
+            .block_on(async { world.service.store.get(&upload).await.unwrap().bytes(1 << 30).await.unwrap() });
+        assert!(whole == std::fs::read(world.file("mixes").join(name)).unwrap(), "{name} arrived changed");
+    }
+    let manifest: Value = serde_json::from_slice(&std::fs::read(world.file("out/manifest.json")).unwrap()).unwrap();
+    let files = manifest["files"].as_array().unwrap();
+    assert_eq!(files.len(), 4);
+    for file in files {
+        let bytes = std::fs::read(world.file("out").join(file["name"].as_str().unwrap())).unwrap();
+        let sha256 = hex(&Sha256::digest(&bytes));
+        assert_eq!(file["sha256"], sha256.as_str());
+    }
+    assert!(!world.file("out/a (preview of the mix).opus").exists());
+    assert_eq!(world.journals(), 0);
+}
+
+#[test]
+fn refusals_that_pass_are_waited_for() {
+    let world = World::new();
+    world.mix("one.flac", (5 << 20) + 7);
+    world.service.seen(|seen| {
+        seen.refuse = vec![403, 503, 403];
+        seen.away = vec![503, 429, 500];
+    });
+    let (good, events) = world.push(&["mixes/one.flac", "--token-file", "token", "--preview", "--style", "warm"]);
+    assert!(good, "{events:#?}");
+    world.service.seen(|seen| {
+        assert!(seen.signed >= 3, "{} times signed", seen.signed);
+        assert!(seen.batches.is_empty(), "one track is no batch");
+        assert_eq!(seen.uploads["upl_1"].settings["style"], "warm");
+    });
+    // Beside the mix, where it was found.
+    assert!(world.file("mixes/one (master) 24-bit.wav").exists());
+    assert!(world.file("mixes/one (preview of the mix).opus").exists());
+    // Again: it is a new push, and what is there is not replaced by other bytes.
+    std::fs::write(world.file("mixes/one (master) 24-bit.wav"), "mine").unwrap();
+    let (good, events) = world.push(&["mixes/one.flac", "--token-file", "token"]);
+    assert!(!good);
+    assert_eq!(failures(&events), ["deliver.exists"]);
+    let (good, _) = world.push(&["mixes/one.flac", "--token-file", "token", "--force"]);
+    assert!(good);
+    assert_eq!(std::fs::metadata(world.file("mixes/one (master) 24-bit.wav")).unwrap().len(), 400_000);
+}
+
+#[test]
+fn detached_then_fetched_with_one_that_fails() {
+    let world = World::new();
+    world.mix("good.wav", 100_000);
+    world.mix("broken.wav", 50_000);
+    std::fs::write(world.file("record.flac"), noise(7, 30_000)).unwrap();
+    let args = ["mixes", "-o", "out", "--reference", "record.flac", "--token", "lmt_right"];
+    let (good, events) = world.push(&[&args[..], &["--detach"]].concat());
+    assert!(good, "{events:#?}");
+    assert_eq!(events.iter().filter(|event| event["event"] == "queued").count(), 2);
+    assert!(!world.file("out").exists());
+    world.service.seen(|seen| {
+        assert_eq!(seen.uploads.len(), 3);
+        let references: Vec<_> = seen
+            .uploads
+            .values()
+            .filter(|upload| !upload.settings.is_null())
+            .map(|upload| upload.reference.clone())
+            .collect();
+        assert_eq!(references, [Some("upl_1".to_owned()), Some("upl_1".to_owned())]);
+    });
+    let sent = world.service.seen(|seen| seen.puts.len());
+    let (good, events) = world.push(&args);
+    assert!(!good);
+    assert_eq!(failures(&events), ["decode.truncated"]);
+    assert!(world.file("out/good (master) 24-bit.wav").exists());
+    assert_eq!(world.service.seen(|seen| seen.puts.len()), sent, "something was sent again");
+    let summary = events.last().unwrap();
+    assert_eq!((&summary["mastered"], &summary["failed"]), (&json!(1), &json!(1)));
+    assert_eq!(world.journals(), 0);
+}
+
+#[test]
+fn a_result_with_another_hash_gets_no_name() {
+    let world = World::new();
+    world.mix("one.wav", 1_000);
+    world.service.seen(|seen| seen.damage = true);
+    let (good, events) = world.push(&["mixes", "-o", "out", "--token-file", "token"]);
+    assert!(!good);
+    assert_eq!(failures(&events), ["push.damaged"]);
+    let left: Vec<_> = std::fs::read_dir(world.file("out")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn wrong_calls_are_said() {
+    let world = World::new();
+    world.mix("one.wav", 1_000);
+    let code = |more: &[&str]| {
+        let (good, events) = world.push(more);
+        assert!(!good);
+        failures(&events).join(" ")
+    };
+    let nothing_sent = || world.service.seen(|seen| assert!(seen.puts.is_empty()));
+    assert_eq!(code(&["mixes"]), "push.no_token");
+    assert_eq!(code(&["mixes", "--token", "lmt_wrong"]), "auth.token_unknown");
+    assert_eq!(code(&["mixes", "--token", "two\nlines"]), "push.no_token");
+    assert_eq!(code(&["nothing", "--token", "lmt_right"]), "decode.missing");
+    assert_eq!(code(&["mixes", "--token-file", "missing"]), "push.file");
+    nothing_sent();
+    let mut elsewhere = world.command(&["mixes", "--token", "lmt_right"]);
+    // The URL that was given in the environment only counts where none is given.
+    elsewhere.env("LOOPMASTER_URL", "ftp://x");
+    assert!(told(elsewhere.output().unwrap()).0);
+}
