@@ -194,8 +194,8 @@ fn to_wasi(request: Request<Vec<u8>>, patience_ms: u64) -> Result<types::Request
     let invalid = |()| ErrorCode::HttpRequestUriInvalid;
     request.set_method(&(&parts.method).into()).map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
     request.set_scheme(Some(&scheme)).map_err(invalid)?;
-    request.set_authority(parts.uri.authority().map(|authority| authority.as_str())).map_err(invalid)?;
-    request.set_path_with_query(parts.uri.path_and_query().map(|path| path.as_str())).map_err(invalid)?;
+    request.set_authority(parts.uri.authority().map(http::uri::Authority::as_str)).map_err(invalid)?;
+    request.set_path_with_query(parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str)).map_err(invalid)?;
     Ok(request)
 }
 
