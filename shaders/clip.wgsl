@@ -17,11 +17,15 @@ const FROM_BENT: u32 = 36u;
 const BENT: u32 = 656u;
 /// Frames of what is taken off, from 32 before the tile to 32 after it: first at the frames, then half-way after them.
 const EXCESS: u32 = 320u;
+/// Sum of the magnitudes of the taps of a phase of the second stage, at most.
+const GROWTH: f32 = 2.0;
 
 var<workgroup> x: array<vec2<f32>, 404>;
 var<workgroup> doubled: array<vec2<f32>, 672>;
 var<workgroup> excess: array<vec2<f32>, 640>;
 var<workgroup> touched: atomic<u32>;
+/// Whether any lane bends anything in this round; all that write it write the same.
+var<workgroup> busy: u32;
 
 fn turn(t: vec2<f32>) -> vec2<f32> {
     let inside = clamp(t, vec2<f32>(0.0), vec2<f32>(1.0));
@@ -142,6 +146,10 @@ fn clip(
     let width = tracks[track].clip_width;
     let weight = tracks[track].clip_weight * width / f32(WIDE_PHASES);
     for (var round = 0u; round < BENT; round += LANES) {
+        if lane == 0u {
+            busy = 0u;
+        }
+        workgroupBarrier();
         let i = round + lane;
         let frame = item.at + i32(i >> 1u) - i32(FROM_BENT);
         var left0 = vec4<f32>(0.0);
@@ -170,7 +178,16 @@ fn clip(
             let d13 = doubled[at + 13u];
             let d14 = doubled[at + 14u];
             let d15 = doubled[at + 15u];
-            for (var phase = 0u; phase < WIDE_PHASES; phase++) {
+            let most = max(
+                max(max(max(abs(d0), abs(d1)), max(abs(d2), abs(d3))), max(max(abs(d4), abs(d5)), max(abs(d6), abs(d7)))),
+                max(max(max(abs(d8), abs(d9)), max(abs(d10), abs(d11))), max(max(abs(d12), abs(d13)), max(abs(d14), abs(d15)))),
+            );
+            // No phase makes more than `GROWTH` of its samples: where that stays below the knee, nothing is taken off.
+            let phases = select(0u, WIDE_PHASES, GROWTH * max(most.x, most.y) > begin.x);
+            if phases > 0u {
+                busy = 1u;
+            }
+            for (var phase = 0u; phase < phases; phase++) {
                 let h0 = filters[WIDE + 4u * phase];
                 let h1 = filters[WIDE + 4u * phase + 1u];
                 let h2 = filters[WIDE + 4u * phase + 2u];
@@ -196,22 +213,24 @@ fn clip(
                 right3 += h3 * taken.y;
             }
         }
-        spread(i, 0u, vec2<f32>(left0.x, right0.x));
-        spread(i, 1u, vec2<f32>(left0.y, right0.y));
-        spread(i, 2u, vec2<f32>(left0.z, right0.z));
-        spread(i, 3u, vec2<f32>(left0.w, right0.w));
-        spread(i, 4u, vec2<f32>(left1.x, right1.x));
-        spread(i, 5u, vec2<f32>(left1.y, right1.y));
-        spread(i, 6u, vec2<f32>(left1.z, right1.z));
-        spread(i, 7u, vec2<f32>(left1.w, right1.w));
-        spread(i, 8u, vec2<f32>(left2.x, right2.x));
-        spread(i, 9u, vec2<f32>(left2.y, right2.y));
-        spread(i, 10u, vec2<f32>(left2.z, right2.z));
-        spread(i, 11u, vec2<f32>(left2.w, right2.w));
-        spread(i, 12u, vec2<f32>(left3.x, right3.x));
-        spread(i, 13u, vec2<f32>(left3.y, right3.y));
-        spread(i, 14u, vec2<f32>(left3.z, right3.z));
-        spread(i, 15u, vec2<f32>(left3.w, right3.w));
+        if workgroupUniformLoad(&busy) != 0u {
+            spread(i, 0u, vec2<f32>(left0.x, right0.x));
+            spread(i, 1u, vec2<f32>(left0.y, right0.y));
+            spread(i, 2u, vec2<f32>(left0.z, right0.z));
+            spread(i, 3u, vec2<f32>(left0.w, right0.w));
+            spread(i, 4u, vec2<f32>(left1.x, right1.x));
+            spread(i, 5u, vec2<f32>(left1.y, right1.y));
+            spread(i, 6u, vec2<f32>(left1.z, right1.z));
+            spread(i, 7u, vec2<f32>(left1.w, right1.w));
+            spread(i, 8u, vec2<f32>(left2.x, right2.x));
+            spread(i, 9u, vec2<f32>(left2.y, right2.y));
+            spread(i, 10u, vec2<f32>(left2.z, right2.z));
+            spread(i, 11u, vec2<f32>(left2.w, right2.w));
+            spread(i, 12u, vec2<f32>(left3.x, right3.x));
+            spread(i, 13u, vec2<f32>(left3.y, right3.y));
+            spread(i, 14u, vec2<f32>(left3.z, right3.z));
+            spread(i, 15u, vec2<f32>(left3.w, right3.w));
+        }
     }
     workgroupBarrier();
     let first = 4u * lane;

@@ -20,23 +20,47 @@ fn fir(
     let newest = tracks[item.track].spectra + item.at + tracks[item.track].fir_first;
     let both = tracks[item.track].fir_both != 0u;
     let parts = tracks[item.track].fir_parts;
-    var v: array<vec2<f32>, 16>;
+    // Real filters: the bins k and N − k share both transforms and, conjugated, both filters. Each lane takes eight such pairs.
+    var low: array<vec2<f32>, 8>;
+    var high: array<vec2<f32>, 8>;
+    var middle = vec2<f32>(0.0);
     for (var part = 0u; part < parts; part++) {
         let x = u32(newest - i32(part)) * POINTS;
         let h = tracks[item.track].fir + part * 2u * POINTS;
-        for (var r = 0u; r < 16u; r++) {
+        for (var r = 0u; r < 8u; r++) {
             let k = lane + 256u * r;
-            v[r] += times(spectra[x + k], filters[h + k]);
-        }
-        if both {
-            for (var r = 0u; r < 16u; r++) {
-                let k = lane + 256u * r;
-                v[r] += times_conjugate(filters[h + POINTS + k], spectra[x + ((POINTS - k) & (POINTS - 1u))]);
+            let a = filters[h + k];
+            let z = spectra[x + k];
+            let mirror = spectra[x + ((POINTS - k) & (POINTS - 1u))];
+            low[r] += times(z, a);
+            high[r] += times_conjugate(mirror, a);
+            if both {
+                let b = filters[h + POINTS + k];
+                low[r] += times_conjugate(b, mirror);
+                let w = times(b, z);
+                high[r] += vec2<f32>(w.x, -w.y);
             }
         }
+        if lane == 0u {
+            let z = spectra[x + STEP];
+            middle += times(z, filters[h + STEP]) + times_conjugate(filters[h + POINTS + STEP], z);
+        }
     }
+    for (var r = 0u; r < 8u; r++) {
+        let k = lane + 256u * r;
+        cells[cell(k)] = low[r];
+        if k > 0u {
+            cells[cell(POINTS - k)] = high[r];
+        }
+    }
+    if lane == 0u {
+        cells[cell(STEP)] = middle;
+    }
+    workgroupBarrier();
+    var v: array<vec2<f32>, 16>;
     for (var r = 0u; r < 16u; r++) {
-        v[r].y = -v[r].y;
+        let z = cells[cell(lane + 256u * r)];
+        v[r] = vec2<f32>(z.x, -z.y);
     }
     transform_back(&v, lane);
     let out = tracks[item.track].toned + (item.at - 1) * i32(STEP) + i32(lane);

@@ -90,6 +90,7 @@ fn sweep(
         let part = |lane: &Lane, store| lane.part(store, 8 * window.start as u64, Some(8 * window.len() as u64));
         let window = Window { start: window.start, shaped: part(lane, Store::Shaped)?, out: part(lane, Store::Out)? };
         let mut work = lane.begin()?;
+        work.goes_through(frames);
         each(&mut work, &window, &piece);
         work.submit(&group.tracks)?;
     }

@@ -389,6 +389,7 @@ fn submit(lane: &mut Lane, group: &Group<'_>, chunks: &[Chunk]) -> Result<(), Gp
         let parts = [settings.clone(), input.clone(), toned.clone(), bands.clone(), points.clone(), store.clone()];
         work.launch(Kernel::MixBands, &parts, &items, (window.start, 0), bytes);
     }
+    work.goes_through(chunks.iter().map(|chunk| chunk.frames.len()).sum());
     work.submit(&tracks)
 }
 

@@ -231,6 +231,13 @@ mod tests {
     }
 
     #[test]
+    fn no_phase_of_the_clipper_grows_more_than_its_shader_assumes() {
+        let most = CLIP.wide.iter().map(|phase| phase.iter().map(|h| h.abs()).sum::<f32>()).fold(0.0, f32::max);
+        println!("growth {most}");
+        assert!(most < 2.0);
+    }
+
+    #[test]
     fn the_state_variable_filter_is_the_table_of_bs_1770() {
         for (rate, hop) in [(44_100, 32), (48_000, 32), (96_000, 64), (192_000, 128)] {
             let table = weighting(rate, hop).into_iter().map(f64::from).collect::<Vec<_>>();
