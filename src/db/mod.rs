@@ -160,6 +160,8 @@ impl Db {
         let pool = AnyPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
+            // A file does not go away between two queries.
+            .test_before_acquire(false)
             .after_connect(|connection, _| Box::pin(async move { writer::prepare(connection, true).await }))
             .connect_with(options)
             .await?;

@@ -8,7 +8,6 @@ use super::problem::{Answer, Problem, ProblemBody};
 use super::turns::Slot;
 use super::{App, Scope, Visitor};
 use crate::db::{Change, Db};
-use crate::queue;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, Sse};
@@ -288,7 +287,7 @@ impl Feed {
     async fn look_at_places(&mut self) -> Answer<()> {
         let waiting: Vec<(String, i64)> = self.places.iter().take(20).map(|(id, place)| (id.clone(), *place)).collect();
         for (id, told) in waiting {
-            let Some(place) = queue::position(&self.app.db, "master", &id).await? else { continue };
+            let Some(place) = self.app.places.of(&self.app.db, &id).await? else { continue };
             if place != told {
                 let mut master = view::find(&self.app.db, &self.owner, &id).await?;
                 master.queue_position = Some(place);
@@ -336,7 +335,7 @@ async fn standing(app: &App, owner: &str) -> Answer<Vec<Master>> {
     let rows = sqlx::query(text).bind(owner).bind(SHOWN).fetch_all(app.db.read()).await?;
     let mut items = rows.iter().map(view::read).collect::<Result<Vec<_>, _>>()?;
     for master in items.iter_mut().filter(|master| master.state == Is::Waiting).take(20) {
-        master.queue_position = queue::position(&app.db, "master", &master.id).await?;
+        master.queue_position = app.places.of(&app.db, &master.id).await?;
     }
     Ok(items)
 }

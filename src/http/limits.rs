@@ -160,26 +160,8 @@ impl Rule {
     }
 
     /// Spends `cost` for `key` in the caller's transaction: what is rolled back is not counted.
-    pub async fn spend(self, tx: &mut Tx, key: &str, cost: u64) -> Answer<Rated> {
-        let price = self.each().saturating_mul(i64::try_from(cost).unwrap_or(i64::MAX));
-        if self.quota == 0 || price > self.window {
-            return Err(self.refused(self.window as u64 / 1000));
-        }
-        let text = tx.sql(
-            "INSERT INTO limits (key, tat) VALUES ($1, {now} + $2)
-             ON CONFLICT (key) DO UPDATE SET tat = CASE WHEN limits.tat > {now} THEN limits.tat ELSE {now} END + $2
-             WHERE CASE WHEN limits.tat > {now} THEN limits.tat ELSE {now} END + $2 - {now} <= $3
-             RETURNING tat - {now}",
-        );
-        let key = format!("{}:{key}", self.name);
-        let debt: Option<i64> =
-            sqlx::query_scalar(text).bind(&key).bind(price).bind(self.window).fetch_optional(&mut **tx).await?;
-        if let Some(debt) = debt {
-            return Ok(self.rated((self.window - debt).max(0) as u64 / self.each() as u64, debt.max(0) as u64 / 1000));
-        }
-        let text = tx.sql("SELECT tat - {now} FROM limits WHERE key = $1");
-        let debt: i64 = sqlx::query_scalar(text).bind(&key).fetch_one(&mut **tx).await?;
-        Err(self.refused(((debt + price - self.window).max(0) as u64).div_ceil(1000)))
+    pub async fn spend(self, tx: &mut Tx, key: &str, cost: u64) -> Answer<()> {
+        spend(tx, key, &[(self, cost)]).await
     }
 
     /// How much of it `key` has used.
@@ -189,4 +171,39 @@ impl Rule {
             sqlx::query_scalar(text).bind(format!("{}:{key}", self.name)).fetch_optional(db.read()).await?;
         Ok((debt.unwrap_or(0).max(0) as u64).div_ceil(self.each() as u64).min(self.quota))
     }
+}
+
+/// Spends several rules for the same `key`, all or none, in one statement: who holds the writer keeps others waiting.
+pub async fn spend(tx: &mut Tx, key: &str, costs: &[(Rule, u64)]) -> Answer<()> {
+    let mut rows = Vec::with_capacity(costs.len());
+    for (rule, cost) in costs {
+        let price = rule.each().saturating_mul(i64::try_from(*cost).unwrap_or(i64::MAX));
+        if rule.quota == 0 || price > rule.window {
+            return Err(rule.refused(rule.window as u64 / 1000));
+        }
+        rows.push((rule, format!("{}:{key}", rule.name), price));
+    }
+    // A row that is refused stays as it is, and is not returned.
+    let offered: Vec<String> = (0..rows.len()).map(|n| format!("(${}, {{now}} + ${})", 2 * n + 1, 2 * n + 2)).collect();
+    let windows: Vec<String> =
+        (0..rows.len()).map(|n| format!("WHEN ${} THEN {}", 2 * n + 1, rows[n].0.window)).collect();
+    let price = "(excluded.tat - {now})";
+    let base = "CASE WHEN limits.tat > {now} THEN limits.tat ELSE {now} END";
+    let text = tx.sql(&format!(
+        "INSERT INTO limits (key, tat) VALUES {}
+         ON CONFLICT (key) DO UPDATE SET tat = {base} + {price}
+         WHERE {base} + {price} - {{now}} <= CASE limits.key {} ELSE 0 END
+         RETURNING key",
+        offered.join(", "),
+        windows.join(" ")
+    ));
+    let mut query = sqlx::query_scalar::<_, String>(text);
+    for (_, name, price) in &rows {
+        query = query.bind(name.clone()).bind(*price);
+    }
+    let granted = query.fetch_all(&mut **tx).await?;
+    let Some((rule, name, price)) = rows.iter().find(|(_, name, _)| !granted.contains(name)) else { return Ok(()) };
+    let text = tx.sql("SELECT tat - {now} FROM limits WHERE key = $1");
+    let debt: i64 = sqlx::query_scalar(text).bind(name).fetch_one(&mut **tx).await?;
+    Err(rule.refused(((debt + price - rule.window).max(0) as u64).div_ceil(1000)))
 }

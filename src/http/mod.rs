@@ -19,6 +19,7 @@ pub mod limits;
 pub mod masters;
 mod observe;
 pub mod page;
+pub mod places;
 pub mod problem;
 pub mod server;
 pub mod settings;
@@ -40,6 +41,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use events::Hub;
 use identity::IpKeys;
 use limits::Rates;
+use places::Places;
 use status::Health;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -76,6 +78,8 @@ pub struct Service {
     pub zips: Slots,
     /// Uploads being completed.
     pub settling: Turns,
+    /// The order of the queue.
+    pub places: Places,
     /// Sign-in with Google, where it is configured.
     pub google: Option<auth::oidc::Provider>,
     /// Cancelled when the process is asked to end: readiness goes, streams say goodbye.
@@ -141,6 +145,7 @@ impl App {
             streams: Slots::default(),
             zips: Slots::default(),
             settling: Turns::default(),
+            places: Places::default(),
             google: auth::oidc::Provider::google(&config),
             draining: CancellationToken::new(),
             config,

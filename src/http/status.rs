@@ -253,7 +253,7 @@ async fn status(State(app): State<App>) -> Json<Status> {
         state,
         uploads: state == "ok",
         waiting: waiting.iter().map(|depth| depth.jobs).sum(),
-        waiting_seconds: waiting.iter().map(|depth| depth.seconds).sum(),
+        waiting_seconds: waiting.iter().map(|depth| depth.seconds).sum::<f64>().max(0.0),
         oldest_seconds: waiting.iter().map(|depth| depth.oldest / 1000).max().unwrap_or(0),
         version: env!("CARGO_PKG_VERSION"),
         providers: app.config.providers.clone(),

@@ -12,13 +12,14 @@ pub async fn now(tx: &mut Tx) -> Answer<i64> {
     Ok(sqlx::query_scalar(text).fetch_one(&mut **tx).await?)
 }
 
-/// `2026-11-25T20:15:00.123Z`
+/// `2026-11-25T20:15:00.120Z`: always three digits, so that texts sort as times do.
 #[must_use]
 pub fn rfc3339(ms: i64) -> String {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_default()
+    let second = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1000)).ok();
+    match second.and_then(|second| second.format(&Rfc3339).ok()) {
+        Some(text) => format!("{}.{:03}Z", text.trim_end_matches('Z'), ms.rem_euclid(1000)),
+        None => String::new(),
+    }
 }
 
 /// For `#[serde(serialize_with = …)]`.
@@ -39,7 +40,8 @@ mod tests {
     #[test]
     fn times_are_utc() {
         assert_eq!(super::rfc3339(1_764_101_700_123), "2025-11-25T20:15:00.123Z");
-        assert_eq!(super::rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(super::rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(super::rfc3339(-1), "1969-12-31T23:59:59.999Z");
         assert_eq!(super::rfc3339(i64::MAX), "");
     }
 }

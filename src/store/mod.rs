@@ -396,15 +396,15 @@ impl Store {
         }
     }
 
-    /// Copies an object inside the storage.
-    pub async fn copy(&self, from: &str, to: &str) -> Result<()> {
+    /// Copies an object inside the storage. Returns what is known about it.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<Head> {
         let head = self.head(from).await?;
         let head = head.ok_or_else(|| StoreError::NotFound { what: from.to_owned(), s3: "NoSuchKey".to_owned() })?;
         let source = format!("{}/{}", self.bucket, encode_path(from));
         if head.bytes <= COPY_WHOLE {
             let request = self.inside.copy_object().bucket(&self.bucket).key(to).copy_source(source);
             let request = request.copy_source_if_match(&head.etag).customize().config_override(patient(head.bytes));
-            return request.send().await.map(drop).map_err(failed(from));
+            return request.send().await.map(|_| head).map_err(failed(from));
         }
         let id = self.create_multipart(to, head.media_type.as_deref().unwrap_or("application/octet-stream")).await?;
         let parts = futures_util::stream::iter(0..head.bytes.div_ceil(COPY_PART))
@@ -415,7 +415,7 @@ impl Store {
             .buffered(PARALLEL)
             .try_collect::<Vec<_>>();
         let done = match parts.await {
-            Ok(parts) => self.complete(to, &id, &parts).await.map(drop),
+            Ok(parts) => self.complete(to, &id, &parts).await.map(|_| head),
             Err(error) => Err(error),
         };
         if done.is_err() {

@@ -65,13 +65,6 @@ pub async fn enqueue(app: &App, tx: &mut Tx, tracks: &[Track<'_>], version: i64,
         .bind(version)
         .execute(&mut **tx)
         .await?;
-        if !guest {
-            // A mix that was mastered stays until it is deleted.
-            sqlx::query("UPDATE uploads SET expires_at = NULL WHERE id = $1")
-                .bind(track.upload)
-                .execute(&mut **tx)
-                .await?;
-        }
         queue::enqueue(tx, &job(app, &id, track.owner_key, class, track.media_type, track.name, track.bytes)).await?;
         ids.push(id);
     }

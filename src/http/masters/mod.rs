@@ -6,7 +6,7 @@ pub mod view;
 use super::extract::{Json, Path, Query};
 use super::idempotency::{Begun, Idempotency, Ticket};
 use super::identity::{audit, welcome};
-use super::limits::{Rule, quota};
+use super::limits::{Rule, quota, spend};
 use super::page::{self, Cursor, Page};
 use super::problem::{Answer, Problem, ProblemBody};
 use super::settings::{self, SettingsSchema};
@@ -156,8 +156,8 @@ async fn queue_all(
 ) -> Answer<Vec<String>> {
     let mine = quota(&app.config.limits, visitor);
     let count = uploads.len() as u64;
-    Rule::hourly("creates", mine.creates_an_hour).spend(tx, visitor.owner_key(), 1).await?;
-    Rule::daily("tracks", mine.tracks_a_day).spend(tx, visitor.owner_key(), count).await?;
+    let costs = [(Rule::hourly("creates", mine.creates_an_hour), 1), (Rule::daily("tracks", mine.tracks_a_day), count)];
+    spend(tx, visitor.owner_key(), &costs).await?;
     let version = bump_version(tx, visitor.owner()).await?;
     let tracks: Vec<Track<'_>> = uploads
         .iter()
@@ -176,7 +176,14 @@ async fn queue_all(
             position: if batch.is_some() { Some(position as i64) } else { row.batch_position },
         })
         .collect();
-    enqueue(app, tx, &tracks, version, now).await
+    let ids = enqueue(app, tx, &tracks, version, now).await?;
+    if visitor.user().is_some() {
+        // A mix that was mastered stays until it is deleted.
+        for row in uploads.iter().filter(|row| row.expires_at.is_some()) {
+            sqlx::query("UPDATE uploads SET expires_at = NULL WHERE id = $1").bind(&row.id).execute(&mut **tx).await?;
+        }
+    }
+    Ok(ids)
 }
 
 /// The rows just written, as they will be seen.

@@ -3,7 +3,6 @@
 use super::super::settings::SettingsSchema;
 use super::super::{Answer, App, Problem, time};
 use crate::db::Db;
-use crate::queue;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::Row as _;
@@ -299,7 +298,7 @@ pub(in crate::http) fn artifact(row: &AnyRow) -> Result<Artifact, sqlx::Error> {
 /// Adds what only one master at a time is asked for: place in the queue, result, files with addresses.
 pub(in crate::http) async fn complete(app: &App, master: &mut Master) -> Answer<()> {
     match master.state {
-        State::Waiting => master.queue_position = queue::position(&app.db, "master", &master.id).await?,
+        State::Waiting => master.queue_position = app.places.of(&app.db, &master.id).await?,
         State::Done => {
             master.result = result(&app.db, &master.id).await?;
             let mut files = artifacts(&app.db, &master.id).await?;

@@ -12,10 +12,9 @@
 
 use super::super::idempotency::Ticket;
 use super::super::identity::{Identity, audit, welcome};
-use super::super::limits::{Rule, quota};
+use super::super::limits::{Rule, quota, spend};
 use super::super::masters::create::{Track, enqueue};
 use super::super::settings;
-use super::super::time::now;
 use super::super::{Answer, App, Problem, Visitor};
 use super::{SIGNED_FOR, Upload};
 use crate::db::{Db, Tx, bump_version, new_id};
@@ -302,13 +301,15 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
         Way::Post => bytes,
     };
 
+    // Asked before: who holds the writer keeps others waiting.
+    let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
     welcome(&mut tx, visitor, now).await?;
-    Rule::hourly("creates", mine.creates_an_hour).spend(&mut tx, visitor.owner_key(), 1).await?;
+    let mut costs = vec![(Rule::hourly("creates", mine.creates_an_hour), 1)];
     if wish.settings.is_some() {
-        Rule::daily("tracks", mine.tracks_a_day).spend(&mut tx, visitor.owner_key(), 1).await?;
+        costs.push((Rule::daily("tracks", mine.tracks_a_day), 1));
     }
+    spend(&mut tx, visitor.owner_key(), &costs).await?;
     let grant_id = match &visitor.identity {
         Identity::Grant { grant, .. } => {
             spend_grant(&mut tx, grant, 1, bytes).await?;
@@ -344,7 +345,10 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
         id,
     };
     insert(&mut tx, &row).await?;
-    intend(&mut tx, &row.client_key, &row.id, now).await?;
+    if wish.way == Way::Post {
+        // Parts become an object only when we say so, and it is written down then.
+        intend(&mut tx, [&row.client_key, &row.client_key], &row.id, now).await?;
+    }
     let upload = Upload::of(&row, app.unfinished());
     if let Some(ticket) = ticket {
         ticket.keep(&mut tx, StatusCode::CREATED, &upload).await?;
@@ -384,13 +388,11 @@ async fn insert(tx: &mut Tx, row: &Row) -> Answer<()> {
 }
 
 /// Written down before the bytes are.
-async fn intend(tx: &mut Tx, key: &str, upload: &str, now: i64) -> Answer<()> {
-    sqlx::query("INSERT INTO objects (key, state, upload_id, created_at) VALUES ($1, 'intent', $2, $3) ON CONFLICT (key) DO NOTHING")
-        .bind(key)
-        .bind(upload)
-        .bind(now)
-        .execute(&mut **tx)
-        .await?;
+async fn intend(tx: &mut Tx, keys: [&str; 2], upload: &str, now: i64) -> Answer<()> {
+    let text =
+        "INSERT INTO objects (key, state, upload_id, created_at) VALUES ($1, 'intent', $3, $4), ($2, 'intent', $3, $4)
+        ON CONFLICT (key) DO NOTHING";
+    sqlx::query(text).bind(keys[0]).bind(keys[1]).bind(upload).bind(now).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -467,8 +469,8 @@ pub async fn abort(app: &App, visitor: &Visitor, row: &Row) -> Answer<()> {
         return Ok(());
     }
     let _turn = app.settling.of(&row.id).await;
+    let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
     let text = "UPDATE uploads SET state = 'aborted', updated_at = $2 WHERE id = $1 AND state <> 'gone'
         AND NOT EXISTS (SELECT 1 FROM masters m WHERE m.upload_id = uploads.id)";
     let done = sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
@@ -478,7 +480,7 @@ pub async fn abort(app: &App, visitor: &Visitor, row: &Row) -> Answer<()> {
             "a master was made from this upload; delete the master, and the upload goes with it",
         ));
     }
-    doom(&mut tx, &row.id, now, None).await?;
+    doom(&mut tx, &row.id, now).await?;
     audit(&mut tx, visitor, "upload.delete", &row.id, "", now).await?;
     tx.commit().await?;
     // What storage does not hear now the sweeper tells it later.
@@ -491,10 +493,10 @@ pub async fn abort(app: &App, visitor: &Visitor, row: &Row) -> Answer<()> {
     Ok(())
 }
 
-/// All objects of an upload, or all but one, are to be swept.
-async fn doom(tx: &mut Tx, upload: &str, now: i64, but: Option<&str>) -> Answer<()> {
-    let text = "UPDATE objects SET state = 'doomed', sweep_after = $2 WHERE upload_id = $1 AND key <> $3";
-    sqlx::query(text).bind(upload).bind(now + DOOMED_AFTER).bind(but.unwrap_or_default()).execute(&mut **tx).await?;
+/// All objects of an upload are to be swept.
+async fn doom(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
+    let text = "UPDATE objects SET state = 'doomed', sweep_after = $2 WHERE upload_id = $1";
+    sqlx::query(text).bind(upload).bind(now + DOOMED_AFTER).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -538,21 +540,31 @@ async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) ->
     if row.s3_upload.is_some() {
         put_together(app, &row, parts).await?;
     }
-    let Some(head) = app.store.head(&row.client_key).await? else {
-        back_to_uploading(app, &row).await?;
-        return Err(Problem::conflict(
-            "upload.not_complete",
-            format!("“{}” has not arrived yet; send all parts, then complete", row.name),
-        ));
+    let Some(stored_key) = row.stored_key.clone() else {
+        return Err(Problem::internal("completing without a key for the copy"));
+    };
+    // What was signed part by part has its size; what was not is looked at before it is copied.
+    if row.bytes == 0
+        && let Some(head) = app.store.head(&row.client_key).await?
+        && let Err(problem) = judge(app, &row, head.bytes)
+    {
+        refuse(app, &row).await?;
+        return Err(problem);
+    }
+    let head = match app.store.copy(&row.client_key, &stored_key).await {
+        Ok(head) => head,
+        Err(error) if error.is_not_found() => {
+            back_to_uploading(app, &row).await?;
+            let name = &row.name;
+            let detail = format!("“{name}” has not arrived yet; send all parts, then complete");
+            return Err(Problem::conflict("upload.not_complete", detail));
+        }
+        Err(error) => return Err(error.into()),
     };
     if let Err(problem) = judge(app, &row, head.bytes) {
         refuse(app, &row).await?;
         return Err(problem);
     }
-    let Some(stored_key) = row.stored_key.clone() else {
-        return Err(Problem::internal("completing without a key for the copy"));
-    };
-    app.store.copy(&row.client_key, &stored_key).await?;
     if let Err(problem) = adopt(app, &row, &stored_key, head.bytes, &head.etag).await {
         if problem.status() == StatusCode::FORBIDDEN {
             refuse(app, &row).await?;
@@ -596,14 +608,14 @@ fn whole(row: &Row, parts: &[(u64, String)]) -> Answer<()> {
 /// `uploading` → `completing`, with the key of the copy. False: somebody else was faster.
 async fn begin_completing(app: &App, row: &mut Row) -> Answer<bool> {
     let stored_key = format!("stored/{}/{}", row.id, random_name());
+    let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
     let text = "UPDATE uploads SET state = 'completing', stored_key = $2, updated_at = $3 WHERE id = $1 AND state = 'uploading'";
     let mine = sqlx::query(text).bind(&row.id).bind(&stored_key).bind(now).execute(&mut *tx).await?;
     if mine.rows_affected() == 0 {
         return Ok(false);
     }
-    intend(&mut tx, &stored_key, &row.id, now).await?;
+    intend(&mut tx, [&row.client_key, &stored_key], &row.id, now).await?;
     tx.commit().await?;
     row.state = State::Completing;
     row.stored_key = Some(stored_key);
@@ -611,8 +623,8 @@ async fn begin_completing(app: &App, row: &mut Row) -> Answer<bool> {
 }
 
 async fn back_to_uploading(app: &App, row: &Row) -> Answer<()> {
+    let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
     sqlx::query("UPDATE uploads SET state = 'uploading', updated_at = $2 WHERE id = $1 AND state = 'completing'")
         .bind(&row.id)
         .bind(now)
@@ -696,25 +708,28 @@ fn judge(app: &App, row: &Row, bytes: u64) -> Answer<()> {
 
 /// What arrived cannot be taken.
 async fn refuse(app: &App, row: &Row) -> Answer<()> {
+    let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
     sqlx::query("UPDATE uploads SET state = 'aborted', updated_at = $2 WHERE id = $1 AND state = 'completing'")
         .bind(&row.id)
         .bind(now)
         .execute(&mut *tx)
         .await?;
-    doom(&mut tx, &row.id, now, None).await?;
+    doom(&mut tx, &row.id, now).await?;
     tx.commit().await?;
     Ok(())
 }
 
 /// `completing` → `stored`, and the master with its job.
 async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -> Answer<()> {
+    let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
-    let text = "UPDATE uploads SET state = 'stored', bytes = $2, etag = $3, stored_at = $4, updated_at = $4
-        WHERE id = $1 AND state = 'completing'";
-    let mine = sqlx::query(text).bind(&row.id).bind(bytes as i64).bind(etag).bind(now).execute(&mut *tx).await?;
+    // What becomes a user's master stays until it is deleted.
+    let kept = row.settings.is_some() && !row.owner.starts_with("gst_");
+    let text = "UPDATE uploads SET state = 'stored', bytes = $2, etag = $3, stored_at = $4, updated_at = $4,
+        expires_at = CASE WHEN $5 = 1 THEN NULL ELSE expires_at END WHERE id = $1 AND state = 'completing'";
+    let query = sqlx::query(text).bind(&row.id).bind(bytes as i64).bind(etag).bind(now).bind(i64::from(kept));
+    let mine = query.execute(&mut *tx).await?;
     if mine.rows_affected() == 0 {
         // Another process has finished it; its answer is the first.
         return Ok(());
@@ -722,8 +737,9 @@ async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -
     if let (Some(grant), 0) = (&row.grant_id, row.bytes) {
         spend_grant(&mut tx, grant, 0, bytes).await?;
     }
-    sqlx::query("UPDATE objects SET state = 'stored' WHERE key = $1").bind(stored_key).execute(&mut *tx).await?;
-    doom(&mut tx, &row.id, now, Some(stored_key)).await?;
+    let text = "UPDATE objects SET state = CASE WHEN key = $2 THEN 'stored' ELSE 'doomed' END,
+        sweep_after = CASE WHEN key = $2 THEN NULL ELSE $3 END WHERE upload_id = $1";
+    sqlx::query(text).bind(&row.id).bind(stored_key).bind(now + DOOMED_AFTER).execute(&mut *tx).await?;
     if let Some(settings) = &row.settings {
         let version = bump_version(&mut tx, &row.owner).await?;
         let track = Track {
