@@ -10,6 +10,8 @@ mod events;
 mod masters;
 #[path = "api/roles.rs"]
 mod roles;
+#[path = "api/strangers.rs"]
+mod strangers;
 #[path = "api/uploads.rs"]
 mod uploads;
 #[path = "api/zips.rs"]

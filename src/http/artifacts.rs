@@ -87,7 +87,7 @@ pub struct Shares {
 ///
 /// Whoever has the address hears the preview; nobody can download the master there.
 #[utoipa::path(post, path = "/masters/{id}/shares", tag = "shares", operation_id = "share_create",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same answer for a day")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
     responses((status = 201, body = Share), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn share(
     State(app): State<App>,

@@ -62,7 +62,7 @@ pub struct Batch {
 ///
 /// Then name it in each upload.
 #[utoipa::path(post, path = "/batches", tag = "batches", operation_id = "batch_create", request_body = NewBatch,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same answer for a day")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
     responses((status = 201, body = Batch), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn make(
     State(app): State<App>,

@@ -49,6 +49,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use turns::{Slots, Turns};
 use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 /// The service's parts. Clones share them.
@@ -186,7 +188,32 @@ fn documented() -> OpenApiRouter<App> {
 /// The API's description.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().into_openapi()
+    let mut document = documented().into_openapi();
+    let bearer =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A token of an account: lmt_…")).build();
+    document.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    document.security = Some(vec![SecurityRequirement::new("bearer", Vec::<String>::new())]);
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            // Every refusal is a problem, whatever its handler says of itself.
+            for (status, response) in responses.iter_mut() {
+                if let (false, RefOr::T(response)) = (status.starts_with(['2', '3']), response) {
+                    response.content = problems();
+                }
+            }
+            let mut away = ResponseBuilder::new().description("A part of the service is away, or at fault").build();
+            away.content = problems();
+            responses.insert("5XX".to_owned(), RefOr::T(away));
+        }
+    }
+    document
+}
+
+fn problems<C: FromIterator<(String, RefOr<Content>)>>() -> C {
+    let schema = RefOr::Ref(Ref::from_schema_name("Problem"));
+    std::iter::once(("application/problem+json".to_owned(), RefOr::T(Content::new(Some(schema))))).collect()
 }
 
 /// The whole API.

@@ -53,7 +53,7 @@ impl<K: Serialize> Cursor<K> {
 
 impl<K: DeserializeOwned> Cursor<K> {
     pub(super) fn read(text: Option<&str>) -> Answer<Option<Self>> {
-        let Some(text) = text else { return Ok(None) };
+        let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
         let key = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
         key.map(|key| Some(Self(key))).ok_or_else(|| {
             Problem::unprocessable(

@@ -54,7 +54,7 @@ impl PartialSchema for SettingsSchema {
                 "loudness": {
                     "description": "What the style reaches, an integrated loudness, or a destination.",
                     "oneOf": [
-                        {"type": "string", "const": "style"},
+                        {"type": "string", "enum": ["style"]},
                         {"type": "object", "additionalProperties": false, "required": ["lufs"],
                          "properties": {"lufs": {"type": "number", "minimum": -40, "maximum": -5}}},
                         {"type": "object", "additionalProperties": false, "required": ["destination"],
@@ -67,7 +67,7 @@ impl PartialSchema for SettingsSchema {
                 "rate": {
                     "description": "Rate of the delivered files.",
                     "oneOf": [
-                        {"type": "string", "const": "native"},
+                        {"type": "string", "enum": ["native"]},
                         {"type": "object", "additionalProperties": false, "required": ["hz"],
                          "properties": {"hz": {"type": "integer", "enum": [44100, 48000, 88200, 96000, 176_400, 192_000]}}}
                     ]

@@ -60,6 +60,7 @@ pub struct NewBatchOf {
 #[serde(deny_unknown_fields)]
 pub struct NewMasters {
     /// Uploads, by id or by the key that the Companion contract gave.
+    #[schema(min_items = 1, max_items = 1000)]
     uploads: Vec<String>,
     /// For all of them.
     #[serde(default)]
@@ -84,7 +85,7 @@ pub struct Made {
 ///
 /// One master for each upload, all with the same settings. They are queued together or not at all.
 #[utoipa::path(post, path = "/masters", tag = "masters", operation_id = "master_create", request_body = NewMasters,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same answer for a day")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
     responses((status = 201, body = Made), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn make(
     State(app): State<App>,
@@ -268,6 +269,7 @@ struct Listing {
     /// Where the last page ended.
     cursor: Option<String>,
     /// Most items of a page, 1 to 200; 50 where it is not given.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// Words in the title or the file name.
     q: Option<String>,
@@ -441,7 +443,7 @@ pub struct Rerun {
 ///
 /// Makes another master from the same mix; the first stays.
 #[utoipa::path(post, path = "/masters/{id}/rerun", tag = "masters", operation_id = "master_rerun", request_body = Rerun,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same answer for a day")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
     responses((status = 201, body = Master), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn rerun(
     State(app): State<App>,
@@ -486,6 +488,7 @@ async fn again(app: &App, visitor: &Visitor, id: &str, wish: Rerun, ticket: &Tic
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ids {
+    #[schema(min_items = 1, max_items = 1000)]
     ids: Vec<String>,
 }
 

@@ -44,7 +44,7 @@ pub struct NewUpload {
     #[schema(example = "song.wav")]
     name: String,
     /// Size; exactly this is accepted.
-    #[schema(example = 42_336_044)]
+    #[schema(example = 42_336_044, minimum = 1)]
     bytes: u64,
     /// Media type; empty where the client has none.
     #[serde(default)]
@@ -133,7 +133,7 @@ impl Upload {
 ///
 /// Declares name and size. The answer tells how the file is to be cut; addresses for the parts come from `/parts`.
 #[utoipa::path(post, path = "/uploads", tag = "uploads", operation_id = "upload_create", request_body = NewUpload,
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key gets the same answer for a day")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
     responses((status = 201, body = Upload), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<App>,
@@ -176,6 +176,7 @@ struct Listing {
     /// Where the last page ended.
     cursor: Option<String>,
     /// Most items of a page, 1 to 200; 50 where it is not given.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
 }
 
@@ -220,7 +221,7 @@ async fn remove(State(app): State<App>, visitor: Visitor, Path(id): Path<String>
 #[serde(deny_unknown_fields)]
 pub struct Numbers {
     /// From 1.
-    #[schema(example = json!([1, 2, 3]))]
+    #[schema(example = json!([1, 2, 3]), min_items = 1, max_items = 1000)]
     numbers: Vec<u64>,
 }
 
@@ -228,6 +229,7 @@ pub struct Numbers {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Signed {
     /// PUT exactly the bytes of each part to its address.
+    #[schema(value_type = BTreeMap<String, String>)]
     urls: BTreeMap<u64, String>,
     /// The addresses work until then.
     #[serde(serialize_with = "time::written")]
