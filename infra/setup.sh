@@ -60,6 +60,14 @@ need_web() {
     npm --prefix edge/web run --silent build >&2
 }
 
+# The system's Chromium, and what drives it. CHROMIUM names another one.
+need_browser() {
+  [ -n "${CHROMIUM:-}" ] || need_packages chromium:chromium
+  export CHROMIUM=${CHROMIUM:-$(command -v chromium)}
+  [ tests/browser/node_modules/.package-lock.json -nt tests/browser/package-lock.json ] ||
+    npm --prefix tests/browser ci --silent --ignore-scripts --no-fund --no-audit >&2
+}
+
 # need_tool NAME VERSION: a cargo tool in exactly this version, built unoptimised (a minute, not ten).
 need_tool() {
   PATH=$tools/$1-$2/bin:$PATH

@@ -3,6 +3,7 @@
 //! in the data folder.
 
 use crate::store::StorageConfig;
+use loopmaster_core::retention::Retention;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -299,40 +300,6 @@ impl Default for Quota {
     }
 }
 
-/// How long things are kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Retention {
-    /// Uploads and masters of visitors without account.
-    pub guest_days: u32,
-    /// Uploads that were never mastered.
-    pub unused_days: u32,
-    /// Uploads that were begun and not finished.
-    pub unfinished_days: u32,
-    /// Between asking for an account's deletion and the deletion.
-    pub account_grace_days: u32,
-    /// Audit entries.
-    pub audit_days: u32,
-    /// A session that nobody uses.
-    pub session_idle_days: u32,
-    /// Any session.
-    pub session_days: u32,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            guest_days: 7,
-            unused_days: 7,
-            unfinished_days: 2,
-            account_grace_days: 14,
-            audit_days: 180,
-            session_idle_days: 30,
-            session_days: 180,
-        }
-    }
-}
-
 /// The worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -373,7 +340,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: "text".to_owned(), filter: "info".to_owned() }
+        Self { format: "text".to_owned(), filter: "info,s3s=off".to_owned() }
     }
 }
 
@@ -712,6 +679,8 @@ impl Config {
             ("audit_days", retention.audit_days),
             ("session_idle_days", retention.session_idle_days),
             ("session_days", retention.session_days),
+            ("ticket_days", retention.ticket_days),
+            ("backup_days", retention.backup_days),
         ] {
             within(&format!("retention.{setting}"), days.into(), 1..=3_650);
         }

@@ -60,7 +60,8 @@ pub async fn master_ended(tx: &mut Tx, config: &Config, master: &str, now: i64) 
     }
 }
 
-async fn batch_ended(tx: &mut Tx, config: &Config, owner: &str, batch: &str, now: i64) -> Result<(), DbError> {
+/// Tells, once, that a batch is through, where it is: nothing of it waits or is still to come.
+pub async fn batch_ended(tx: &mut Tx, config: &Config, owner: &str, batch: &str, now: i64) -> Result<(), DbError> {
     let text = "SELECT COUNT(*) AS tracks,
           CAST(COALESCE(SUM(CASE WHEN state = 'done' THEN 1 ELSE 0 END), 0) AS BIGINT) AS done,
           CAST(COALESCE(SUM(CASE WHEN state = 'failed' THEN 1 ELSE 0 END), 0) AS BIGINT) AS failed,
@@ -69,7 +70,7 @@ async fn batch_ended(tx: &mut Tx, config: &Config, owner: &str, batch: &str, now
     let row = sqlx::query(text).bind(batch).fetch_one(&mut **tx).await?;
     let (tracks, done, failed): (i64, i64, i64) =
         (row.try_get("tracks")?, row.try_get("done")?, row.try_get("failed")?);
-    if row.try_get::<i64, _>("open")? > 0 {
+    if tracks == 0 || row.try_get::<i64, _>("open")? > 0 {
         return Ok(());
     }
     // The last two to end may both think they are the last: one of them changes the row.

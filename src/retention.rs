@@ -6,18 +6,21 @@
 pub mod objects;
 pub mod periods;
 
-use crate::config::{Config, Retention};
+use crate::config::Config;
 use crate::db::{Db, Tx, bump_version};
 use crate::http::App;
 use crate::http::problem::{Answer, Problem};
 use crate::http::uploads::machine::settle;
 use crate::mail::{self, Letter};
+use crate::notices::batch_ended;
 use crate::queue::{self, Cancelled};
 use crate::store::Store;
+use loopmaster_core::retention::Retention;
 use objects::Of;
 use periods::RULES;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
+use std::collections::BTreeMap;
 
 const HOUR: i64 = 60 * 60 * 1000;
 const DAY: i64 = 24 * HOUR;
@@ -67,7 +70,7 @@ pub async fn sweep(app: &App) -> Answer<Report> {
         }
     }
     for _ in 0..STEPS {
-        let gone = masters(db, now).await?;
+        let gone = masters(db, config, now).await?;
         report.masters += gone;
         if gone == 0 {
             break;
@@ -161,13 +164,28 @@ async fn count(db: &Db, text: &'static str, at: i64) -> Answer<u64> {
 }
 
 /// A step of masters whose time or undo is over. One that is being mastered is asked to stop and goes next time.
-async fn masters(db: &Db, now: i64) -> Answer<u64> {
-    let text = "SELECT id FROM masters WHERE expires_at <= $1 OR deleted_at <= $1 - 30000 ORDER BY id LIMIT 200";
+async fn masters(db: &Db, config: &Config, now: i64) -> Answer<u64> {
+    let text = "SELECT id, owner, batch_id FROM masters WHERE expires_at <= $1 OR deleted_at <= $1 - 30000 ORDER BY id LIMIT 200";
     let mut tx = db.begin().await?;
-    let found: Vec<String> = sqlx::query_scalar(text).bind(now).fetch_all(&mut *tx).await?;
+    let found: Vec<(String, String, Option<String>)> = sqlx::query_as(text).bind(now).fetch_all(&mut *tx).await?;
     let mut gone = 0;
-    for master in &found {
-        gone += u64::from(purge_master(&mut tx, master, now).await?);
+    let mut batches = BTreeMap::new();
+    for (master, owner, batch) in found {
+        if !purge_master(&mut tx, &master, now).await? {
+            continue;
+        }
+        gone += 1;
+        if let Some(batch) = batch {
+            sqlx::query("UPDATE batches SET announced = announced - 1 WHERE id = $1 AND announced > 0")
+                .bind(&batch)
+                .execute(&mut *tx)
+                .await?;
+            batches.insert(batch, owner);
+        }
+    }
+    // One of them may have been the last that its batch waited for.
+    for (batch, owner) in batches {
+        batch_ended(&mut tx, config, &owner, &batch, now).await?;
     }
     tx.commit().await?;
     Ok(gone)

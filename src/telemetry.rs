@@ -49,6 +49,8 @@ fn describe() {
     metrics::describe_gauge!("loopmaster_rate_limit_callers", "Callers the rate limit remembers");
     metrics::describe_gauge!("loopmaster_disk_free_bytes", "Free bytes on the disk of the embedded storage");
     metrics::describe_gauge!("loopmaster_device_lost", "1 while the processor does the device's work");
+    metrics::describe_gauge!("loopmaster_card_tracks", "Tracks rendered on the graphics card");
+    metrics::describe_gauge!("loopmaster_card_restarted_tracks", "Tracks a card began and the processor did again");
     metrics::describe_gauge!("loopmaster_batches", "Batches given to the device since the start");
     metrics::describe_gauge!("loopmaster_batched_tracks", "Tracks in them: divided by the batches, the fill");
     metrics::describe_gauge!("loopmaster_taken_over_tracks", "Tracks the processor took over from the device");

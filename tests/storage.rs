@@ -81,11 +81,11 @@ pub(crate) fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
-/// A program the set-up of the tests has installed.
-pub(crate) fn python_tool(name: &str) -> PathBuf {
+/// A program that the set-up of the tests has installed into this environment.
+pub(crate) fn python_tool(environment: &str, name: &str) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|cache| cache.is_absolute());
     let cache = cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"));
-    let tool = cache.join("loopmaster/venv/s3/bin").join(name);
+    let tool = cache.join("loopmaster/venv").join(environment).join("bin").join(name);
     assert!(tool.exists(), "{} is missing: ./test installs it", tool.display());
     tool
 }

@@ -16,9 +16,10 @@
 //! [`meter`] holds the instruments (BS.1770 loudness, true peak, spectrum) that `analyse`, `render` and `verify` share;
 //! [`verify`] decodes every file that was written and holds it against the plan; [`report`] tells the story.
 //!
-//! Without the feature `engine` only the shared domain is left ([`admission`], [`settings`], [`signing`], [`units`], [`Stage`]): small enough for the edge.
+//! Without the feature `engine` only the shared domain is left ([`admission`], [`retention`], [`settings`], [`signing`], [`units`], [`Stage`]): small enough for the edge.
 
 pub mod admission;
+pub mod retention;
 pub mod settings;
 pub mod signing;
 mod stage;

@@ -180,7 +180,7 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
             let (destinations, service) = join!(list(edge, "/v1/destinations"), service(edge));
             Rest::Home {
                 destinations: destinations.ok(),
-                guest_days: service.unwrap_or_default().privacy.periods.guest_days,
+                guest_days: service.unwrap_or_default().privacy.retention.guest_days,
             }
         }
         Page::Master(id) => {
@@ -230,7 +230,7 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
                 webhooks: webhooks.unwrap_or_default(),
                 export: export.ok(),
                 secret: None,
-                grace_days: service.unwrap_or_default().privacy.periods.account_grace_days,
+                grace_days: service.unwrap_or_default().privacy.retention.account_grace_days,
             }))
         }
         Page::SignIn | Page::Callback => {
@@ -331,7 +331,9 @@ async fn callback<W: World>(edge: &Edge<'_, W>, told: &Told) -> Reply<W::Answer>
         Ok(data) if data.status.is_success() => {
             let answer: Value = serde_json::from_slice(&data.body).unwrap_or_default();
             let merges = answer["guest_masters"].as_u64().unwrap_or_default() > 0;
-            let mut reply = see_other(if merges { "/sign-in?merge=1" } else { "/library" });
+            let next = local(answer["next"].as_str().unwrap_or_default(), "/library");
+            let merge = format!("/sign-in?merge=1&next={}", encode(&next));
+            let mut reply = see_other(if merges { &merge } else { &next });
             add_cookies(&mut reply, &data);
             reply
         }

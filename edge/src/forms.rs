@@ -258,9 +258,11 @@ fn wanted(page: Page<'_>, form: &str, body: &[u8]) -> Result<Wanted, Problem> {
             let body = json!({ "login": fields.get("login"), "code": digits });
             post("/v1/auth/email/code".to_owned(), body, Then::SignedIn(next()))
         }
-        (Page::SignIn, "google") => {
-            post("/v1/auth/google".to_owned(), json!({ "of_age": fields.ticked("of_age") }), Then::Away("Google"))
-        }
+        (Page::SignIn, "google") => post(
+            "/v1/auth/google".to_owned(),
+            json!({ "of_age": fields.ticked("of_age"), "next": next() }),
+            Then::Away("Google"),
+        ),
         (Page::SignIn, "merge") => post("/v1/auth/merge".to_owned(), nothing(), Then::Go(next())),
         (Page::SignIn, _) => post("/v1/auth/sign-out".to_owned(), nothing(), go("/")),
         (Page::Link(token), _) => post(format!("/v1/auth/link/{token}"), nothing(), Then::SignedIn(next())),

@@ -15,7 +15,7 @@ use rand::RngExt;
 use sha2::{Digest, Sha256};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Executor, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, SqlSafeStr, Transaction};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -23,6 +23,8 @@ use writer::{Held, Writer};
 
 /// Connections to PostgreSQL of one process, and readers of a SQLite file.
 const CONNECTIONS: u32 = 16;
+/// A connection that has rested this long may have died.
+const RESTED: Duration = Duration::from_secs(1);
 /// How long to wait for a connection, or for another process to let go of a SQLite file, before the answer is "try again".
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -170,8 +172,16 @@ impl Db {
     }
 
     async fn postgres(url: &str, options: AnyConnectOptions) -> Result<Self> {
-        let pool =
-            AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(PATIENCE)
+            // A connection that was busy a moment ago is not asked whether it lives: that would cost every transaction a round trip.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move { Ok(meta.idle_for < RESTED || connection.ping().await.is_ok()) })
+            })
+            .connect_with(options)
+            .await?;
         let changes = Changes::across(url, pool.clone()).await?;
         Ok(Self { dialect: Dialect::Postgres, pool, writer: None, changes })
     }
@@ -389,7 +399,10 @@ fn migrations() -> Vec<Migration> {
     let one = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    vec![one(1, "service", include_str!("../../infra/migrations/0001_service.sql"))]
+    vec![
+        one(1, "service", include_str!("../../infra/migrations/0001_service.sql")),
+        one(2, "sign-in next", include_str!("../../infra/migrations/0002_sign_in_next.sql")),
+    ]
 }
 
 /// A file name inside an address.

@@ -6,6 +6,7 @@ use super::{App, docs};
 use crate::config::Provider;
 use crate::db::Db;
 use crate::queue::{self, Class};
+use crate::retention::periods::{Period, periods};
 use crate::telemetry;
 use crate::work;
 use axum::extract::{ConnectInfo, State};
@@ -14,8 +15,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use loopmaster_core::plan::destinations;
+use loopmaster_core::retention::Retention;
+use loopmaster_gpu::renderer::Renderer;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -55,7 +59,23 @@ pub struct Health {
     disk: Option<(PathBuf, u64)>,
     seen: Mutex<Option<(Instant, Seen)>>,
     /// What renders in this process, where a worker runs in it.
-    device: OnceLock<(&'static str, Arc<work::Health>)>,
+    device: OnceLock<Watched>,
+}
+
+/// What renders in this process.
+pub struct Watched {
+    /// As it is configured.
+    pub name: &'static str,
+    /// How it does.
+    pub health: Arc<work::Health>,
+    /// The card, where one is used.
+    pub card: Option<Arc<Renderer>>,
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("name", &self.name).field("health", &self.health).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -73,16 +93,19 @@ impl Health {
     }
 
     /// From now on tells how this device does.
-    pub fn watch(&self, name: &'static str, device: Arc<work::Health>) {
+    pub fn watch(&self, device: Watched) {
         // There is one worker in a process.
-        drop(self.device.set((name, device)));
+        drop(self.device.set(device));
     }
 
     fn device(&self) -> String {
-        match self.device.get() {
-            None => "none in this process".to_owned(),
-            Some((name, health)) if health.device() => format!("{name}: ok"),
-            Some((name, _)) => format!("{name}: lost, the processor does its work"),
+        let Some(Watched { name, health, card }) = self.device.get() else { return "none in this process".to_owned() };
+        let lost = |why: &str| format!("{name}: lost, the processor does its work{why}");
+        match card.as_ref().and_then(|card| card.status()) {
+            _ if !health.device() => lost(""),
+            Some(card) if !card.ready => lost(&card.code.map_or(String::new(), |code| format!(" ({code})"))),
+            Some(card) => format!("{name}: ok, {}", card.adapter),
+            None => format!("{name}: ok"),
         }
     }
 
@@ -203,8 +226,14 @@ async fn scrape(app: &App) -> Response {
     if let Some((free, _)) = app.health.free() {
         ::metrics::gauge!("loopmaster_disk_free_bytes").set(free as f64);
     }
-    if let Some((_, device)) = app.health.device.get() {
-        ::metrics::gauge!("loopmaster_device_lost").set(if device.device() { 0.0 } else { 1.0 });
+    if let Some(Watched { health: device, card, .. }) = app.health.device.get() {
+        let card = card.as_ref().and_then(|card| card.status());
+        let well = device.device() && card.as_ref().is_none_or(|card| card.ready);
+        ::metrics::gauge!("loopmaster_device_lost").set(if well { 0.0 } else { 1.0 });
+        if let Some(card) = card {
+            ::metrics::gauge!("loopmaster_card_tracks").set(card.rendered as f64);
+            ::metrics::gauge!("loopmaster_card_restarted_tracks").set(card.restarted as f64);
+        }
         ::metrics::gauge!("loopmaster_batches").set(device.batches.load(Ordering::Relaxed) as f64);
         ::metrics::gauge!("loopmaster_batched_tracks").set(device.tracks.load(Ordering::Relaxed) as f64);
         ::metrics::gauge!("loopmaster_taken_over_tracks").set(device.taken_over.load(Ordering::Relaxed) as f64);
@@ -234,6 +263,13 @@ pub struct Status {
     version: &'static str,
     /// Who else sees data.
     providers: Vec<Provider>,
+    /// Days that things are kept, as the operator has set them.
+    #[schema(value_type = BTreeMap<String, u32>)]
+    retention: Retention,
+    /// Everything that is kept, and how long.
+    periods: Vec<Period>,
+    /// Ways to sign in: email, google.
+    sign_in: Vec<&'static str>,
 }
 
 /// How the service is
@@ -257,6 +293,9 @@ async fn status(State(app): State<App>) -> Json<Status> {
         oldest_seconds: waiting.iter().map(|depth| depth.oldest / 1000).max().unwrap_or(0),
         version: env!("CARGO_PKG_VERSION"),
         providers: app.config.providers.clone(),
+        retention: app.config.retention,
+        periods: periods(&app.config.retention),
+        sign_in: if app.config.oidc.google.client_id.is_empty() { vec!["email"] } else { vec!["email", "google"] },
     })
 }
 

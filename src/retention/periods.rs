@@ -1,7 +1,7 @@
 //! How long everything is kept: one table, enforced by the sweeper and printed by the privacy page.
 
 use super::{DAY, HOUR};
-use crate::config::Retention;
+use loopmaster_core::retention::Retention;
 use serde::Serialize;
 
 /// One row of the table.
@@ -104,7 +104,12 @@ pub const RULES: &[Rule] = &[
     rows("numbers of signed requests, against replay", "their end", 0, "nonces", "expires_at < $1"),
     rows("counters of rate limits", "running full again", HOUR, "limits", "tat < $1"),
     rows("the log of jobs", "their end", 30 * DAY, "job_history", "ended_at < $1"),
-    rows("closed messages of the contact form", "being closed", 365 * DAY, "tickets", "closed_at < $1"),
+    Rule {
+        what: "closed messages of the contact form",
+        since: "being closed",
+        kept: Kept::Days(|retention| retention.ticket_days),
+        rows: Some(("tickets", "closed_at < $1")),
+    },
     Rule {
         what: "the record of sign-ins and security events",
         since: "the event",

@@ -2,7 +2,8 @@
 
 use crate::chores::{chores, ensure_sweeper};
 use crate::config::Config;
-use crate::http::{App, StartError, status};
+use crate::http::status::{self, Watched};
+use crate::http::{App, StartError};
 use crate::mail::Mailer;
 use crate::notices::on_ended;
 use crate::queue::LEASE;
@@ -33,7 +34,7 @@ pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
     let limits = Limits { bytes: config.limits.file_bytes, ..Limits::default() };
     let mut sandbox = Sandbox::new(limits).map_err(|error| failed(error.to_string()))?;
     sandbox.unsandboxed = config.worker.allow_unsandboxed;
-    let (name, device, cpu) = device(config, threads)?;
+    let Chosen { name, device, cpu, card } = Chosen::of(config, threads)?;
     let mailer = Mailer::of(config).map_err(failed)?;
     ensure_sweeper(&app.db).await?;
     let services = Services {
@@ -54,29 +55,44 @@ pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
         patience: PATIENCE,
     };
     let worker = Worker::new(work, services).await.map_err(failed)?;
-    app.health.watch(name, worker.health());
+    app.health.watch(Watched { name, health: worker.health(), card });
     Ok(worker)
 }
 
-fn device(config: &Config, threads: usize) -> Result<(&'static str, Device, Arc<dyn Backend>), StartError> {
-    let cpu: Arc<dyn Backend> = Arc::new(Cpu);
-    match config.worker.backend.as_str() {
-        "reference" => {
-            let slow: Arc<dyn Backend> = Arc::new(Reference);
-            Ok(("reference", Device::cpu(Arc::clone(&slow), threads), slow))
-        }
-        "gpu" => {
-            let card = Renderer::gpu(GpuConfig::default()).map_err(|error| StartError::Worker(error.to_string()))?;
-            Ok(("gpu", Device::batching(Arc::new(card), CARD_TRACKS), cpu))
-        }
-        "auto" => {
-            let fastest = Renderer::auto(GpuConfig::default(), CARD_TRACKS);
-            if fastest.status().is_none() {
-                return Ok(("cpu", Device::cpu(Arc::clone(&cpu), threads), cpu));
-            }
-            Ok(("auto", Device::batching(Arc::new(fastest), CARD_TRACKS), cpu))
-        }
-        _ => Ok(("cpu", Device::cpu(Arc::clone(&cpu), threads), cpu)),
+/// What renders, by the configuration.
+struct Chosen {
+    name: &'static str,
+    device: Device,
+    /// What does the device's work where it fails.
+    cpu: Arc<dyn Backend>,
+    card: Option<Arc<Renderer>>,
+}
+
+impl Chosen {
+    fn of(config: &Config, threads: usize) -> Result<Self, StartError> {
+        let on = |name, cpu: Arc<dyn Backend>| Self {
+            name,
+            device: Device::cpu(Arc::clone(&cpu), threads),
+            cpu,
+            card: None,
+        };
+        let batching = |name, card: Renderer| {
+            let card = Arc::new(card);
+            let device = Device::batching(Arc::<Renderer>::clone(&card), CARD_TRACKS);
+            Self { name, device, cpu: Arc::new(Cpu), card: Some(card) }
+        };
+        Ok(match config.worker.backend.as_str() {
+            "reference" => on("reference", Arc::new(Reference)),
+            "gpu" => batching(
+                "gpu",
+                Renderer::gpu(GpuConfig::default()).map_err(|error| StartError::Worker(error.to_string()))?,
+            ),
+            "auto" => match Renderer::auto(GpuConfig::default(), CARD_TRACKS) {
+                fastest if fastest.status().is_some() => batching("auto", fastest),
+                _ => on("cpu", Arc::new(Cpu)),
+            },
+            _ => on("cpu", Arc::new(Cpu)),
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::world::{Browser, World, with_token, world, worlds};
 use axum::http::StatusCode;
-use loopmaster::http::account::{access, export};
+use loopmaster::http::account::export;
+use loopmaster::http::uploads::machine;
 use loopmaster::mail::Letter;
 use loopmaster::retention;
 use serde_json::{Value, json};
@@ -46,9 +47,9 @@ async fn tokens_are_scoped_shown_once_and_over_when_revoked() {
             grant.json["url"].as_str().unwrap().ends_with(&format!("/u/{}", grant.json["grant"].as_str().unwrap()))
         );
         let granted = grant.json["id"].as_str().unwrap();
-        let spend = async |bytes: i64| {
+        let spend = async |bytes: u64| {
             let mut tx = world.app.db.begin().await.unwrap();
-            let spent = access::spend_grant(&mut tx, granted, bytes).await.is_ok();
+            let spent = machine::spend_grant(&mut tx, granted, 1, bytes).await.is_ok();
             if spent {
                 tx.commit().await.unwrap();
             } else {

@@ -49,7 +49,7 @@ async fn visit(url: &str, name: &str) -> Value {
 }
 
 async fn begin(browser: &mut Browser<'_>) -> String {
-    let reply = browser.post("/v1/auth/google", &json!({ "of_age": true })).await;
+    let reply = browser.post("/v1/auth/google", &json!({ "of_age": true, "next": "/m/mst_1?download=wav" })).await;
     assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     reply.json["url"].as_str().unwrap().to_owned()
 }
@@ -69,6 +69,11 @@ async fn google_signs_in_makes_the_account_and_knows_it_again() {
         let given = visit(&url, "ana").await;
         let reply = browser.post("/v1/auth/google/callback", &given).await;
         assert_eq!(reply.status, StatusCode::OK, "{}: {reply:?}", world.name);
+        assert_eq!(reply.json["next"], "/m/mst_1?download=wav");
+        for next in ["//elsewhere.example", "https://elsewhere.example", "/\\elsewhere.example", "/a b"] {
+            let refused = browser.post("/v1/auth/google", &json!({ "of_age": true, "next": next })).await;
+            assert_eq!(refused.code(), "auth.next", "{next}");
+        }
         assert_eq!(
             (&reply.json["user"]["email"], &reply.json["user"]["name"]),
             (&json!("ana@example.com"), &json!("ana of the tests"))

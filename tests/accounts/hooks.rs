@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use loopmaster::mail::Letter;
 use loopmaster::webhooks::guard::{Guard, Resolve};
 use loopmaster::webhooks::{self, Tried};
-use loopmaster::{db::Db, notices};
+use loopmaster::{db::Db, notices, retention};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -292,5 +292,19 @@ async fn a_long_batch_is_announced_once() {
             ended(&world, &masters[0]).await;
             assert!(world.letters().await.is_empty(), "{name}");
         }
+        // Of four, the one that still waits is deleted for good: nothing more is to come.
+        let (waiting, _) = world.master(&user, None).await;
+        world.run(&format!("UPDATE masters SET batch_id = 'bat_1', state = 'waiting' WHERE id = '{waiting}'")).await;
+        world.run("UPDATE batches SET mailed_at = NULL, announced = 4, created_at = 1").await;
+        ended(&world, &masters[0]).await;
+        assert!(world.letters().await.is_empty(), "one waits");
+        world.run(&format!("UPDATE masters SET deleted_at = 1 WHERE id = '{waiting}'")).await;
+        retention::sweep(&world.app).await.unwrap();
+        let letters = world.letters().await;
+        assert!(
+            matches!(&letters[..], [(_, Letter::MastersReady { done: 2, failed: 1, .. })]),
+            "{}: {letters:?}",
+            world.name
+        );
     }
 }

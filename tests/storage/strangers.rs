@@ -27,7 +27,7 @@ fn the_aws_cli() {
     let url = ours.handle.url();
     let aws = |args: &[&str]| {
         let keys = credentials();
-        let mut command = Command::new(python_tool("aws"));
+        let mut command = Command::new(python_tool("s3", "aws"));
         command.args(["--endpoint-url", &url]).args(args).current_dir(folder.path());
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", folder.path());
         command.env("AWS_ACCESS_KEY_ID", keys.access_key).env("AWS_SECRET_ACCESS_KEY", keys.secret_key);

@@ -113,7 +113,7 @@ impl Moto {
     async fn start() -> Self {
         // Free a moment ago; moto does not say which port it got.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = Command::new(python_tool("moto_server"))
+        let process = Command::new(python_tool("s3", "moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port.to_string()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -135,7 +135,7 @@ impl<'a> Frame<'a> {
             @if changed {
                 form.notice method="post" action="/account" data-api="PATCH /v1/me" data-then="remove" {
                     (icon("info"))
-                    span { "Our privacy policy has a new version, effective " (super::text::day(super::EFFECTIVE)) ". " a href="/privacy" { "Read it" } "." }
+                    span { "Our privacy policy has a new version, effective " (super::text::day(loopmaster_core::retention::POLICY)) ". " a href="/privacy" { "Read it" } "." }
                     button.quiet name="accept_policy" value="true" { "Got it" }
                 }
             }

@@ -61,6 +61,5 @@ pub use layout::{Files, Frame, Notice};
 pub use library::{Library, batch, library};
 pub use sign_in::{SignIn, SignInStep, link, onward, sign_in};
 pub use words::{
-    Contact, EFFECTIVE, Kept, PERIODS, Periods, Privacy, STORED, Stored, api, away, contact, failed, not_found,
-    privacy, status, terms,
+    Contact, Kept, Privacy, STORED, Stored, api, away, contact, failed, not_found, privacy, status, terms,
 };

@@ -4,11 +4,9 @@ use super::icons::icon;
 use super::layout::Frame;
 use super::text::{clock, count, day, number};
 use super::view::{Provider, Status};
+use loopmaster_core::retention::{POLICY, Retention};
 use maud::{Markup, html};
 use serde::Deserialize;
-
-/// Since when this privacy policy holds; a user who signed in under an older one is told.
-pub const EFFECTIVE: &str = "2026-03-16";
 
 /// Where a browser keeps something for us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,48 +80,17 @@ pub const STORED: [Stored; 7] = [
     },
 ];
 
-/// How long the service keeps things, in days: its configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// One thing that is kept, by the service's own table.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub struct Periods {
-    /// A guest's uploads and masters.
-    pub guest_days: u32,
-    /// Uploads that were never mastered.
-    pub unused_days: u32,
-    /// Uploads that were begun and not finished.
-    pub unfinished_days: u32,
-    /// Between asking for an account's deletion and the deletion.
-    pub account_grace_days: u32,
-    /// Audit entries.
-    pub audit_days: u32,
-    /// A session nobody uses.
-    pub session_idle_days: u32,
-    /// Any session.
-    pub session_days: u32,
-    /// Answered requests to support.
-    pub ticket_days: u32,
-    /// Backups.
-    pub backup_days: u32,
+pub struct Period {
+    /// What.
+    pub what: String,
+    /// Since when the time runs.
+    pub since: String,
+    /// How long.
+    pub hours: u32,
 }
-
-impl Default for Periods {
-    fn default() -> Self {
-        PERIODS
-    }
-}
-
-/// What is kept how long where the operator set nothing else.
-pub const PERIODS: Periods = Periods {
-    guest_days: 7,
-    unused_days: 7,
-    unfinished_days: 2,
-    account_grace_days: 14,
-    audit_days: 180,
-    session_idle_days: 30,
-    session_days: 180,
-    ticket_days: 365,
-    backup_days: 30,
-};
 
 /// What the privacy page prints of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -132,8 +99,9 @@ pub struct Privacy {
     /// Who else sees data.
     pub providers: Vec<Provider>,
     /// How long what is kept.
-    #[serde(alias = "retention")]
-    pub periods: Periods,
+    pub retention: Retention,
+    /// Everything that is kept.
+    pub periods: Vec<Period>,
 }
 
 fn period(days: u32) -> String {
@@ -143,7 +111,7 @@ fn period(days: u32) -> String {
 /// `/privacy`
 #[must_use]
 pub fn privacy(frame: &Frame<'_>, privacy: &Privacy) -> Markup {
-    let Periods {
+    let Retention {
         guest_days,
         unused_days,
         unfinished_days,
@@ -153,7 +121,7 @@ pub fn privacy(frame: &Frame<'_>, privacy: &Privacy) -> Markup {
         session_days,
         ticket_days,
         backup_days,
-    } = privacy.periods;
+    } = privacy.retention;
     let periods = [
         ("Uploads and masters of guests", format!("{} after they were made", period(guest_days))),
         ("Uploads and masters of accounts", "until you delete them".to_owned()),
@@ -175,7 +143,7 @@ pub fn privacy(frame: &Frame<'_>, privacy: &Privacy) -> Markup {
     let main = html! {
         article.prose {
             h1 { "Privacy" }
-            p.lead { "What we store, why, for how long, and what you can do about it. Effective " time datetime=(EFFECTIVE) { (day(EFFECTIVE)) } "." }
+            p.lead { "What we store, why, for how long, and what you can do about it. Effective " time datetime=(POLICY) { (day(POLICY)) } "." }
             ul.summary {
                 li { "No trackers, no advertising, no third-party requests from these pages." }
                 li { "Your music is used to master your music, and for nothing else." }
@@ -228,6 +196,22 @@ pub fn privacy(frame: &Frame<'_>, privacy: &Privacy) -> Markup {
                 table.stored {
                     thead { tr { th scope="col" { "What" } th scope="col" { "Kept" } } }
                     tbody { @for (what, how_long) in &periods { tr { th scope="row" { (what) } td { (how_long) } } } }
+                }
+            }
+            @if !privacy.periods.is_empty() {
+                details.more {
+                    summary { "Every period, to the last table" }
+                    p.muted { "What the service itself works through, every ten minutes." }
+                    div.scroll tabindex="0" role="region" aria-label="Every period" {
+                        table.stored {
+                            thead { tr { th scope="col" { "What" } th scope="col" { "Since" } th scope="col" { "Kept" } } }
+                            tbody {
+                                @for Period { what, since, hours } in &privacy.periods {
+                                    tr { th scope="row" { (what) } td { (since) } td { (match *hours { 0 => "until then".to_owned(), hours if hours % 24 == 0 => period(hours / 24), hours => count(hours.into(), "hour") }) } }
+                                }
+                            }
+                        }
+                    }
                 }
             }
             p.muted { "A backup may hold something you deleted until the backup itself is replaced; it is only ever used to repair the service, and what was deleted is deleted again." }

@@ -52,11 +52,7 @@ class SignInElement extends HTMLElement {
         if (code.length !== 6) return complain(form, "The code has six digits.");
         this.done(await ask<SignedIn>("/auth/email/code", { method: "POST", body: { login: field("login"), code } }));
       } else if (step === "google") {
-        const { url } = await ask<{ url: string }>("/auth/google", { method: "POST", body: { next: this.next, of_age: true } }).catch((error: unknown) => {
-          // An older service knows neither field.
-          if (error instanceof Problem && error.status === 422) return ask<{ url: string }>("/auth/google", { method: "POST", body: {} });
-          throw error;
-        });
+        const { url } = await ask<{ url: string }>("/auth/google", { method: "POST", body: { next: this.next, of_age: true } });
         location.assign(url);
       } else if (step === "merge") {
         if (button?.value === "move") await insist("/auth/merge", { method: "POST" }, undefined, 5);

@@ -308,22 +308,3 @@ pub(super) async fn create_grant(
     let url = app.config.public_url.with(&format!("/u/{grant}"));
     Ok((StatusCode::CREATED, Json(GrantAnswer { id, grant, url, expires_at: time::rfc3339(now + GRANT) })))
 }
-
-/// Spends one file of so many bytes from a grant, in the transaction that makes the upload.
-pub async fn spend_grant(tx: &mut Tx, grant: &str, bytes: i64) -> Answer<()> {
-    let spent = sqlx::query(
-        "UPDATE grants SET files_left = files_left - 1, bytes_left = bytes_left - $1
-         WHERE id = $2 AND files_left >= 1 AND bytes_left >= $1 AND revoked_at IS NULL",
-    )
-    .bind(bytes)
-    .bind(grant)
-    .execute(&mut **tx)
-    .await?;
-    if spent.rows_affected() > 0 {
-        return Ok(());
-    }
-    Err(Problem::forbidden(
-        "grant.spent",
-        "this upload address has taken all the files or bytes it may; ask the page for a new one",
-    ))
-}

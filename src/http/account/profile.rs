@@ -10,6 +10,7 @@ use crate::http::{App, time};
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
+use loopmaster_core::retention::POLICY;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use std::time::Duration;
@@ -53,7 +54,7 @@ impl UserAnswer {
             mail_when_ready: user.mail_when_ready,
             created_at: time::rfc3339(user.created_at),
             delete_after: user.delete_after.map(time::rfc3339),
-            policy_current: user.policy_version == users::POLICY,
+            policy_current: user.policy_version == POLICY,
         })
     }
 }
@@ -176,11 +177,11 @@ pub(super) async fn change(
     }
     if changes.accept_policy == Some(true) {
         sqlx::query("UPDATE users SET policy_version = $1 WHERE id = $2")
-            .bind(users::POLICY)
+            .bind(POLICY)
             .bind(user)
             .execute(&mut *tx)
             .await?;
-        audit(&mut tx, &caller, "policy.accepted", user, users::POLICY, now).await?;
+        audit(&mut tx, &caller, "policy.accepted", user, POLICY, now).await?;
     }
     let changed = users::by_id(&mut tx, user).await?.ok_or_else(|| Problem::internal("no row of a signed-in user"))?;
     tx.commit().await?;

@@ -90,6 +90,15 @@ struct SignedInAnswer {
     guest_masters: i64,
 }
 
+/// Who came back from the provider.
+#[derive(Debug, Serialize, ToSchema)]
+struct CameBack {
+    #[serde(flatten)]
+    signed_in: SignedInAnswer,
+    /// The path given at the beginning.
+    next: String,
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 struct WaitAnswer {
     /// waiting, `signed_in` or expired.
@@ -122,11 +131,15 @@ struct PressAnswer {
     address_changed: Option<bool>,
 }
 
-/// What the pages remember beside it for the way back is theirs.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct GoogleBody {
     /// The statement to be at least 13 years old.
     of_age: bool,
+    /// A path of the pages to go to afterwards, given back at the end.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    next: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -310,11 +323,16 @@ async fn google(
 ) -> Answer<(HeaderMap, Json<GoogleAnswer>)> {
     through_edge(&caller)?;
     needs_age(body.of_age)?;
+    let path = body.next.is_empty() || (body.next.starts_with('/') && !body.next.starts_with("//"));
+    if !path || body.next.len() > 500 || body.next.contains(|c: char| c == '\\' || !c.is_ascii_graphic()) {
+        let detail = "`next` is a path of these pages: it begins with one slash and has at most 500 plain characters";
+        return Err(Problem::unprocessable("auth.next", detail));
+    }
     let provider = offered(&app)?;
     let metadata = provider.prepare().await?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let (url, browser) = provider.begin(&mut tx, metadata, &caller, now).await?;
+    let (url, browser) = provider.begin(&mut tx, metadata, &caller, &body.next, now).await?;
     tx.commit().await?;
     let mut headers = HeaderMap::new();
     cookie(&mut headers, signing::SET_LOGIN, &browser, oidc::VALID);
@@ -323,12 +341,12 @@ async fn google(
 
 /// Ends a sign-in with Google: the page the provider came back to hands on what it was given.
 #[utoipa::path(post, path = "/auth/google/callback", tag = "auth", request_body = CallbackBody,
-    responses((status = 200, body = SignedInAnswer), (status = "4XX", body = ProblemBody), (status = 502, body = ProblemBody)))]
+    responses((status = 200, body = CameBack), (status = "4XX", body = ProblemBody), (status = 502, body = ProblemBody)))]
 async fn google_callback(
     State(app): State<App>,
     caller: Caller,
     Json(body): Json<CallbackBody>,
-) -> Answer<(HeaderMap, Json<SignedInAnswer>)> {
+) -> Answer<(HeaderMap, Json<CameBack>)> {
     through_edge(&caller)?;
     let provider = offered(&app)?;
     let now = app.db.now().await?;
@@ -349,8 +367,8 @@ async fn google_callback(
             Err(problem) => tracing::warn!(%problem, "the provider's picture was not kept"),
         }
     }
-    let (headers, answer) = signed_in(&app, &caller, done.user, &done.session, true).await?;
-    Ok((headers, Json(answer)))
+    let (headers, signed_in) = signed_in(&app, &caller, done.user, &done.session, true).await?;
+    Ok((headers, Json(CameBack { signed_in, next: begun.next })))
 }
 
 /// How many masters of this browser's guest can be taken over.

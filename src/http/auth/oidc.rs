@@ -55,6 +55,8 @@ pub struct Person {
 pub struct Begun {
     nonce: String,
     verifier: String,
+    /// Where the visitor was on the way to; empty: nowhere.
+    pub next: String,
 }
 
 /// What a sign-in ends with.
@@ -151,6 +153,7 @@ impl Provider {
         tx: &mut Tx,
         metadata: CoreProviderMetadata,
         caller: &Caller,
+        next: &str,
         now: i64,
     ) -> Answer<(String, String)> {
         let browser = caller
@@ -169,8 +172,8 @@ impl Provider {
             .set_pkce_challenge(challenge)
             .url();
         sqlx::query(
-            "INSERT INTO oidc_logins (state_hash, provider, nonce, verifier, browser_hash, guest_id, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO oidc_logins (state_hash, provider, nonce, verifier, browser_hash, guest_id, created_at, expires_at, next)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(hash_secret(state.secret()))
         .bind(self.name)
@@ -180,6 +183,7 @@ impl Provider {
         .bind(caller.guest.as_deref())
         .bind(now)
         .bind(now + VALID)
+        .bind(next)
         .execute(&mut **tx)
         .await?;
         Ok((url.to_string(), browser))
@@ -194,7 +198,7 @@ impl Provider {
     pub async fn take(&self, tx: &mut Tx, state: &str, caller: &Caller, now: i64) -> Answer<Begun> {
         let row = sqlx::query(
             "UPDATE oidc_logins SET consumed_at = $1 WHERE state_hash = $2 AND provider = $3 AND consumed_at IS NULL
-             RETURNING nonce, verifier, browser_hash, expires_at",
+             RETURNING nonce, verifier, browser_hash, expires_at, next",
         )
         .bind(now)
         .bind(hash_secret(state))
@@ -212,7 +216,7 @@ impl Provider {
         if row.try_get::<i64, _>("expires_at")? <= now {
             return Err(again("auth.login_expired", "this sign-in took too long"));
         }
-        Ok(Begun { nonce: row.try_get("nonce")?, verifier: row.try_get("verifier")? })
+        Ok(Begun { nonce: row.try_get("nonce")?, verifier: row.try_get("verifier")?, next: row.try_get("next")? })
     }
 
     /// Changes the code for an identity token and checks it.

@@ -2,10 +2,8 @@
 
 use crate::db::{Tx, new_id};
 use crate::http::problem::{Answer, Problem};
+use loopmaster_core::retention::POLICY;
 use sqlx::{AnyConnection, Row};
-
-/// The privacy policy in force, by its date. Users who agreed to an earlier one are told at their next sign-in.
-pub const POLICY: &str = "2026-11-25";
 
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]

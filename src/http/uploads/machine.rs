@@ -430,9 +430,10 @@ async fn room_for(db: &Db, owner: &str, limit: u64, bytes: u64) -> Answer<()> {
     .with("used", used))
 }
 
-async fn spend_grant(tx: &mut Tx, grant: &str, files: i64, bytes: u64) -> Answer<()> {
+/// Spends files and bytes of a grant, in the transaction that makes the upload or learns its size.
+pub async fn spend_grant(tx: &mut Tx, grant: &str, files: i64, bytes: u64) -> Answer<()> {
     let text = "UPDATE grants SET files_left = files_left - $2, bytes_left = bytes_left - $3
-        WHERE id = $1 AND files_left >= $2 AND bytes_left >= $3";
+        WHERE id = $1 AND files_left >= $2 AND bytes_left >= $3 AND revoked_at IS NULL";
     let spent = sqlx::query(text).bind(grant).bind(files).bind(bytes as i64).execute(&mut **tx).await?;
     if spent.rows_affected() == 1 {
         return Ok(());
