@@ -11,6 +11,8 @@ mkdir -p "$data"
 chmod 700 "$data"
 
 export LOOPMASTER_DATA=$data
+# Drivers of graphics cards look for a folder of their own, and complain where there is none.
+export XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-$data}
 for pair in PUBLIC_URL:0 API_URL:1 FILES_URL:2; do
   export "LOOPMASTER_${pair%:*}=http://127.0.0.1:$((port + ${pair#*:}))"
   export "SPIN_VARIABLE_${pair%:*}=http://127.0.0.1:$((port + ${pair#*:}))"

@@ -340,7 +340,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { format: "text".to_owned(), filter: "info,s3s=off".to_owned() }
+        Self { format: "text".to_owned(), filter: "info,s3s=off,symphonia=warn,lofty=error".to_owned() }
     }
 }
 

@@ -212,11 +212,12 @@ const DRAWN = new Set(["svg", "g", "path", "line", "rect", "circle", "text", "ts
 export function harmless(text: string): Element | null {
   const from = text.indexOf("<svg");
   if (from < 0) return null;
-  let source = text.slice(from);
+  // The style of a file that stands alone: the policy of the page would refuse it, and say so in the console.
+  let source = text.slice(from).replace(/<style\b[\s\S]*?<\/style>/gi, "");
   if (!/^<svg[^>]*\sxmlns=/.test(source)) source = source.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"');
   const whole = new DOMParser().parseFromString(source, "image/svg+xml").documentElement;
   if (whole.nodeName.toLowerCase() !== "svg") return null;
-  // A file that stands alone has a frame and a style of its own around the drawing; in the page the page's hold.
+  // A file that stands alone has a frame around the drawing.
   const svg = whole.querySelector("svg.plot") ?? whole;
   for (const name of ["x", "y", "height"]) svg.removeAttribute(name);
   for (const element of [svg, ...svg.querySelectorAll("*")]) {

@@ -541,9 +541,11 @@ function put(url: string, bytes: Blob, signal: AbortSignal, progress: (sent: num
     request.upload.onprogress = (event) => progress(event.loaded);
     request.onload = () =>
       end(() => {
-        const etag = request.getResponseHeader("etag");
-        if (request.status >= 200 && request.status < 300 && etag) return resolve(etag);
-        const status = request.status >= 200 && request.status < 300 ? 502 : request.status;
+        const taken = request.status >= 200 && request.status < 300;
+        // Refusals need not show it, and asking for what is not shown is an error in the console.
+        const etag = taken && request.getResponseHeader("etag");
+        if (etag) return resolve(etag);
+        const status = taken ? 502 : request.status;
         reject(new Problem(status, `storage.${status}`, status === 403 ? "The storage refused a part; its clock and ours may differ." : `The storage did not take a part (${status}).`));
       });
     request.onerror = request.ontimeout = () => end(() => reject(new Problem(0, "net.unreachable", "The storage cannot be reached.")));
