@@ -18,7 +18,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, SqlSafeStr, Transaction};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use writer::{Held, Writer};
 
 /// Connections to PostgreSQL of one process, and readers of a SQLite file.
@@ -226,8 +226,12 @@ impl Db {
         self.dialect.sql(text)
     }
 
-    /// The database's clock, asked.
+    /// The database's clock: a server is asked; a file has no other clock than this machine's.
     pub async fn now(&self) -> Result<i64> {
+        if self.dialect == Dialect::Sqlite {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            return Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        }
         Ok(sqlx::query_scalar(self.sql("SELECT {now}")).fetch_one(&self.pool).await?)
     }
 
@@ -402,6 +406,7 @@ fn migrations() -> Vec<Migration> {
     vec![
         one(1, "service", include_str!("../../infra/migrations/0001_service.sql")),
         one(2, "sign-in next", include_str!("../../infra/migrations/0002_sign_in_next.sql")),
+        one(3, "jobs ready", include_str!("../../infra/migrations/0003_jobs_ready.sql")),
     ]
 }
 

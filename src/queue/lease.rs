@@ -1,7 +1,7 @@
 //! Claiming jobs, keeping them, ending them.
 
 use super::{Class, Ended, Failure, FailureClass, Fate, QueueError, backoff, millis};
-use crate::db::{Change, Db, DbError, Tx};
+use crate::db::{Change, Db, DbError, Dialect, Tx};
 use rand::RngExt;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -331,6 +331,17 @@ pub async fn cancelled(tx: &mut Tx, lease: &Lease) -> Result<(), QueueError> {
 }
 
 async fn end(tx: &mut Tx, lease: &Lease, state: &str, error: Option<(&str, &str)>) -> Result<(), QueueError> {
+    if tx.dialect() == Dialect::Postgres {
+        // The same in one statement: on the way to a server, half the statements are half the time.
+        let text = tx.sql(
+            "WITH gone AS (DELETE FROM jobs WHERE id = $1 AND lease_token = $2 AND state = 'running' RETURNING *)
+            INSERT INTO job_history (id, kind, subject, owner_key, state, attempts, error_code, error_text, created_at, ended_at)
+            SELECT id, kind, subject, owner_key, $3, attempts, CAST($4 AS TEXT), CAST($5 AS TEXT), created_at, {now} FROM gone",
+        );
+        let query = sqlx::query(text).bind(&lease.id).bind(&lease.token).bind(state).bind(error.map(|(code, _)| code));
+        let written = query.bind(error.map(|(_, text)| text)).execute(&mut **tx).await?.rows_affected();
+        return if written == 0 { Err(QueueError::Stale) } else { Ok(()) };
+    }
     let text = "DELETE FROM jobs WHERE id = $1 AND lease_token = $2 AND state = 'running'";
     let gone = sqlx::query(text).bind(&lease.id).bind(&lease.token).execute(&mut **tx).await?.rows_affected();
     if gone == 0 {

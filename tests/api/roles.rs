@@ -1,5 +1,6 @@
 //! The binary itself: starts with nothing beside it, tells how it is, ends when asked, and begins again where it was.
 
+use loopmaster::db::{Db, hash_secret, new_id, new_secret};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -13,10 +14,21 @@ fn loopmaster(folder: &Path) -> Command {
     command
 }
 
+/// A service that does not outlive its test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts `serve` and reads where it listens from its log.
-fn serve(folder: &Path) -> (Child, String) {
-    let mut child = loopmaster(folder).arg("serve").stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+fn serve(folder: &Path) -> (Serving, String) {
+    let child = loopmaster(folder).arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Serving(child);
+    let mut lines = BufReader::new(child.0.stderr.take().unwrap()).lines();
     let mut seen = Vec::new();
     let url = loop {
         let line = lines.next().unwrap_or_else(|| panic!("it ended: {seen:?}")).unwrap();
@@ -36,18 +48,17 @@ fn get(url: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
-fn end(mut child: Child) {
-    let pid = i32::try_from(child.id()).unwrap();
+fn end(mut child: Serving) {
+    let pid = i32::try_from(child.0.id()).unwrap();
     assert!(Command::new("kill").arg(pid.to_string()).status().unwrap().success());
     let until = Instant::now() + Duration::from_mins(1);
     while Instant::now() < until {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = child.0.try_wait().unwrap() {
             assert!(status.success(), "{status}");
             return;
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let _ = child.kill();
     panic!("it does not end when it is asked to");
 }
 
@@ -98,7 +109,60 @@ fn a_wrong_configuration_is_told_whole_and_nothing_starts() {
 fn migrate_says_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
     let first = loopmaster(folder.path()).arg("migrate").output().unwrap();
-    assert!(first.status.success() && text(&first).contains("1 migrations were applied"), "{}", text(&first));
+    assert!(first.status.success() && text(&first).contains("3 migrations were applied"), "{}", text(&first));
     let second = loopmaster(folder.path()).arg("migrate").output().unwrap();
     assert!(text(&second).contains("0 migrations were applied"), "{}", text(&second));
+}
+
+/// A token of somebody, put into the database of a service that runs.
+fn token(folder: &Path) -> String {
+    let (user, token) = (new_id("usr"), new_secret("lmt"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let db = Db::connect(&format!("sqlite:{}", folder.join(".loopmaster/loopmaster.db").display())).await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let text = tx.sql(
+            "INSERT INTO users (id, email, name, mail_when_ready, policy_version, of_age_at, created_at)
+             VALUES ($1, 'label@example.com', 'Label', 1, '1', {now}, {now})",
+        );
+        sqlx::query(text).bind(&user).execute(&mut *tx).await.unwrap();
+        let text = tx.sql(
+            "INSERT INTO tokens (id, user_id, name, token_hash, scopes, created_at) VALUES ($1, $2, 'push', $3, 'uploads masters', {now})",
+        );
+        let query = sqlx::query(text).bind(new_id("tok")).bind(&user).bind(hash_secret(&token));
+        query.execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        db.close().await;
+    });
+    token
+}
+
+#[test]
+fn a_folder_is_pushed_and_an_album_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, url) = serve(folder.path());
+    std::fs::create_dir(folder.path().join("album")).unwrap();
+    for (at, name) in ["momo64-esp.flac", "impulslogik-zen.flac"].iter().enumerate() {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+        std::fs::copy(from, folder.path().join(format!("album/{} {name}", at + 1))).unwrap();
+    }
+    let mut push = loopmaster(folder.path());
+    push.args(["push", "album", "-o", "out", "--album", "--json", "--url", &url])
+        .env("LOOPMASTER_TOKEN", token(folder.path()))
+        .env("HOME", folder.path())
+        .env("NO_PROXY", "127.0.0.1");
+    let output = push.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let mut wavs: Vec<_> = std::fs::read_dir(folder.path().join("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("24-bit"))
+        .collect();
+    wavs.sort();
+    assert_eq!(wavs.len(), 2, "{wavs:?} {}", text(&output));
+    for wav in &wavs {
+        let bytes = std::fs::read(wav).unwrap();
+        assert!(bytes.starts_with(b"RIFF") && bytes.len() > 500_000, "{}", wav.display());
+    }
+    end(child);
 }

@@ -41,18 +41,21 @@ async fn a_file_arrives_whole_and_only_its_owner_sees_it() {
         assert_eq!(listed["parts"].as_array().unwrap().len(), 2, "{listed}");
         assert_eq!(listed["parts"][1]["bytes"], 1000);
 
+        let kept = guest.post(&format!("/v1/uploads/{}/parts", id(&upload)), json!({ "numbers": [2] })).await.good();
         let first = complete(&guest, &upload, &parts).await.good();
         assert_eq!(first["state"], "stored", "{}", service.name);
         // Once more, with whatever parts: the first answer.
         assert_eq!(complete(&guest, &upload, &parts).await.good(), first);
         assert_eq!(complete(&guest, &upload, &json!([])).await.good(), first);
         let key = service.value("SELECT stored_key FROM uploads WHERE id = $1", &id(&upload)).await.unwrap();
-        assert!(key.starts_with("stored/") && !key.contains("song"), "{key}");
+        assert!(key.starts_with("uploads/") && !key.contains("song"), "{key}");
+        // An address that was kept takes nothing any more.
+        let late = service.http.put(kept["urls"]["2"].as_str().unwrap()).body(vec![1_u8; 1000]).send().await.unwrap();
+        assert_eq!(late.status(), 404, "{late:?}");
         let stored = service.app.store.get(&key).await.unwrap().bytes(1 << 30).await.unwrap();
         assert_eq!(stored, content);
-        // The client's own key is swept once no address for it works.
-        let doomed = "SELECT COUNT(*) FROM objects WHERE upload_id = $1 AND state = 'doomed' AND sweep_after > 0";
-        assert_eq!(service.number(doomed, &id(&upload)).await, 1);
+        let kept = "SELECT COUNT(*) FROM objects WHERE upload_id = $1 AND state = 'stored' AND sweep_after IS NULL";
+        assert_eq!(service.number(kept, &id(&upload)).await, 1);
 
         let stranger = service.guest();
         for (method, path, body) in [
@@ -225,7 +228,7 @@ async fn a_crash_between_storages_complete_and_ours_loses_nothing() {
                 })
                 .collect();
             service.app.store.complete(&row.client_key, row.s3_upload.as_ref().unwrap(), &tags).await.unwrap();
-            let text = "UPDATE uploads SET state = 'completing', stored_key = 'stored/' || id || '/copy' WHERE id = $1";
+            let text = "UPDATE uploads SET state = 'completing', stored_key = client_key WHERE id = $1";
             service.change(text, &row.id).await;
 
             let settled = if client_repeats {

@@ -70,18 +70,27 @@ test("a session that was ended elsewhere asks to sign in again", async ({ page, 
   await other.close();
 });
 
-test("stock Uppy uploads to a page of ours, and the upload is mastered", async ({ page, baseURL }) => {
-  const script = buildSync({ entryPoints: ["uppy-page.ts"], bundle: true, write: false, format: "iife", target: "es2022" }).outputFiles[0]?.text ?? "";
-  await page.goto("/"); // the guest cookie
-  await page.route("**/uppy-page", (route) => route.fulfill({ contentType: "text/html", body: "<!doctype html><title>Uppy</title><script src=/uppy.js></script>" }));
-  await page.route("**/uppy.js", (route) => route.fulfill({ contentType: "text/javascript", body: script }));
-  await page.goto("/uppy-page");
-  const { key, failed } = await page.evaluate(([bytes, endpoint]) => window.uploadWithUppy("song.flac", bytes as number[], endpoint as string), [[...readFileSync(song())], `${baseURL}/companion`] as const);
-  expect(failed).toEqual([]);
-  expect(key).toMatch(/^uploads\//);
-  const answer = await page.evaluate(async (upload) => {
-    const response = await fetch("/v1/masters", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ uploads: [upload], settings: {} }) });
-    return { status: response.status, text: await response.text() };
-  }, key);
-  expect(answer.status, answer.text).toBe(201);
-});
+for (const [name, file, multipart] of [["song.flac", song(), false], ["long.wav", wav("uppy.wav", 150, 5), true]] as const) {
+  test(`stock Uppy uploads ${multipart ? "in parts" : "in one piece"} to a page of ours, and the upload is mastered`, async ({ page, baseURL }) => {
+    const script = buildSync({ entryPoints: ["uppy-page.ts"], bundle: true, write: false, format: "iife", target: "es2022" }).outputFiles[0]?.text ?? "";
+    await page.goto("/"); // the guest cookie
+    await page.route("**/uppy-page", (route) => route.fulfill({ contentType: "text/html", body: "<!doctype html><title>Uppy</title><link rel=icon href=data:,><script src=/uppy.js></script>" }));
+    await page.route("**/uppy.js", (route) => route.fulfill({ contentType: "text/javascript", body: script }));
+    await page.route("**/mix", (route) => route.fulfill({ contentType: name.endsWith("wav") ? "audio/wav" : "audio/flac", path: file }));
+    await page.goto("/uppy-page");
+    let puts = 0;
+    page.on("requestfinished", (request) => (puts += request.method() === "PUT" ? 1 : 0));
+    const { key, failed } = await page.evaluate(([name, endpoint, multipart]) => window.uploadWithUppy(name as string, "/mix", endpoint as string, multipart as boolean), [name, `${baseURL}/companion`, multipart] as const);
+    expect(failed).toEqual([]);
+    expect(key).toMatch(/^uploads\//);
+    if (multipart) expect(puts, "parts").toBeGreaterThan(2);
+    const answer = await page.evaluate(async (upload) => {
+      const response = await fetch("/v1/masters", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ uploads: [upload], settings: {} }) });
+      return { status: response.status, text: await response.text() };
+    }, key);
+    expect(answer.status, answer.text).toBe(201);
+    const { id } = (JSON.parse(answer.text) as { items: { id: string }[] }).items[0] ?? { id: "" };
+    await page.goto(`/m/${id}`);
+    await expect(page.locator("lm-job[data-state=done]")).toBeVisible({ timeout: 120_000 });
+  });
+}

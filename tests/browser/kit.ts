@@ -112,6 +112,11 @@ export async function master(page: Page, file = song(), style?: string): Promise
   await page.goto("/");
   await drop(page, file);
   if (style) await page.getByRole("radio", { name: style }).check({ force: true });
+  await mastered(page);
+}
+
+/** Masters what was dropped, and waits for it. */
+async function mastered(page: Page): Promise<void> {
   await page.getByRole("button", { name: /^Master / }).click();
   await page.waitForURL(/\/m\/mst_/, { timeout: 60_000 });
   await expect(page.locator("lm-job[data-state=done]")).toBeVisible({ timeout: 120_000 });
@@ -168,6 +173,14 @@ export async function slowed(page: Page, ms: number): Promise<{ puts: number }> 
   return count;
 }
 
+/** The checksums of the files of the master a page shows. */
+async function checksums(page: Page): Promise<string[]> {
+  const id = /mst_\w+/.exec(page.url())?.[0] ?? "";
+  const { artifacts } = (await (await page.request.get(new URL(`/v1/masters/${id}`, page.url()).href)).json()) as { artifacts: { kind: string; role: string; sha256: string }[] };
+  return artifacts.filter(({ kind }) => kind === "master").map(({ role, sha256 }) => `${role} ${sha256}`).sort();
+}
+
+/** Closes the tab when this share of the parts is there; only the others are sent then, and the master is that of an upload in one go. */
 export async function killAndResume(page: Page, share: number): Promise<void> {
   const file = wav("long.wav", 360); // 63 MB
   const count = await slowed(page, 250);
@@ -191,6 +204,15 @@ export async function killAndResume(page: Page, share: number): Promise<void> {
   await expect(again.getByText("Uploaded", { exact: true })).toBeVisible({ timeout: 60_000 });
   expect(after.puts, "only missing parts").toBeLessThanOrEqual(parts - before);
   expect(after.puts).toBeGreaterThan(0);
+  await mastered(again);
+
+  const elsewhere = await page.context().browser()?.newContext({ baseURL: new URL(again.url()).origin });
+  const whole = (await elsewhere?.newPage()) as Page;
+  await master(whole, file);
+  const [resumed, inOneGo] = [await checksums(again), await checksums(whole)];
+  expect(resumed.length).toBeGreaterThan(2);
+  expect(resumed, "the same master").toEqual(inOneGo);
+  await elsewhere?.close();
 }
 
 export { expect };

@@ -4,14 +4,15 @@ import AwsS3 from "@uppy/aws-s3";
 
 declare global {
   interface Window {
-    uploadWithUppy(name: string, bytes: number[], endpoint: string): Promise<{ key: string | null; failed: string[] }>;
+    uploadWithUppy(name: string, from: string, endpoint: string, multipart: boolean): Promise<{ key: string | null; failed: string[] }>;
   }
 }
 
-window.uploadWithUppy = async (name, bytes, endpoint) => {
+window.uploadWithUppy = async (name, from, endpoint, multipart) => {
   const uppy = new Uppy({ autoProceed: false });
-  uppy.use(AwsS3, { companionEndpoint: endpoint } as never);
-  uppy.addFile({ name, type: "audio/flac", data: new Blob([new Uint8Array(bytes)], { type: "audio/flac" }) } as never);
+  uppy.use(AwsS3, { companionEndpoint: endpoint, shouldUseMultipart: multipart } as never);
+  const data = await (await fetch(from)).blob();
+  uppy.addFile({ name, type: data.type, data } as never);
   const result = await uppy.upload();
   const done = result?.successful?.[0] as { s3Multipart?: { key?: string }; response?: { body?: { key?: string; location?: string } } } | undefined;
   const where = done?.response?.body;

@@ -38,6 +38,7 @@ const CHECKS: &[(&str, Check)] = checks![
     a_part_comes_again,
     wrong_lists_are_refused,
     small_parts_are_refused,
+    after_a_completion,
     after_an_abort,
     parts_are_listed,
     signed_lengths_hold,
@@ -378,6 +379,16 @@ async fn small_parts_are_refused(store: Store) {
     let one = put_part(&store, "small", &id, 1, noise(12, 1_000)).await;
     let two = put_part(&store, "small", &id, 2, noise(13, 1_000)).await;
     assert_eq!(s3_code(store.complete("small", &id, &[one, two]).await), "EntityTooSmall");
+}
+
+/// What the service relies on where it copies nothing (docs/adr/0007).
+async fn after_a_completion(store: Store) {
+    let id = store.create_multipart("whole", "audio/wav").await.unwrap();
+    let part = put_part(&store, "whole", &id, 1, noise(15, 100)).await;
+    let url = store.presign_part("whole", &id, 1, 100, MINUTE).await.unwrap();
+    store.complete("whole", &id, &[part]).await.unwrap();
+    assert_eq!(http().put(url).body(noise(16, 100)).send().await.unwrap().status(), 404);
+    assert_eq!(whole(&store, "whole").await, noise(15, 100));
 }
 
 async fn after_an_abort(store: Store) {

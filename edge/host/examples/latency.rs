@@ -1,10 +1,15 @@
 //! Measures what docs/edge.md quotes: a GET through the edge beside the same GET without it, at a fixed rate, in one run; the size of the
 //! component; and how long the host takes to its first answer.
 //!
-//!     cargo run --profile test -p loopmaster-edge-host --example latency [reuse] [concurrent]
+//!     cargo run --release -p loopmaster-edge-host --example latency [reuse] [concurrent]
+//!
+//! The api is a stand-in that does nothing, so the ratio is the worst there can be. With two addresses it measures what is running, e.g.
+//! `./run` in another window:
+//!
+//!     cargo run --release -p loopmaster-edge-host --example latency 127.0.0.1:3001/v1/destinations 127.0.0.1:3000/v1/destinations
 
 #[path = "../tests/host/support.rs"]
-#[allow(dead_code, clippy::unwrap_used, reason = "the tests' stand-ins; not all of them are needed here")]
+#[expect(dead_code, clippy::unwrap_used, reason = "the tests' stand-ins; not all of them are needed here")]
 mod support;
 
 use http::Method;
@@ -22,7 +27,14 @@ const TURNS: usize = 4;
 
 #[tokio::main]
 async fn main() {
-    let mut arguments = std::env::args().skip(1).map(|text| text.parse().expect("reuse and concurrent are numbers"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [direct, proxied] = &arguments[..]
+        && direct.contains('/')
+    {
+        let pool = client();
+        return compare(&pool, whereto(direct), whereto(proxied)).await;
+    }
+    let mut arguments = arguments.iter().map(|text| text.parse().expect("reuse and concurrent are numbers"));
     let spin = Options::default();
     let (reuse, concurrent) = (arguments.next().unwrap_or(spin.reuse), arguments.next().unwrap_or(spin.concurrent));
     let bytes = std::fs::metadata(support::component()).map_or(0, |file| file.len());
@@ -32,19 +44,30 @@ async fn main() {
     let edge =
         start(&manifest(&api.url, &[("limits", "read=1000000/60")]), Options { reuse, concurrent, ..options() }).await;
     let pool = client();
-    // Both ways are warm before anything is counted.
-    drop(load(&pool, api.address, "/direct", 1).await);
-    drop(load(&pool, edge.address, "/v1/plain", 1).await);
-    let (mut direct, mut proxied) = (Vec::new(), Vec::new());
-    for _ in 0..TURNS {
-        direct.extend(load(&pool, api.address, "/direct", SECONDS).await);
-        proxied.extend(load(&pool, edge.address, "/v1/plain", SECONDS).await);
-    }
-    let (direct, proxied) = (Figures::of(direct), Figures::of(proxied));
-    println!("direct:  {direct:?}");
-    println!("proxied: {proxied:?}");
-    println!("p99 ratio: {:.2}", proxied.p99_ms / direct.p99_ms);
+    compare(&pool, (api.address, "/direct"), (edge.address, "/v1/plain")).await;
     edge.stop().await;
+}
+
+/// `127.0.0.1:3000/path`
+fn whereto(text: &str) -> (SocketAddr, &str) {
+    let (address, _) = text.split_once('/').expect("address/path");
+    (address.parse().expect("an address"), &text[address.len()..])
+}
+
+/// Both ways in turns, after both are warm.
+async fn compare(pool: &Pool, direct: (SocketAddr, &str), proxied: (SocketAddr, &str)) {
+    for (to, path) in [direct, proxied] {
+        drop(load(pool, to, path, 1).await);
+    }
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        one.extend(load(pool, direct.0, direct.1, SECONDS).await);
+        other.extend(load(pool, proxied.0, proxied.1, SECONDS).await);
+    }
+    let (one, other) = (Figures::of(one), Figures::of(other));
+    println!("direct:  {one:?}");
+    println!("proxied: {other:?}");
+    println!("p99 ratio: {:.2}", other.p99_ms / one.p99_ms);
 }
 
 /// Time from nothing to the first answer: without compiled code, and with it.
@@ -83,16 +106,16 @@ impl Figures {
 }
 
 /// Milliseconds each of `RATE * seconds` requests took, one sent every `1 / RATE` seconds whether or not the others are back.
-async fn load(pool: &Pool, to: SocketAddr, path: &'static str, seconds: u32) -> Vec<f64> {
+async fn load(pool: &Pool, to: SocketAddr, path: &str, seconds: u32) -> Vec<f64> {
     let mut clock = tokio::time::interval(Duration::from_secs(1) / RATE);
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut tasks = Vec::new();
     for _ in 0..RATE * seconds {
         clock.tick().await;
-        let pool = pool.clone();
+        let (pool, path) = (pool.clone(), path.to_owned());
         tasks.push(tokio::spawn(async move {
             let begun = Instant::now();
-            let answer = open(&pool, to, Method::GET, path, &[], "").await;
+            let answer = open(&pool, to, Method::GET, &path, &[], "").await;
             assert!(answer.status().is_success(), "{}", answer.status());
             answer.into_body().collect().await.expect("a whole body");
             begun.elapsed().as_secs_f64() * 1000.0

@@ -40,7 +40,7 @@ pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
                     (player(master, result, false))
                     div.columns {
                         (account(result))
-                        div { (plots(master)) }
+                        div { (plots(master)) (measured(result)) }
                     }
                     (downloads(frame, master))
                     (another(job))
@@ -76,7 +76,7 @@ pub fn share(frame: &Frame<'_>, shared: &Shared) -> Markup {
                 (player(master, result, true))
                 div.columns {
                     (account(result))
-                    div { (plots(master)) }
+                    div { (plots(master)) (measured(result)) }
                 }
             } @else {
                 p.lead { "There is nothing to hear yet. Ask whoever sent you the link to look again." }
@@ -241,15 +241,9 @@ fn said(value: Option<&serde_json::Value>) -> Option<String> {
     }
 }
 
-/// What was done and why, and the figures before and after.
+/// What was done and why.
 fn account(result: &Outcome) -> Markup {
     let shown = |reason: &Reason| (said(reason.before.as_ref()), said(reason.after.as_ref()));
-    let rows = [
-        ("Loudness", "LUFS", result.figures.mix.lufs, result.figures.master.lufs),
-        ("True peak", "dBTP", result.figures.mix.dbtp, result.figures.master.dbtp),
-        ("Loudness range", "LU", result.figures.mix.lra, result.figures.master.lra),
-        ("Peak to loudness", "dB", result.figures.mix.plr, result.figures.master.plr),
-    ];
     html! {
         section.account aria-labelledby="did" {
             h2 #did { "What we did" }
@@ -272,6 +266,21 @@ fn account(result: &Outcome) -> Markup {
                 }
             }
             @if let Some(why) = &result.target.stopped_early { p.muted { (why) } }
+        }
+    }
+}
+
+/// Before and after in figures.
+fn measured(result: &Outcome) -> Markup {
+    let rows = [
+        ("Loudness", "LUFS", result.figures.mix.lufs, result.figures.master.lufs),
+        ("True peak", "dBTP", result.figures.mix.dbtp, result.figures.master.dbtp),
+        ("Loudness range", "LU", result.figures.mix.lra, result.figures.master.lra),
+        ("Peak to loudness", "dB", result.figures.mix.plr, result.figures.master.plr),
+    ];
+    html! {
+        section.figures aria-labelledby="figures" {
+            h2 #figures { "Figures" }
             table.measured {
                 caption.visually-hidden { "Measured before and after" }
                 thead { tr { td {} th scope="col" { span.key.mix { "Mix" } } th scope="col" { span.key.master { "Master" } } } }
@@ -325,7 +334,16 @@ fn plots(master: &Master) -> Markup {
 }
 
 fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
-    let files = || master.artifacts.iter().filter(|a| matches!(a.kind.as_str(), "master" | "report" | "data"));
+    // Music first, then the words for people, then those for programs. The figures of the previews are of use to the player alone.
+    let rank = |file: &Artifact| match (file.kind.as_str(), file.role.as_str()) {
+        ("master", _) => Some(0),
+        ("report", "html") => Some(1),
+        ("report", _) => Some(2),
+        ("data", "manifest") => Some(3),
+        _ => None,
+    };
+    let mut files: Vec<_> = master.artifacts.iter().filter(|file| rank(file).is_some()).collect();
+    files.sort_by_key(|file| rank(file));
     let name = |file: &Artifact| match (file.kind.as_str(), file.role.as_str()) {
         ("master", role) => format_name(role),
         ("report", "json") => "Report, for programs".to_owned(),
@@ -340,7 +358,7 @@ fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
                 p.muted { "Masters are downloaded signed in. Pick one: you sign in with a code by mail, and it starts by itself." }
             }
             ul.files {
-                @for file in files() {
+                @for file in files {
                     li {
                         a.button.file href=(file.url.clone().unwrap_or_else(|| frame.sign_in())) data-artifact=(file.id) data-kind=(file.kind) data-name=(file.name) {
                             (icon("download")) span { (name(file)) }

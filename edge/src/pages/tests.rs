@@ -348,5 +348,5 @@ fn the_privacy_page_lists_what_the_code_stores() {
     for entry in STORED {
         assert!(page.contains(&format!("<code>{}</code>", entry.name)), "{}", entry.name);
     }
-    assert!(page.contains("16 Mar 2026"));
+    assert!(page.contains(&super::text::day(loopmaster_core::retention::POLICY)));
 }

@@ -27,7 +27,8 @@ pub(super) fn size(bytes: u64) -> String {
         b if b < 1e3 => return format!("{b}{THIN}bytes"),
         b if b < 1e6 => (b / 1e3, "kB"),
         b if b < 1e9 => (b / 1e6, "MB"),
-        b => (b / 1e9, "GB"),
+        b if b < 1e12 => (b / 1e9, "GB"),
+        b => (b / 1e12, "TB"),
     };
     if value < 10.0 { format!("{value:.1}{THIN}{unit}") } else { format!("{value:.0}{THIN}{unit}") }
 }

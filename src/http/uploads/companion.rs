@@ -191,7 +191,7 @@ async fn sign(
 ) -> Told<axum::Json<Value>> {
     let row = find(&app, &sender, &place, &key).await?;
     let number = number(place.number.unwrap_or_default())?;
-    let url = machine::sign(&app, &row, number, None).await?;
+    let url = machine::sign(&app, &row, number).await?;
     Ok(axum::Json(json!({ "url": url, "expires": SIGNED_FOR.as_secs() })))
 }
 
@@ -226,7 +226,7 @@ async fn batch(
     let mut urls = BTreeMap::new();
     for wanted in numbers {
         let number = number(wanted)?;
-        urls.insert(number.to_string(), machine::sign(&app, &row, number, None).await?);
+        urls.insert(number.to_string(), machine::sign(&app, &row, number).await?);
     }
     Ok(axum::Json(json!({ "presignedUrls": urls })))
 }

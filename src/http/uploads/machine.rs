@@ -7,8 +7,8 @@
 //!
 //! `completing` is written before storage is asked to complete, together with the key of the copy. Whatever breaks after that, the next
 //! call looks at what storage has and goes on from there: parts that are gone but an object that is there mean that storage had
-//! completed. The copy (`adoption`) lies under a key for which no client holds a signature, so that what is mastered is what was
-//! checked. With the row's `stored` the master and its job are written in one transaction.
+//! completed. What came by a POST is copied to a key for which no client holds a signature, so that what is mastered is what was
+//! checked; parts need no copy. With the row's `stored` the master and its job are written in one transaction.
 
 use super::super::idempotency::Ticket;
 use super::super::identity::{Identity, audit, welcome};
@@ -444,12 +444,15 @@ pub async fn spend_grant(tx: &mut Tx, grant: &str, files: i64, bytes: u64) -> An
     ))
 }
 
-/// An address for one part. Without a size (Companion) any size is taken, and looked at when the upload is complete.
-pub async fn sign(app: &App, row: &Row, number: u64, bytes: Option<u64>) -> Answer<String> {
+/// An address for one part of exactly its size. Where no size was declared (Companion) any is taken, and looked at when all is there.
+pub async fn sign(app: &App, row: &Row, number: u64) -> Answer<String> {
     let (State::Uploading, Some(upload)) = (row.state, &row.s3_upload) else { return Err(closed(row)) };
-    let number = u16::try_from(number)
-        .map_err(|_| Problem::unprocessable("upload.no_such_part", "there are at most 10000 parts"))?;
-    Ok(app.store.presign_part(&row.client_key, upload, number, bytes, SIGNED_FOR).await?.into())
+    let (last, bytes) = if row.bytes == 0 { (MOST_PARTS, None) } else { (row.parts(), row.bytes_of(number)) };
+    if !(1..=last).contains(&number) {
+        let detail = format!("there is no part {number}; the parts are 1 to {last}");
+        return Err(Problem::unprocessable("upload.no_such_part", detail));
+    }
+    Ok(app.store.presign_part(&row.client_key, upload, number as u16, bytes, SIGNED_FOR).await?.into())
 }
 
 /// The parts storage has.
@@ -538,35 +541,44 @@ async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) ->
         }
         State::Completing => {}
     }
-    if row.s3_upload.is_some() {
-        put_together(app, &row, parts).await?;
-    }
+    let etag = if row.s3_upload.is_some() { put_together(app, &row, parts).await? } else { None };
     let Some(stored_key) = row.stored_key.clone() else {
         return Err(Problem::internal("completing without a key for the copy"));
     };
     // What was signed part by part has its size; what was not is looked at before it is copied.
-    if row.bytes == 0
+    if (row.bytes, &row.s3_upload) == (0, &None)
         && let Some(head) = app.store.head(&row.client_key).await?
         && let Err(problem) = judge(app, &row, head.bytes)
     {
         refuse(app, &row).await?;
         return Err(problem);
     }
-    let head = match app.store.copy(&row.client_key, &stored_key).await {
-        Ok(head) => head,
-        Err(error) if error.is_not_found() => {
+    // Parts become an object when we say so, and from then on the addresses of parts take nothing more. A POST can be repeated as long as
+    // its signature holds: only its copy stays what it is.
+    let there = match (&row.s3_upload, &etag) {
+        // The addresses of declared parts carry their sizes, so the whole has its own.
+        (Some(_), Some(etag)) if row.bytes > 0 => Some((row.bytes, etag.clone())),
+        (Some(_), _) => app.store.head(&stored_key).await?.map(|head| (head.bytes, head.etag)),
+        (None, _) => match app.store.copy(&row.client_key, &stored_key).await {
+            Ok(head) => Some((head.bytes, head.etag)),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    let (bytes, etag) = match there {
+        Some(there) => there,
+        None => {
             back_to_uploading(app, &row).await?;
             let name = &row.name;
             let detail = format!("“{name}” has not arrived yet; send all parts, then complete");
             return Err(Problem::conflict("upload.not_complete", detail));
         }
-        Err(error) => return Err(error.into()),
     };
-    if let Err(problem) = judge(app, &row, head.bytes) {
+    if let Err(problem) = judge(app, &row, bytes) {
         refuse(app, &row).await?;
         return Err(problem);
     }
-    if let Err(problem) = adopt(app, &row, &stored_key, head.bytes, &head.etag).await {
+    if let Err(problem) = adopt(app, &row, &stored_key, bytes, &etag).await {
         if problem.status() == StatusCode::FORBIDDEN {
             refuse(app, &row).await?;
         }
@@ -606,9 +618,12 @@ fn whole(row: &Row, parts: &[(u64, String)]) -> Answer<()> {
     Ok(())
 }
 
-/// `uploading` → `completing`, with the key of the copy. False: somebody else was faster.
+/// `uploading` → `completing`, with the key it is read from. False: somebody else was faster.
 async fn begin_completing(app: &App, row: &mut Row) -> Answer<bool> {
-    let stored_key = format!("stored/{}/{}", row.id, random_name());
+    let stored_key = match row.s3_upload {
+        Some(_) => row.client_key.clone(),
+        None => format!("stored/{}/{}", row.id, random_name()),
+    };
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
     let text = "UPDATE uploads SET state = 'completing', stored_key = $2, updated_at = $3 WHERE id = $1 AND state = 'uploading'";
@@ -631,7 +646,7 @@ async fn back_to_uploading(app: &App, row: &Row) -> Answer<()> {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-    if let Some(key) = &row.stored_key {
+    if let Some(key) = row.stored_key.as_ref().filter(|key| **key != row.client_key) {
         sqlx::query("UPDATE objects SET state = 'doomed', sweep_after = $2 WHERE key = $1")
             .bind(key)
             .bind(now)
@@ -642,21 +657,21 @@ async fn back_to_uploading(app: &App, row: &Row) -> Answer<()> {
     Ok(())
 }
 
-/// Asks storage to make one object of the parts. That it has been done before is as good.
-async fn put_together(app: &App, row: &Row, parts: Option<Vec<(u64, String)>>) -> Answer<()> {
-    let Some(upload) = &row.s3_upload else { return Ok(()) };
+/// Asks storage to make one object of the parts; gives its `ETag`. That it has been done before is as good, and gives none.
+async fn put_together(app: &App, row: &Row, parts: Option<Vec<(u64, String)>>) -> Answer<Option<String>> {
+    let Some(upload) = &row.s3_upload else { return Ok(None) };
     let parts = match parts {
         Some(parts) => parts,
         // After a crash nobody names the parts: storage knows them.
         None => match app.store.list_parts(&row.client_key, upload).await {
             Ok(parts) => parts.into_iter().map(|part| (u64::from(part.number), part.etag)).collect(),
-            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         },
     };
     if let Err(problem) = whole(row, &parts) {
         if app.store.head(&row.client_key).await?.is_some() {
-            return Ok(());
+            return Ok(None);
         }
         back_to_uploading(app, row).await?;
         return Err(problem);
@@ -668,10 +683,10 @@ async fn put_together(app: &App, row: &Row, parts: Option<Vec<(u64, String)>>) -
     };
     let parts: Vec<PartTag> = parts.into_iter().map(tag).collect();
     match app.store.complete(&row.client_key, upload, &parts).await {
-        Ok(_) => Ok(()),
+        Ok(etag) => Ok(Some(etag)),
         Err(error) if error.is_not_found() => {
             if app.store.head(&row.client_key).await?.is_some() {
-                return Ok(());
+                return Ok(None);
             }
             refuse(app, row).await?;
             Err(Problem::conflict(

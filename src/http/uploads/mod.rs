@@ -259,13 +259,7 @@ async fn sign(
     let expires_at = app.db.now().await? + SIGNED_FOR.as_millis() as i64;
     let mut urls = BTreeMap::new();
     for number in numbers {
-        let bytes = row.bytes_of(number).ok_or_else(|| {
-            Problem::unprocessable(
-                "upload.no_such_part",
-                format!("there is no part {number}; the parts are 1 to {}", row.parts()),
-            )
-        })?;
-        urls.insert(number, machine::sign(&app, &row, number, Some(bytes)).await?);
+        urls.insert(number, machine::sign(&app, &row, number).await?);
     }
     Ok(Json(Signed { urls, expires_at }))
 }
