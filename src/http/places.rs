@@ -12,9 +12,12 @@ use tokio::sync::Mutex;
 /// How long a look at the queue is good for.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Master → how many go before it.
+type Order = Arc<HashMap<String, i64>>;
+
 /// The order of the queue, as of a moment ago.
 #[derive(Debug, Default)]
-pub struct Places(Mutex<Option<(Instant, Arc<HashMap<String, i64>>)>>);
+pub struct Places(Mutex<Option<(Instant, Order)>>);
 
 impl Places {
     /// How many masters go before this one; `None` where it does not wait.
@@ -26,7 +29,7 @@ impl Places {
         }
     }
 
-    async fn order(&self, db: &Db) -> Answer<Arc<HashMap<String, i64>>> {
+    async fn order(&self, db: &Db) -> Answer<Order> {
         // Whoever comes while somebody looks waits for what he finds.
         let mut kept = self.0.lock().await;
         if let Some((at, order)) = &*kept

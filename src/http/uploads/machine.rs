@@ -565,14 +565,11 @@ async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) ->
             Err(error) => return Err(error.into()),
         },
     };
-    let (bytes, etag) = match there {
-        Some(there) => there,
-        None => {
-            back_to_uploading(app, &row).await?;
-            let name = &row.name;
-            let detail = format!("“{name}” has not arrived yet; send all parts, then complete");
-            return Err(Problem::conflict("upload.not_complete", detail));
-        }
+    let Some((bytes, etag)) = there else {
+        back_to_uploading(app, &row).await?;
+        let name = &row.name;
+        let detail = format!("“{name}” has not arrived yet; send all parts, then complete");
+        return Err(Problem::conflict("upload.not_complete", detail));
     };
     if let Err(problem) = judge(app, &row, bytes) {
         refuse(app, &row).await?;
