@@ -75,3 +75,16 @@ test("a token is shown once and can be removed", async ({ page }) => {
   await page.getByRole("button", { name: "Remove token a test" }).click();
   await expect(page.getByText("a test")).toHaveCount(0);
 });
+
+test("Google signs in and leads back to where the visitor was going", async ({ page }) => {
+  // A certified provider stands in for Google; whom it signs in stands in the address.
+  await page.route(/:\d+\/auth\?/, (route) => {
+    const url = new URL(route.request().url());
+    url.searchParams.set("login_hint", `nora-${Date.now()}`);
+    return route.continue({ url: url.href });
+  });
+  await page.goto("/sign-in?next=/account");
+  await page.getByRole("button", { name: "Continue with Google" }).click();
+  await page.waitForURL(/\/account$/);
+  await expect(page.getByText("nora@example.com").first()).toBeVisible();
+});

@@ -108,7 +108,7 @@ pub fn batch(frame: &Frame<'_>, batch: &Batch) -> Markup {
             }
             div.meter data-meter {
                 progress max=(all.max(1)) value=(ended) aria-label="Tracks done" {}
-                p role="status" { (ended) " of " (all) " done" }
+                p role="status" { (ended.saturating_sub(failed)) " of " (all) " done" }
             }
             @if items.is_empty() { p.empty { "The tracks appear here as soon as they are uploaded." } }
             @else { (table(items, true)) }
