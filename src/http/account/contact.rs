@@ -58,7 +58,7 @@ pub(super) struct Received {
 }
 
 /// Writes to the people behind the service.
-#[utoipa::path(post, path = "/contact", tag = "contact", request_body = Message,
+#[utoipa::path(post, path = "/contact", tag = "contact", security((), ("bearer" = [])), request_body = Message,
     responses((status = 202, body = Received), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn contact(
     State(app): State<App>,

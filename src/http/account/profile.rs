@@ -102,7 +102,7 @@ async fn counted(c: &mut AnyConnection, text: &'static str, owner: &str) -> Answ
 }
 
 /// Who one is and what one may use.
-#[utoipa::path(get, path = "/me", tag = "account", responses((status = 200, body = Me), (status = "4XX", body = ProblemBody)))]
+#[utoipa::path(get, path = "/me", tag = "account", security((), ("bearer" = [])), responses((status = 200, body = Me), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn me(State(app): State<App>, caller: Caller) -> Answer<Json<Me>> {
     let mut c = reader(&app).await?;
     let user = match caller.user() {
