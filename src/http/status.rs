@@ -295,7 +295,7 @@ async fn status(State(app): State<App>) -> Json<Status> {
         providers: app.config.providers.clone(),
         retention: app.config.retention,
         periods: periods(&app.config.retention),
-        sign_in: if app.config.oidc.google.client_id.is_empty() { vec!["email"] } else { vec!["email", "google"] },
+        sign_in: if app.google.is_some() { vec!["email", "google"] } else { vec!["email"] },
     })
 }
 

@@ -5,7 +5,7 @@
 //!           ↘ aborted
 //! ```
 //!
-//! `completing` is written before storage is asked to complete, together with the key of the copy. Whatever breaks after that, the next
+//! `completing` is written before storage is asked to complete, together with the key that is read. Whatever breaks after that, the next
 //! call looks at what storage has and goes on from there: parts that are gone but an object that is there mean that storage had
 //! completed. What came by a POST is copied to a key for which no client holds a signature, so that what is mastered is what was
 //! checked; parts need no copy. With the row's `stored` the master and its job are written in one transaction.
@@ -347,7 +347,7 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
     insert(&mut tx, &row).await?;
     if wish.way == Way::Post {
         // Parts become an object only when we say so, and it is written down then.
-        intend(&mut tx, [&row.client_key, &row.client_key], &row.id, now).await?;
+        intend(&mut tx, &row.client_key, &row.id, now).await?;
     }
     let upload = Upload::of(&row, app.unfinished());
     if let Some(ticket) = ticket {
@@ -388,11 +388,9 @@ async fn insert(tx: &mut Tx, row: &Row) -> Answer<()> {
 }
 
 /// Written down before the bytes are.
-async fn intend(tx: &mut Tx, keys: [&str; 2], upload: &str, now: i64) -> Answer<()> {
-    let text =
-        "INSERT INTO objects (key, state, upload_id, created_at) VALUES ($1, 'intent', $3, $4), ($2, 'intent', $3, $4)
-        ON CONFLICT (key) DO NOTHING";
-    sqlx::query(text).bind(keys[0]).bind(keys[1]).bind(upload).bind(now).execute(&mut **tx).await?;
+async fn intend(tx: &mut Tx, key: &str, upload: &str, now: i64) -> Answer<()> {
+    let text = "INSERT INTO objects (key, state, upload_id, created_at) VALUES ($1, 'intent', $2, $3) ON CONFLICT (key) DO NOTHING";
+    sqlx::query(text).bind(key).bind(upload).bind(now).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -541,7 +539,9 @@ async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) ->
         }
         State::Completing => {}
     }
-    let etag = if row.s3_upload.is_some() { put_together(app, &row, parts).await? } else { None };
+    if row.s3_upload.is_some() {
+        put_together(app, &row, parts).await?;
+    }
     let Some(stored_key) = row.stored_key.clone() else {
         return Err(Problem::internal("completing without a key for the copy"));
     };
@@ -555,27 +555,25 @@ async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) ->
     }
     // Parts become an object when we say so, and from then on the addresses of parts take nothing more. A POST can be repeated as long as
     // its signature holds: only its copy stays what it is.
-    let there = match (&row.s3_upload, &etag) {
-        // The addresses of declared parts carry their sizes, so the whole has its own.
-        (Some(_), Some(etag)) if row.bytes > 0 => Some((row.bytes, etag.clone())),
-        (Some(_), _) => app.store.head(&stored_key).await?.map(|head| (head.bytes, head.etag)),
-        (None, _) => match app.store.copy(&row.client_key, &stored_key).await {
-            Ok(head) => Some((head.bytes, head.etag)),
+    let there = match row.s3_upload {
+        Some(_) => app.store.head(&stored_key).await?,
+        None => match app.store.copy(&row.client_key, &stored_key).await {
+            Ok(head) => Some(head),
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error.into()),
         },
     };
-    let Some((bytes, etag)) = there else {
+    let Some(head) = there else {
         back_to_uploading(app, &row).await?;
         let name = &row.name;
         let detail = format!("“{name}” has not arrived yet; send all parts, then complete");
         return Err(Problem::conflict("upload.not_complete", detail));
     };
-    if let Err(problem) = judge(app, &row, bytes) {
+    if let Err(problem) = judge(app, &row, head.bytes) {
         refuse(app, &row).await?;
         return Err(problem);
     }
-    if let Err(problem) = adopt(app, &row, &stored_key, bytes, &etag).await {
+    if let Err(problem) = adopt(app, &row, &stored_key, head.bytes, &head.etag).await {
         if problem.status() == StatusCode::FORBIDDEN {
             refuse(app, &row).await?;
         }
@@ -628,7 +626,7 @@ async fn begin_completing(app: &App, row: &mut Row) -> Answer<bool> {
     if mine.rows_affected() == 0 {
         return Ok(false);
     }
-    intend(&mut tx, [&row.client_key, &stored_key], &row.id, now).await?;
+    intend(&mut tx, &stored_key, &row.id, now).await?;
     tx.commit().await?;
     row.state = State::Completing;
     row.stored_key = Some(stored_key);
@@ -654,21 +652,21 @@ async fn back_to_uploading(app: &App, row: &Row) -> Answer<()> {
     Ok(())
 }
 
-/// Asks storage to make one object of the parts; gives its `ETag`. That it has been done before is as good, and gives none.
-async fn put_together(app: &App, row: &Row, parts: Option<Vec<(u64, String)>>) -> Answer<Option<String>> {
-    let Some(upload) = &row.s3_upload else { return Ok(None) };
+/// Asks storage to make one object of the parts. That it has been done before is as good.
+async fn put_together(app: &App, row: &Row, parts: Option<Vec<(u64, String)>>) -> Answer<()> {
+    let Some(upload) = &row.s3_upload else { return Ok(()) };
     let parts = match parts {
         Some(parts) => parts,
         // After a crash nobody names the parts: storage knows them.
         None => match app.store.list_parts(&row.client_key, upload).await {
             Ok(parts) => parts.into_iter().map(|part| (u64::from(part.number), part.etag)).collect(),
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into()),
         },
     };
     if let Err(problem) = whole(row, &parts) {
         if app.store.head(&row.client_key).await?.is_some() {
-            return Ok(None);
+            return Ok(());
         }
         back_to_uploading(app, row).await?;
         return Err(problem);
@@ -680,10 +678,10 @@ async fn put_together(app: &App, row: &Row, parts: Option<Vec<(u64, String)>>) -
     };
     let parts: Vec<PartTag> = parts.into_iter().map(tag).collect();
     match app.store.complete(&row.client_key, upload, &parts).await {
-        Ok(etag) => Ok(Some(etag)),
+        Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => {
             if app.store.head(&row.client_key).await?.is_some() {
-                return Ok(None);
+                return Ok(());
             }
             refuse(app, row).await?;
             Err(Problem::conflict(
