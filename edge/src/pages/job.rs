@@ -74,9 +74,13 @@ pub fn share(frame: &Frame<'_>, shared: &Shared) -> Markup {
             (head(master))
             @if let Some(result) = &master.result {
                 (player(master, result, true))
+                // A share may come without reasons and drawings: nothing is said then, instead of that nothing was done.
                 div.columns {
-                    (account(result))
-                    div { (plots(master)) (measured(result)) }
+                    @if !result.reasons.is_empty() { (account(result)) }
+                    div {
+                        @if url(master, "plot", "spectrum").is_some() { (plots(master)) }
+                        (measured(result))
+                    }
                 }
             } @else {
                 p.lead { "There is nothing to hear yet. Ask whoever sent you the link to look again." }
