@@ -29,6 +29,7 @@ struct Put {
     target: String,
     bytes: u64,
     arrived: bool,
+    over: bool,
 }
 
 #[derive(Default)]
@@ -155,42 +156,59 @@ fn failures(events: &[Value]) -> Vec<&str> {
     events.iter().filter(|event| event["event"] == "failed").map(|event| event["code"].as_str().unwrap()).collect()
 }
 
-/// Passes a request on as it came, once its body is whole.
+/// A PUT on its way: over when this is dropped, however that comes about.
+struct OnItsWay(Service, usize);
+
+impl OnItsWay {
+    fn new(service: &Service, uri: &Uri) -> Self {
+        let target = uri.to_string().split("&X-Amz").next().unwrap().to_owned();
+        let at = service.seen(|seen| {
+            seen.puts.push(Put { target, bytes: 0, arrived: false, over: false });
+            seen.puts.len() - 1
+        });
+        Self(service.clone(), at)
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Put)) {
+        self.0.seen(|seen| what(&mut seen.puts[self.1]));
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.note(|put| put.over = true);
+    }
+}
+
+/// Passes a request on as it came, once its body is whole. From there on it goes through and is written down even if nobody waits for
+/// the answer any more: storage has it.
 async fn pass(State(service): State<Service>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Response {
     let (mut body, mut bytes) = (body, Vec::new());
-    let put = method == Method::PUT;
-    let at = service.seen(|seen| {
-        if put {
-            seen.puts.push(Put {
-                target: uri.to_string().split("&X-Amz").next().unwrap().to_owned(),
-                bytes: 0,
-                arrived: false,
-            });
-        }
-        seen.puts.len()
-    });
+    let put = (method == Method::PUT).then(|| OnItsWay::new(&service, &uri));
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return StatusCode::BAD_REQUEST.into_response() };
         if let Ok(data) = frame.into_data() {
             bytes.extend_from_slice(&data);
-            if put {
-                service.seen(|seen| seen.puts[at - 1].bytes += data.len() as u64);
+            if let Some(put) = &put {
+                put.note(|put| put.bytes += data.len() as u64);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     }
-    let refused = service.seen(|seen| if put { seen.refuse.pop() } else { None });
-    if let Some(status) = refused {
+    if let Some(status) = put.as_ref().and_then(|_| service.seen(|seen| seen.refuse.pop())) {
         return StatusCode::from_u16(status).unwrap().into_response();
     }
-    let answer =
-        http().request(method, format!("{}{uri}", service.storage)).headers(headers).body(bytes).send().await.unwrap();
-    let mut response = Response::builder().status(answer.status());
-    *response.headers_mut().unwrap() = answer.headers().clone();
-    if put && answer.status() == 200 {
-        service.seen(|seen| seen.puts[at - 1].arrived = true);
-    }
-    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+    let through = async move {
+        let url = format!("{}{uri}", service.storage);
+        let answer = http().request(method, url).headers(headers).body(bytes).send().await.unwrap();
+        if let Some(put) = put.filter(|_| answer.status() == 200) {
+            put.note(|put| put.arrived = true);
+        }
+        let mut response = Response::builder().status(answer.status());
+        *response.headers_mut().unwrap() = answer.headers().clone();
+        response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+    };
+    tokio::spawn(through).await.unwrap()
 }
 
 fn problem(status: u16, code: &str) -> Response {
@@ -374,18 +392,29 @@ async fn link(State(service): State<Service>, At(id): At<String>) -> Json<Value>
     Json(json!({ "url": url, "expires_at": "2100-01-01T00:00:00Z" }))
 }
 
+/// Looks every 5 ms, at most 15 s.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    assert!(
+        (0..3_000).any(|_| {
+            let held = holds();
+            if !held {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            held
+        }),
+        "{what} within 15 s"
+    );
+}
+
+/// Kills `push` once so many parts are there, and waits until nothing of it is on its way any more.
 fn kill_when(world: &World, mut push: Child, arrived: usize) {
-    for _ in 0..3_000 {
-        if world.service.seen(|seen| seen.puts.iter().filter(|put| put.arrived).count()) >= arrived {
-            push.kill().unwrap();
-            push.wait().unwrap();
-            return;
-        }
+    until(&format!("{arrived} parts should have arrived"), || {
         assert!(push.try_wait().unwrap().is_none(), "it ended before it could be killed");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+        world.service.seen(|seen| seen.puts.iter().filter(|put| put.arrived).count()) >= arrived
+    });
     push.kill().unwrap();
-    panic!("{arrived} parts did not arrive within 15 s");
+    push.wait().unwrap();
+    until("what was on its way should be over", || world.service.seen(|seen| seen.puts.iter().all(|put| put.over)));
 }
 
 #[test]
@@ -396,7 +425,6 @@ fn killed_and_taken_up_again_no_part_comes_twice() {
     let args = ["mixes", "-o", "out", "--album", "--name", "Ä", "--report", "--token-file", "token", "--parallel", "2"];
     for arrived in [1, 3, 6] {
         kill_when(&world, world.command(&args).spawn().unwrap(), arrived);
-        std::thread::sleep(Duration::from_millis(200));
         assert_eq!(world.journals(), 1);
     }
     let (good, events) = world.push(&args);
