@@ -29,7 +29,6 @@ struct Put {
     target: String,
     bytes: u64,
     arrived: bool,
-    over: bool,
 }
 
 #[derive(Default)]
@@ -48,6 +47,8 @@ struct Upload {
 #[derive(Default)]
 struct Seen {
     puts: Vec<Put>,
+    /// Requests that are being answered.
+    going: usize,
     uploads: BTreeMap<String, Upload>,
     /// Master, artifacts, how often it was asked for.
     masters: BTreeMap<String, (String, Vec<Value>, u32)>,
@@ -156,27 +157,19 @@ fn failures(events: &[Value]) -> Vec<&str> {
     events.iter().filter(|event| event["event"] == "failed").map(|event| event["code"].as_str().unwrap()).collect()
 }
 
-/// A PUT on its way: over when this is dropped, however that comes about.
-struct OnItsWay(Service, usize);
+/// A request is going on until this is dropped, however that comes about.
+struct Going(Service);
 
-impl OnItsWay {
-    fn new(service: &Service, uri: &Uri) -> Self {
-        let target = uri.to_string().split("&X-Amz").next().unwrap().to_owned();
-        let at = service.seen(|seen| {
-            seen.puts.push(Put { target, bytes: 0, arrived: false, over: false });
-            seen.puts.len() - 1
-        });
-        Self(service.clone(), at)
-    }
-
-    fn note(&self, what: impl FnOnce(&mut Put)) {
-        self.0.seen(|seen| what(&mut seen.puts[self.1]));
+impl Going {
+    fn new(service: &Service) -> Self {
+        service.seen(|seen| seen.going += 1);
+        Self(service.clone())
     }
 }
 
-impl Drop for OnItsWay {
+impl Drop for Going {
     fn drop(&mut self) {
-        self.note(|put| put.over = true);
+        self.0.seen(|seen| seen.going -= 1);
     }
 }
 
@@ -184,25 +177,33 @@ impl Drop for OnItsWay {
 /// the answer any more: storage has it.
 async fn pass(State(service): State<Service>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Response {
     let (mut body, mut bytes) = (body, Vec::new());
-    let put = (method == Method::PUT).then(|| OnItsWay::new(&service, &uri));
+    let going = Going::new(&service);
+    let put = (method == Method::PUT).then(|| {
+        let target = uri.to_string().split("&X-Amz").next().unwrap().to_owned();
+        service.seen(|seen| {
+            seen.puts.push(Put { target, bytes: 0, arrived: false });
+            seen.puts.len() - 1
+        })
+    });
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return StatusCode::BAD_REQUEST.into_response() };
         if let Ok(data) = frame.into_data() {
             bytes.extend_from_slice(&data);
-            if let Some(put) = &put {
-                put.note(|put| put.bytes += data.len() as u64);
+            if let Some(put) = put {
+                service.seen(|seen| seen.puts[put].bytes += data.len() as u64);
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     }
-    if let Some(status) = put.as_ref().and_then(|_| service.seen(|seen| seen.refuse.pop())) {
+    if let Some(status) = put.and_then(|_| service.seen(|seen| seen.refuse.pop())) {
         return StatusCode::from_u16(status).unwrap().into_response();
     }
     let through = async move {
+        let _going = going;
         let url = format!("{}{uri}", service.storage);
         let answer = http().request(method, url).headers(headers).body(bytes).send().await.unwrap();
         if let Some(put) = put.filter(|_| answer.status() == 200) {
-            put.note(|put| put.arrived = true);
+            service.seen(|seen| seen.puts[put].arrived = true);
         }
         let mut response = Response::builder().status(answer.status());
         *response.headers_mut().unwrap() = answer.headers().clone();
@@ -216,6 +217,8 @@ fn problem(status: u16, code: &str) -> Response {
     (StatusCode::from_u16(status).unwrap(), [("retry-after", "0")], Json(body)).into_response()
 }
 
+/// Nobody enters without a token. What has begun goes through even if nobody waits for the answer any more; the real service would take
+/// it up again.
 async fn door(
     State(service): State<Service>,
     request: axum::extract::Request,
@@ -226,7 +229,14 @@ async fn door(
     }
     match service.seen(|seen| seen.away.pop()) {
         Some(status) => problem(status, "service.away"),
-        None => next.run(request).await,
+        None => {
+            let going = Going::new(&service);
+            let through = async move {
+                let _going = going;
+                next.run(request).await
+            };
+            tokio::spawn(through).await.unwrap()
+        }
     }
 }
 
@@ -406,7 +416,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     );
 }
 
-/// Kills `push` once so many parts are there, and waits until nothing of it is on its way any more.
+/// Kills `push` once so many parts are there, and waits until nothing it asked for is going on any more.
 fn kill_when(world: &World, mut push: Child, arrived: usize) {
     until(&format!("{arrived} parts should have arrived"), || {
         assert!(push.try_wait().unwrap().is_none(), "it ended before it could be killed");
@@ -414,7 +424,7 @@ fn kill_when(world: &World, mut push: Child, arrived: usize) {
     });
     push.kill().unwrap();
     push.wait().unwrap();
-    until("what was on its way should be over", || world.service.seen(|seen| seen.puts.iter().all(|put| put.over)));
+    until("what it asked for should be over", || world.service.seen(|seen| seen.going == 0));
 }
 
 #[test]
