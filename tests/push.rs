@@ -227,17 +227,15 @@ async fn door(
     if request.headers().get("authorization").is_none_or(|token| token != "Bearer lmt_right") {
         return problem(401, "auth.token_unknown");
     }
-    match service.seen(|seen| seen.away.pop()) {
-        Some(status) => problem(status, "service.away"),
-        None => {
-            let going = Going::new(&service);
-            let through = async move {
-                let _going = going;
-                next.run(request).await
-            };
-            tokio::spawn(through).await.unwrap()
-        }
+    if let Some(status) = service.seen(|seen| seen.away.pop()) {
+        return problem(status, "service.away");
     }
+    let going = Going::new(&service);
+    let through = async move {
+        let _going = going;
+        next.run(request).await
+    };
+    tokio::spawn(through).await.unwrap()
 }
 
 async fn batch(State(service): State<Service>, headers: HeaderMap, Json(body): Json<Value>) -> Json<Value> {

@@ -24,6 +24,17 @@ pub const TOLERANCE: u64 = 60;
 /// Largest body that is signed, bytes.
 pub const MAX_BODY: usize = 1 << 20;
 
+/// Longest path to go on to after a sign-in, bytes.
+pub const LONGEST_PATH: usize = 500;
+
+/// Whether this is a path of our own pages to go on to: never another site, however it is written. Browsers take `//` and `/\` for the
+/// beginning of a host, and leave out tabs and line breaks.
+#[must_use]
+pub fn is_our_path(path: &str) -> bool {
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    path.starts_with('/') && !path.starts_with("//") && plain && path.len() <= LONGEST_PATH
+}
+
 /// One upstream request as it is signed. Absent headers are empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {

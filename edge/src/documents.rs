@@ -234,7 +234,7 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
             }))
         }
         Page::SignIn | Page::Callback => {
-            let next = local(told.get("next"), "/library");
+            let next = local(told.get("next")).to_owned();
             let login = Some(told.get("login")).filter(|login| !login.is_empty());
             if told.get("merge").is_empty() {
                 let google = service(edge).await.is_ok_and(|service| service.offers_google());
@@ -331,9 +331,9 @@ async fn callback<W: World>(edge: &Edge<'_, W>, told: &Told) -> Reply<W::Answer>
         Ok(data) if data.status.is_success() => {
             let answer: Value = serde_json::from_slice(&data.body).unwrap_or_default();
             let merges = answer["guest_masters"].as_u64().unwrap_or_default() > 0;
-            let next = local(answer["next"].as_str().unwrap_or_default(), "/library");
-            let merge = format!("/sign-in?merge=1&next={}", encode(&next));
-            let mut reply = see_other(if merges { &merge } else { &next });
+            let next = local(answer["next"].as_str().unwrap_or_default());
+            let merge = format!("/sign-in?merge=1&next={}", encode(next));
+            let mut reply = see_other(if merges { &merge } else { next });
             add_cookies(&mut reply, &data);
             reply
         }
@@ -393,7 +393,7 @@ fn sign_in_first<W: World>(edge: &Edge<'_, W>) -> Reply<W::Answer> {
     let page =
         if edge.asked.method == Method::POST { path.rsplit_once('/').map_or(path, |(page, _)| page) } else { path };
     let back = if page.starts_with("/account") { "/account" } else { page };
-    see_other(&format!("/sign-in?next={}", encode(&local(back, "/library"))))
+    see_other(&format!("/sign-in?next={}", encode(local(back))))
 }
 
 /// A page on the way to another address.

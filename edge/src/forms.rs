@@ -9,6 +9,7 @@ use crate::routes::{Page, Route};
 use crate::wishes;
 use crate::world::{Body, Reply, World};
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use loopmaster_core::signing::is_our_path;
 use serde_json::{Map, Value, json};
 
 /// The fields of a form, in their order.
@@ -82,7 +83,7 @@ pub(crate) async fn submit<W: World>(edge: &Edge<'_, W>, page: Page<'_>, form: &
     let route = Route::Form(page, "");
     let fields = Fields::read(body);
     if (page, form) == (Page::SignIn, "merge") && fields.get("keep") == "leave" {
-        return see_other(&local(fields.get("next"), "/library"));
+        return see_other(local(fields.get("next")));
     }
     if (page, form) == (Page::Account, "delete")
         && let Err(reply) = confirmed(edge, &fields).await
@@ -189,12 +190,10 @@ fn away<W: World>(edge: &Edge<'_, W>, url: &str, name: &str) -> Reply<W::Answer>
     reply
 }
 
-/// A path of ours to go on to, or `otherwise`: never another site, however it is written.
+/// Where to go on to: a path of ours, or the library.
 #[must_use]
-pub fn local(path: &str, otherwise: &str) -> String {
-    let plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
-    let ours = path.starts_with('/') && !path.starts_with("//") && plain && path.len() <= 500;
-    if ours { path.to_owned() } else { otherwise.to_owned() }
+pub fn local(path: &str) -> &str {
+    if is_our_path(path) { path } else { "/library" }
 }
 
 /// Percent-encodes a query value.
@@ -205,7 +204,7 @@ pub(crate) fn encode(text: &str) -> String {
 fn wanted(page: Page<'_>, form: &str, body: &[u8]) -> Result<Wanted, Problem> {
     let fields = Fields::read(body);
     let go = |path: &str| Then::Go(path.to_owned());
-    let next = || local(fields.get("next"), "/library");
+    let next = || local(fields.get("next")).to_owned();
     let post = |path: String, body: Value, then: Then| Ok(Wanted { method: Method::POST, path, body, then });
     let nothing = || json!({});
     match (page, form) {
@@ -380,9 +379,23 @@ mod tests {
 
     #[test]
     fn nobody_is_led_to_another_site() {
-        for elsewhere in ["https://evil", "//evil", "/\\evil", "", "evil", "/a b", "/ä"] {
-            assert_eq!(local(elsewhere, "/"), "/", "{elsewhere}");
+        let elsewhere = [
+            "https://evil",
+            "//evil",
+            "/\\evil",
+            "/\t/evil",
+            "/\n/evil",
+            "",
+            "evil",
+            "/a b",
+            "/ä",
+            "javascript:alert(1)",
+        ];
+        for elsewhere in elsewhere {
+            assert_eq!(local(elsewhere), "/library", "{elsewhere}");
         }
-        assert_eq!(local("/m/mst_1?a=b#c", "/"), "/m/mst_1?a=b#c");
+        for ours in ["/", "/m/mst_1?a=b#c", "/library?q=a"] {
+            assert_eq!(local(ours), ours);
+        }
     }
 }

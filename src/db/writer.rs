@@ -1,13 +1,14 @@
 //! SQLite's one writer, with group commit: a commit costs an fsync, so transactions that wait for each other share one.
 //!
-//! Each transaction is a savepoint inside an outer transaction. Whoever is finished queues up again behind those who already wait;
-//! when its turn comes and nobody has committed for it, it commits for all. Alone it commits at once; among twenty it waits for at
-//! most nineteen others, and all of them for one fsync.
+//! The first opens an outer transaction, and those after it are savepoints in it. Whoever is finished while others wait queues up again
+//! behind them; when its turn comes and nobody has committed for it, it commits for all. With nobody waiting it commits at once; among
+//! twenty it waits for at most nineteen others, and all of them for one fsync.
 
 use super::{DbError, PATIENCE, Result, run};
 use sqlx::any::AnyConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, ConnectOptions, Connection};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -18,6 +19,23 @@ const LONG: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Writer {
     state: Arc<Mutex<State>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// One more waits for its turn, until this is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How the common commit ended.
@@ -27,8 +45,12 @@ type Outcome = Arc<OnceLock<std::result::Result<(), Arc<str>>>>;
 struct State {
     connection: AnyConnection,
     options: AnyConnectOptions,
+    /// Transactions that wait for their turn.
+    waiting: Arc<AtomicUsize>,
     /// The outer transaction is open.
     open: bool,
+    /// The one that runs now is a savepoint in it, not the outer transaction itself.
+    nested: bool,
     /// What those who finished in it wait for.
     outcome: Outcome,
     /// Whether somebody waits for it.
@@ -57,16 +79,26 @@ async fn open(options: &AnyConnectOptions) -> std::result::Result<AnyConnection,
 impl Writer {
     pub(super) async fn open(options: &AnyConnectOptions) -> Result<Self> {
         let connection = open(options).await?;
-        let state =
-            State { connection, options: options.clone(), open: false, outcome: Outcome::default(), awaited: false };
-        Ok(Self { state: Arc::new(Mutex::new(state)) })
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let state = State {
+            connection,
+            options: options.clone(),
+            waiting: Arc::clone(&waiting),
+            open: false,
+            nested: false,
+            outcome: Outcome::default(),
+            awaited: false,
+        };
+        Ok(Self { state: Arc::new(Mutex::new(state)), waiting })
     }
 
     pub(super) async fn begin(&self) -> Result<Held> {
+        let waiting = Waiting::new(&self.waiting);
         let guard = Arc::clone(&self.state).lock_owned().await;
-        // From here on a caller that goes away takes its savepoint along.
+        drop(waiting);
+        // From here on a caller that goes away takes its transaction along.
         let mut held = Held { writer: Arc::clone(&self.state), guard: Some(guard), since: Instant::now() };
-        held.state()?.savepoint().await?;
+        held.state()?.begin().await?;
         Ok(held)
     }
 
@@ -78,20 +110,22 @@ impl Writer {
 }
 
 impl State {
-    async fn savepoint(&mut self) -> Result<()> {
-        if !self.open {
-            if let Err(error) = run(&mut self.connection, "BEGIN IMMEDIATE").await {
-                if DbError::from(error).is_unavailable() && self.connection.ping().await.is_ok() {
-                    // Another process is writing: its patience and ours are used up.
-                    run(&mut self.connection, "BEGIN IMMEDIATE").await?;
-                } else {
-                    self.connection = open(&self.options).await?;
-                    run(&mut self.connection, "BEGIN IMMEDIATE").await?;
-                }
-            }
-            self.open = true;
+    async fn begin(&mut self) -> Result<()> {
+        self.nested = self.open;
+        if self.open {
+            return Ok(run(&mut self.connection, "SAVEPOINT one").await?);
         }
-        Ok(run(&mut self.connection, "SAVEPOINT one").await?)
+        if let Err(error) = run(&mut self.connection, "BEGIN IMMEDIATE").await {
+            if DbError::from(error).is_unavailable() && self.connection.ping().await.is_ok() {
+                // Another process is writing: its patience and ours are used up.
+                run(&mut self.connection, "BEGIN IMMEDIATE").await?;
+            } else {
+                self.connection = open(&self.options).await?;
+                run(&mut self.connection, "BEGIN IMMEDIATE").await?;
+            }
+        }
+        self.open = true;
+        Ok(())
     }
 
     /// Ends the outer transaction for everybody in it.
@@ -116,6 +150,12 @@ impl State {
 
     /// Takes one transaction back and leaves the others of the group.
     async fn undo(&mut self) -> Result<()> {
+        if !self.nested {
+            // Nobody else is in it yet.
+            let undone = run(&mut self.connection, "ROLLBACK").await;
+            self.ended(Ok(()));
+            return Ok(undone?);
+        }
         let mut undone = run(&mut self.connection, "ROLLBACK TO one").await;
         if undone.is_ok() {
             undone = run(&mut self.connection, "RELEASE one").await;
@@ -167,9 +207,14 @@ impl Held {
         let Some(mut guard) = self.guard.take() else { return Ok(()) };
         let writer = Arc::clone(&self.writer);
         let work = tokio::spawn(async move {
-            if let Err(error) = run(&mut guard.connection, "RELEASE one").await {
+            if guard.nested
+                && let Err(error) = run(&mut guard.connection, "RELEASE one").await
+            {
                 guard.undo().await?;
                 return Err(error.into());
+            }
+            if guard.waiting.load(Ordering::Relaxed) == 0 {
+                return guard.settle().await;
             }
             let outcome = Arc::clone(&guard.outcome);
             guard.awaited = true;

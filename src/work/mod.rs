@@ -11,6 +11,7 @@
 //! A lease is kept by heartbeats. Whoever lost it, by the database's word or by the own clock, stops and writes nothing.
 
 mod chores;
+mod engine;
 mod estimate;
 mod files;
 mod record;
@@ -20,6 +21,7 @@ pub mod sandbox;
 mod track;
 
 pub use chores::{Chore, ChoreError, Chores, Next};
+use engine::{Engine, Share};
 pub use estimate::{Estimate, estimate};
 pub use files::{Files, FilesError, Transfer};
 pub use record::MasterEnded;
@@ -123,6 +125,10 @@ impl Held {
         Arc::new(Self { lease, room, stop: CancellationToken::new(), why: OnceLock::new() })
     }
 
+    fn share(&self) -> Share {
+        if self.lease.class == Class::Bulk { Share::Bulk } else { Share::All }
+    }
+
     /// The first reason counts.
     fn stop(&self, why: Why) {
         let _ = self.why.set(why);
@@ -182,7 +188,7 @@ struct Shared {
     name: String,
     config: WorkConfig,
     services: Services,
-    pool: Arc<rayon::ThreadPool>,
+    engine: Arc<Engine>,
     renderer: Renderer,
     decoders: tokio::sync::Semaphore,
     memory: Arc<Memory>,
@@ -204,11 +210,10 @@ impl Worker {
         std::fs::create_dir_all(&config.scratch)
             .map_err(|error| format!("{}: cannot be made: {error}", config.scratch.display()))?;
         let threads = config.threads.max(1);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| error.to_string())?;
-        let pool = Arc::new(pool);
+        let engine = Arc::new(Engine::new(threads).map_err(|error| error.to_string())?);
         let health = Arc::new(Health::default());
         let device = services.device.clone();
-        let renderer = Renderer::start(device, Arc::clone(&services.cpu), Arc::clone(&pool), Arc::clone(&health));
+        let renderer = Renderer::start(device, Arc::clone(&services.cpu), Arc::clone(&engine), Arc::clone(&health));
         let memory = Memory {
             whole: (config.budget / TIMES_DECODED).max(1),
             used: AtomicU64::new(0),
@@ -220,7 +225,7 @@ impl Worker {
             name: format!("{}-{}", host(), uuid::Uuid::now_v7().simple()),
             config,
             services,
-            pool,
+            engine,
             renderer,
             decoders: tokio::sync::Semaphore::new(threads),
             memory: Arc::new(memory),

@@ -5,13 +5,13 @@
 //! one goes to the processor. A device that fails three times in a row with single tracks is lost: the processor does everything, and
 //! once a minute one batch tries the device again.
 
+use super::engine::{Engine, Share};
 use super::sandbox::Refusal;
 use crate::flow::Ready;
 use loopmaster_core::Audio;
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
 use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +60,8 @@ pub(super) struct Request {
     pub(super) again: Again,
     /// On the processor, by itself.
     pub(super) solitary: bool,
+    /// Of the processor's threads.
+    pub(super) share: Share,
     pub(super) reply: oneshot::Sender<Result<Rendered, Unrendered>>,
 }
 
@@ -150,21 +152,16 @@ pub(super) struct Renderer {
 struct Shared {
     device: Device,
     cpu: Arc<dyn Backend>,
-    pool: Arc<rayon::ThreadPool>,
+    engine: Arc<Engine>,
     health: Arc<Health>,
 }
 
 impl Renderer {
     /// Ends when the last clone is gone and all is rendered. `cpu` is for tracks that run alone and those a device cannot take.
-    pub(super) fn start(
-        device: Device,
-        cpu: Arc<dyn Backend>,
-        pool: Arc<rayon::ThreadPool>,
-        health: Arc<Health>,
-    ) -> Self {
+    pub(super) fn start(device: Device, cpu: Arc<dyn Backend>, engine: Arc<Engine>, health: Arc<Health>) -> Self {
         let (requests, inbox) = mpsc::unbounded_channel();
         let coming = Arc::new(AtomicUsize::new(0));
-        tokio::spawn(gather(Arc::new(Shared { device, cpu, pool, health }), inbox, Arc::clone(&coming)));
+        tokio::spawn(gather(Arc::new(Shared { device, cpu, engine, health }), inbox, Arc::clone(&coming)));
         Self { requests, coming }
     }
 
@@ -266,15 +263,15 @@ impl Shared {
             waiting.push(request);
         }
         let by = backend.info();
-        let pool = Arc::clone(&self.pool);
-        let done = tokio::task::spawn_blocking(move || {
+        // A device is fed by all threads.
+        let share = waiting.first().filter(|_| !device).map_or(Share::All, |request| request.share);
+        let render = move || {
             let (ready, audio): (Vec<_>, Vec<_>) = work.into_iter().unzip();
             let jobs: Vec<Job<'_>> = ready.iter().zip(audio).map(|(ready, audio)| ready.job(audio)).collect();
-            let render = || pool.install(|| backend.render(jobs));
-            catch_unwind(AssertUnwindSafe(render)).ok()
-        })
-        .await;
-        let mut results = done.ok().flatten().unwrap_or_default().into_iter();
+            backend.render(jobs)
+        };
+        // What panics has no results.
+        let mut results = self.engine.run(share, render).await.unwrap_or_default().into_iter();
         let mut failed = Vec::new();
         for request in waiting {
             let answer = match results.next() {

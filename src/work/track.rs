@@ -217,6 +217,7 @@ async fn whole(
         Stopped::failed(FailureClass::Permanent, "work.settings", &text)
     })?;
     let coming = shared.renderer.on_the_way();
+    let _here = shared.engine.enter();
     let scratch = tempfile::Builder::new().prefix("track-").tempdir_in(&shared.config.scratch)?;
     let reference = match reference {
         None => None,
@@ -236,7 +237,7 @@ async fn whole(
 
     let this = Steps { shared: Arc::clone(shared), settings, reference, name: PathBuf::from(&upload.name) };
     let this = Arc::new(this);
-    let (ready, audio, line) = compute(room, {
+    let (ready, audio, line) = compute(shared, held, room, {
         let this = Arc::clone(&this);
         move || {
             let (ready, audio) = this.decide(track, &mut line)?;
@@ -255,13 +256,14 @@ async fn whole(
             Box::pin(async move { Ok(decode(&shared, held.room, &mix, &upload).await?.audio) })
         })
     };
-    let request = Request { ready: Arc::clone(&ready), audio, again, solitary: lease.solitary, reply };
+    let request =
+        Request { ready: Arc::clone(&ready), audio, again, solitary: lease.solitary, share: held.share(), reply };
     shared.renderer.send(request, coming);
     let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
 
     let backend = by.name.clone();
     let folder = scratch.path().join("out");
-    let finished = compute(room, move || {
+    let finished = compute(shared, held, room, move || {
         let mut line = line;
         this.finish(&ready, masters, by, &folder, &mut line)
     })
@@ -347,12 +349,13 @@ async fn listen(
     let track = decode(shared, held.room, &file, upload).await.map_err(|refusal| told(refusal.into()))?;
     // A file that is not needed again makes room on the disk.
     std::fs::remove_file(&file)?;
-    let pool = Arc::clone(&shared.pool);
-    compute(room, move || Ok(pool.install(|| analyse(&track)))).await
+    compute(shared, held, room, move || Ok(analyse(&track))).await
 }
 
 /// Runs what takes the processor. A panic is a fault of ours and ends this track only.
 async fn compute<T: Send + 'static>(
+    shared: &Shared,
+    held: &Held,
     room: &Arc<Room>,
     work: impl FnOnce() -> Result<T, Stopped> + Send + 'static,
 ) -> Result<T, Stopped> {
@@ -362,7 +365,7 @@ async fn compute<T: Send + 'static>(
         drop(room);
         result
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Unrendered::Panicked.into()))
+    shared.engine.run(held.share(), work).await.unwrap_or_else(|_| Err(Unrendered::Panicked.into()))
 }
 
 /// Tells the stages of one track.
@@ -417,7 +420,7 @@ impl Steps {
 
     fn decide(&self, track: Track, line: &mut Line) -> Result<(Ready, Audio), Stopped> {
         let order = self.order(&*self.shared.services.cpu);
-        Ok(self.shared.pool.install(|| Ready::new(track, &order, line))?)
+        Ok(Ready::new(track, &order, line)?)
     }
 
     fn finish(
@@ -431,8 +434,7 @@ impl Steps {
         let by = By { cpu: &*self.shared.services.cpu, info: by };
         let order = self.order(&by);
         let place = Place { input: &self.name, folder };
-        let Made { mut pieces, files, report, .. } =
-            self.shared.pool.install(|| ready.complete(masters, &place, &order, line))?;
+        let Made { mut pieces, files, report, .. } = ready.complete(masters, &place, &order, line)?;
         let Some(report) = report else {
             return Err(Stopped::failed(FailureClass::Permanent, "internal", &"a track without its report"));
         };

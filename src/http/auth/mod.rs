@@ -323,8 +323,7 @@ async fn google(
 ) -> Answer<(HeaderMap, Json<GoogleAnswer>)> {
     through_edge(&caller)?;
     needs_age(body.of_age)?;
-    let path = body.next.is_empty() || (body.next.starts_with('/') && !body.next.starts_with("//"));
-    if !path || body.next.len() > 500 || body.next.contains(|c: char| c == '\\' || !c.is_ascii_graphic()) {
+    if !body.next.is_empty() && !signing::is_our_path(&body.next) {
         let detail = "`next` is a path of these pages: it begins with one slash and has at most 500 plain characters";
         return Err(Problem::unprocessable("auth.next", detail));
     }

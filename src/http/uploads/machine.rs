@@ -573,13 +573,11 @@ async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) ->
         refuse(app, &row).await?;
         return Err(problem);
     }
-    if let Err(problem) = adopt(app, &row, &stored_key, head.bytes, &head.etag).await {
-        if problem.status() == StatusCode::FORBIDDEN {
-            refuse(app, &row).await?;
-        }
-        return Err(problem);
+    let adopted = adopt(app, &row, &stored_key, head.bytes, &head.etag).await;
+    if adopted.as_ref().is_err_and(|problem| problem.status() == StatusCode::FORBIDDEN) {
+        refuse(app, &row).await?;
     }
-    load(&app.db, id).await
+    adopted
 }
 
 /// Whether these are all parts, in order, each with what storage answered.
@@ -731,8 +729,8 @@ async fn refuse(app: &App, row: &Row) -> Answer<()> {
     Ok(())
 }
 
-/// `completing` → `stored`, and the master with its job.
-async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -> Answer<()> {
+/// `completing` → `stored`, and the master with its job. Gives the row as it is then.
+async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -> Answer<Row> {
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
     // What becomes a user's master stays until it is deleted.
@@ -743,7 +741,8 @@ async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -
     let mine = query.execute(&mut *tx).await?;
     if mine.rows_affected() == 0 {
         // Another process has finished it; its answer is the first.
-        return Ok(());
+        tx.rollback().await?;
+        return load(&app.db, &row.id).await;
     }
     if let (Some(grant), 0) = (&row.grant_id, row.bytes) {
         spend_grant(&mut tx, grant, 0, bytes).await?;
@@ -751,6 +750,7 @@ async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -
     let text = "UPDATE objects SET state = CASE WHEN key = $2 THEN 'stored' ELSE 'doomed' END,
         sweep_after = CASE WHEN key = $2 THEN NULL ELSE $3 END WHERE upload_id = $1";
     sqlx::query(text).bind(&row.id).bind(stored_key).bind(now + DOOMED_AFTER).execute(&mut *tx).await?;
+    let mut master = None;
     if let Some(settings) = &row.settings {
         let version = bump_version(&mut tx, &row.owner).await?;
         let track = Track {
@@ -766,12 +766,13 @@ async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -
             batch: row.batch_id.as_deref(),
             position: row.batch_position,
         };
-        enqueue(app, &mut tx, &[track], version, now).await?;
+        master = enqueue(app, &mut tx, &[track], version, now).await?.pop();
     }
     tx.commit().await?;
     metrics::counter!("loopmaster_uploads_stored_total").increment(1);
     metrics::counter!("loopmaster_uploads_stored_bytes_total").increment(bytes);
-    Ok(())
+    let expires_at = row.expires_at.filter(|_| !kept);
+    Ok(Row { state: State::Stored, bytes, expires_at, master, ..row.clone() })
 }
 
 #[cfg(test)]
