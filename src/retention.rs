@@ -112,7 +112,7 @@ async fn adopt(app: &App) -> Answer<u64> {
         OR (state = 'completing' AND updated_at <= $1) ORDER BY updated_at LIMIT 500";
     let mut adopted = 0;
     for upload in ids(&app.db, text, now - ARRIVING).await? {
-        match settle(app, &upload, None).await {
+        match settle(app, &upload).await {
             Ok(_) => adopted += 1,
             // Not there yet, or refused for good: its time runs out by itself.
             Err(problem) if problem.status().is_client_error() => {}

@@ -208,8 +208,11 @@ impl Running {
         if db.dialect() == Dialect::Sqlite {
             db.migrate().await?;
         }
-        let store = Store::new(&config.storage_client())?;
-        if config.storage.embedded() {
+        let store = match &files {
+            Some(files) => Store::beside(&config.storage_client(), files)?,
+            None => Store::new(&config.storage_client())?,
+        };
+        if files.is_some() {
             store.ensure_bucket().await?;
         }
         let with_worker = beside.worker.unwrap_or(db.dialect() == Dialect::Sqlite);

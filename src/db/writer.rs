@@ -66,6 +66,10 @@ pub(super) async fn prepare(connection: &mut AnyConnection, reader: bool) -> std
     run(connection, "PRAGMA foreign_keys = ON").await?;
     if reader {
         run(connection, "PRAGMA query_only = ON").await?;
+    } else {
+        // Whose commit happens to fill the log pays for writing it back, and everybody waits. Eight times the usual length is eight
+        // times as seldom, and most pages in it are the same few.
+        run(connection, "PRAGMA wal_autocheckpoint = 8000").await?;
     }
     Ok(())
 }

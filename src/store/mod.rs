@@ -222,6 +222,17 @@ pub struct Store {
 impl Store {
     /// A client for this storage. Nothing is sent yet: see [`Self::ensure_bucket`].
     pub fn new(config: &StorageConfig) -> Result<Self> {
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
+        Self::through(config, http)
+    }
+
+    /// A client for the endpoint of this process, without a socket between.
+    pub fn beside(config: &StorageConfig, endpoint: &embedded::Handle) -> Result<Self> {
+        Self::through(config, endpoint.direct())
+    }
+
+    fn through(config: &StorageConfig, http: SharedHttpClient) -> Result<Self> {
         for endpoint in [&config.endpoint, &config.public_endpoint] {
             if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
                 return Err(StoreError::Config(format!("{endpoint} is not an http or https URL")));
@@ -233,8 +244,6 @@ impl Store {
         if config.access_key.is_empty() || config.secret_key.is_empty() {
             return Err(StoreError::Config("the access key or the secret key is empty".to_owned()));
         }
-        let http =
-            aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https();
         Ok(Self {
             inside: client(config, &config.endpoint, http.clone()),
             outside: client(config, &config.public_endpoint, http),

@@ -234,7 +234,7 @@ async fn a_crash_between_storages_complete_and_ours_loses_nothing() {
             let settled = if client_repeats {
                 complete(&guest, &upload, &json!(parts)).await.good()
             } else {
-                let row = machine::settle(&service.app, &row.id, None).await.unwrap();
+                let row = machine::settle(&service.app, &row.id).await.unwrap();
                 assert_eq!(row.state, machine::State::Stored);
                 guest.get(&format!("/v1/uploads/{}", row.id)).await.good()
             };

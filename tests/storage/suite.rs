@@ -76,10 +76,10 @@ const MOTO_FAILS: &[&str] = &[
 ];
 
 /// Runs all checks; returns the names of those that failed with their words.
-async fn suite(config: &StorageConfig) -> Vec<(&'static str, String)> {
+async fn suite(client: impl Fn() -> Store) -> Vec<(&'static str, String)> {
     let mut failed = Vec::new();
     for (name, check) in CHECKS {
-        let store = Store::new(config).unwrap();
+        let store = client();
         store.ensure_bucket().await.unwrap();
         if let Err(error) = tokio::spawn(check(store)).await {
             let panic = error.into_panic();
@@ -93,7 +93,14 @@ async fn suite(config: &StorageConfig) -> Vec<(&'static str, String)> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ours_passes_all() {
     let ours = Ours::start().await;
-    let failed = suite(&config(&ours.handle.url())).await;
+    let failed = suite(|| Store::new(&config(&ours.handle.url())).unwrap()).await;
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ours_passes_all_without_a_socket() {
+    let ours = Ours::start().await;
+    let failed = suite(|| Store::beside(&config(&ours.handle.url()), &ours.handle).unwrap()).await;
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
@@ -101,7 +108,7 @@ async fn ours_passes_all() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn moto_passes_what_it_claims() {
     let moto = Moto::start().await;
-    let failed = suite(&config(&moto.url)).await;
+    let failed = suite(|| Store::new(&config(&moto.url)).unwrap()).await;
     let names: BTreeSet<&str> = failed.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, MOTO_FAILS.iter().copied().collect(), "{failed:#?}");
 }

@@ -225,8 +225,8 @@ async fn arrived(app: &App, visitor: &Visitor, id: &str) -> Answer<Row> {
     let row = machine::find(&app.db, visitor.owner(), id).await?;
     match row.state {
         Sent::Stored => Ok(row),
-        Sent::Completing => machine::settle(app, id, None).await,
-        Sent::Uploading if row.s3_upload.is_none() => machine::settle(app, id, None).await,
+        Sent::Completing => machine::settle(app, id).await,
+        Sent::Uploading if row.s3_upload.is_none() => machine::settle(app, id).await,
         Sent::Uploading => Err(Problem::conflict(
             "upload.not_complete",
             format!("“{}” is not complete; send all parts and complete it first", row.name),

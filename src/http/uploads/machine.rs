@@ -504,22 +504,31 @@ async fn doom(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
 
 /// The client says that everything is there.
 pub async fn complete(app: &App, row: &Row, parts: Vec<(u64, String)>) -> Answer<Row> {
-    settle(app, &row.id, Some(parts)).await
+    // Whether it is still so is asked by whatever is written.
+    let known = Some(row.clone()).filter(|row| row.state == State::Uploading);
+    run(app, &row.id, known, Some(parts)).await
 }
 
-/// Brings an upload as far as what is in storage allows; also for the sweeper, and for what came by a POST without a goodbye. Runs to
-/// its end even if the one who asked has gone.
-pub async fn settle(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) -> Answer<Row> {
+/// Brings an upload as far as what is in storage allows: for the sweeper, and for what came by a POST without a goodbye.
+pub async fn settle(app: &App, id: &str) -> Answer<Row> {
+    run(app, id, None, None).await
+}
+
+/// Runs to its end even if the one who asked has gone.
+async fn run(app: &App, id: &str, known: Option<Row>, parts: Option<Vec<(u64, String)>>) -> Answer<Row> {
     let (app, id) = (app.clone(), id.to_owned());
     let task = async move {
         let _turn = app.settling.of(&id).await;
-        settle_alone(&app, &id, parts).await
+        run_alone(&app, &id, known, parts).await
     };
     tokio::spawn(task.in_current_span()).await.map_err(Problem::internal)?
 }
 
-async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) -> Answer<Row> {
-    let mut row = load(&app.db, id).await?;
+async fn run_alone(app: &App, id: &str, known: Option<Row>, parts: Option<Vec<(u64, String)>>) -> Answer<Row> {
+    let mut row = match known {
+        Some(row) => row,
+        None => load(&app.db, id).await?,
+    };
     match row.state {
         State::Stored => return Ok(row),
         State::Aborted | State::Gone => return Err(closed(&row)),
@@ -534,7 +543,7 @@ async fn settle_alone(app: &App, id: &str, parts: Option<Vec<(u64, String)>>) ->
                 ));
             }
             if !begin_completing(app, &mut row).await? {
-                return Box::pin(settle_alone(app, id, parts)).await;
+                return Box::pin(run_alone(app, id, None, parts)).await;
             }
         }
         State::Completing => {}

@@ -2,6 +2,7 @@
 //!
 //! Signatures, XML and routing are s3s'; what the operations do is [`s3`], how bytes become durable is [`disk`].
 
+mod direct;
 mod disk;
 mod keys;
 mod multipart;
@@ -15,6 +16,7 @@ pub use disk::free_bytes;
 pub(super) use receive::hex;
 pub use sweep::Swept;
 
+use aws_sdk_s3::config::SharedHttpClient;
 use disk::Disk;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue};
@@ -96,6 +98,7 @@ impl Options {
 pub struct Handle {
     addr: SocketAddr,
     disk: Arc<Disk>,
+    direct: SharedHttpClient,
     unfinished_after: Duration,
     stop: watch::Sender<bool>,
     served: Option<JoinHandle<()>>,
@@ -112,6 +115,11 @@ impl Handle {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// The way to it without a socket, for clients in this process.
+    pub(super) fn direct(&self) -> SharedHttpClient {
+        self.direct.clone()
     }
 
     /// Sweeps now: uploads nobody finished, blobs that no object names.
@@ -166,9 +174,10 @@ pub async fn serve_with(options: Options) -> io::Result<Handle> {
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     let state = Arc::new(State { s3: builder.build(), disk: Arc::clone(&disk), credentials: options.credentials });
 
+    let direct = SharedHttpClient::new(direct::Direct(Arc::clone(&state)));
     let service = tower::service_fn(move |request: Request<Incoming>| {
         let state = Arc::clone(&state);
-        async move { Ok::<_, Infallible>(state.answer(request).await) }
+        async move { Ok::<_, Infallible>(state.answer(request.map(Body::from)).await) }
     });
     let service = TowerToHyperService::new(tower::ServiceBuilder::new().layer(cors).service(service));
     let (stop, stopped) = watch::channel(false);
@@ -188,7 +197,7 @@ pub async fn serve_with(options: Options) -> io::Result<Handle> {
         });
         accept(listener, service, stopped).await;
     });
-    Ok(Handle { addr, disk, unfinished_after: options.unfinished_after, stop, served: Some(served) })
+    Ok(Handle { addr, disk, direct, unfinished_after: options.unfinished_after, stop, served: Some(served) })
 }
 
 fn cors(origins: &[String]) -> io::Result<CorsLayer> {
@@ -276,7 +285,7 @@ struct State {
 }
 
 impl State {
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let id = Uuid::new_v4().simple().to_string();
         // An empty body is not waited for, so no `100 Continue` goes out; botocore then misreads the next answer on the connection.
         let headers = request.headers();
@@ -304,7 +313,7 @@ impl State {
         response
     }
 
-    async fn dispatch(&self, request: Request<Incoming>) -> S3Result<Response<Body>> {
+    async fn dispatch(&self, request: Request<Body>) -> S3Result<Response<Body>> {
         refuse_old_signatures(&request)?;
         if request.method() == Method::POST && post::boundary(request.headers()).is_some() {
             let bucket = request.uri().path().trim_matches('/').to_owned();
@@ -313,15 +322,12 @@ impl State {
             }
             return post::post(&self.disk, &self.credentials, &bucket, request).await;
         }
-        self.s3
-            .call(request.map(Body::from))
-            .await
-            .map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))
+        self.s3.call(request).await.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))
     }
 }
 
 /// Version 2 signs neither the host nor the length; and no URL lives longer than S3's do.
-fn refuse_old_signatures(request: &Request<Incoming>) -> S3Result<()> {
+fn refuse_old_signatures(request: &Request<Body>) -> S3Result<()> {
     let header = request.headers().get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS "));
     let query: Vec<(String, String)> =
         url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();

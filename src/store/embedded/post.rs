@@ -6,7 +6,6 @@ use super::{LARGEST_PART, urlencode_path};
 use crate::store::policy::{self, Credentials};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, ETAG, HOST, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
 use s3s::dto::{PostResponse, Timestamp};
@@ -36,7 +35,7 @@ pub(super) async fn post(
     disk: &Arc<Disk>,
     credentials: &Credentials,
     bucket: &str,
-    request: Request<Incoming>,
+    request: Request<Body>,
 ) -> S3Result<Response<Body>> {
     let boundary =
         boundary(request.headers()).ok_or_else(|| s3_error!(MalformedPOSTRequest, "The form has no boundary"))?;
