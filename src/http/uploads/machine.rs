@@ -288,7 +288,8 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
     room_for(&app.db, visitor.owner(), mine.stored_bytes, wish.bytes.unwrap_or_default()).await?;
 
     let id = new_id("upl");
-    let client_key = format!("uploads/{id}/{}", random_name());
+    // No folder of its own: on the embedded storage that is one more to make, to make durable and to remove.
+    let client_key = format!("uploads/{id}.{}", random_name());
     let media_type = if wish.media_type.is_empty() { "application/octet-stream" } else { wish.media_type.trim() };
     let media_type: String = media_type.chars().filter(char::is_ascii_graphic).take(100).collect();
     let s3_upload = match wish.way {
@@ -624,7 +625,7 @@ fn whole(row: &Row, parts: &[(u64, String)]) -> Answer<()> {
 async fn begin_completing(app: &App, row: &mut Row) -> Answer<bool> {
     let stored_key = match row.s3_upload {
         Some(_) => row.client_key.clone(),
-        None => format!("stored/{}/{}", row.id, random_name()),
+        None => format!("stored/{}.{}", row.id, random_name()),
     };
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
