@@ -118,8 +118,8 @@ async fn make_all(app: &App, visitor: &Visitor, new: NewMasters, ticket: &Ticket
     }
     let mut uploads = Vec::with_capacity(new.uploads.len());
     for name in &new.uploads {
-        // uploads/<id>/<random>
-        let id = name.strip_prefix("uploads/").and_then(|rest| rest.split(['.', '/']).next()).unwrap_or(name);
+        // uploads/<id>.<random>
+        let id = name.strip_prefix("uploads/").and_then(|rest| rest.split('.').next()).unwrap_or(name);
         uploads.push(arrived(app, visitor, id).await?);
     }
     room_in_queue(app, visitor, uploads.len() as u64).await?;

@@ -35,7 +35,7 @@ impl HttpConnector for Direct {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let state = Arc::clone(&self.0);
         HttpConnectorFuture::new(async move {
-            let request = arrived(request).map_err(|error| ConnectorError::user(error.into()))?;
+            let request = arrived(request).map_err(ConnectorError::user)?;
             let response = state.answer(request).await.map(SdkBody::from_body_1_x);
             HttpResponse::try_from(response).map_err(|error| ConnectorError::other(error.into(), None))
         })
