@@ -2,7 +2,6 @@
 //! machine each of its tracks computes on one thread: nothing is divided, handed over or waited for, and no more of them compute at the
 //! same time than there are threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
@@ -13,27 +12,15 @@ pub(super) struct Engine {
     /// Of one thread each; those nobody computes on.
     single: Mutex<Vec<rayon::ThreadPool>>,
     turns: Arc<Semaphore>,
-    threads: usize,
-    tracks: AtomicUsize,
 }
 
-/// Who computes.
+/// How many threads a piece of work may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Share {
-    /// One of many, for whom nobody waits.
-    Bulk,
-    /// All threads, whatever else goes on.
+    /// One, when it is free.
+    One,
+    /// All, whatever else goes on.
     All,
-}
-
-/// A track is on its way, until this is dropped.
-#[derive(Debug)]
-pub(super) struct OnItsWay(Arc<Engine>);
-
-impl Drop for OnItsWay {
-    fn drop(&mut self) {
-        self.0.tracks.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A thread of its own for one piece of work; goes back however that ends.
@@ -57,18 +44,11 @@ impl Engine {
             all: pool(threads)?,
             single: Mutex::new((0..threads).map(|_| pool(1)).collect::<Result<_, _>>()?),
             turns: Arc::new(Semaphore::new(threads)),
-            threads,
-            tracks: AtomicUsize::new(0),
         })
     }
 
     fn free(&self) -> std::sync::MutexGuard<'_, Vec<rayon::ThreadPool>> {
         self.single.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn enter(self: &Arc<Self>) -> OnItsWay {
-        self.tracks.fetch_add(1, Ordering::Relaxed);
-        OnItsWay(Arc::clone(self))
     }
 
     /// Computes. An error is a panic of `work`.
@@ -78,13 +58,12 @@ impl Engine {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
         let engine = Arc::clone(self);
-        let single = if share == Share::Bulk && self.tracks.load(Ordering::Relaxed) >= self.threads {
+        let single = match share {
             // Never closed. There are as many turns as there are threads to have.
-            let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
-            turn.map(|turn| Single { engine: Arc::clone(self), pool: self.free().pop(), _turn: turn })
-        } else {
-            None
+            Share::One => Arc::clone(&self.turns).acquire_owned().await.ok(),
+            Share::All => None,
         };
+        let single = single.map(|turn| Single { engine: Arc::clone(self), pool: self.free().pop(), _turn: turn });
         tokio::task::spawn_blocking(move || match single.as_ref().and_then(|single| single.pool.as_ref()) {
             Some(pool) => pool.install(work),
             None => engine.all.install(work),

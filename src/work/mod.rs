@@ -125,10 +125,6 @@ impl Held {
         Arc::new(Self { lease, room, stop: CancellationToken::new(), why: OnceLock::new() })
     }
 
-    fn share(&self) -> Share {
-        if self.lease.class == Class::Bulk { Share::Bulk } else { Share::All }
-    }
-
     /// The first reason counts.
     fn stop(&self, why: Why) {
         let _ = self.why.set(why);
@@ -327,6 +323,17 @@ impl Shared {
                 () = tokio::time::sleep(POLL) => {}
             }
         }
+    }
+
+    /// Tracks on their way, whatever stage they are in.
+    fn tracks_held(&self) -> usize {
+        self.held().values().filter(|held| held.lease.class != Class::Chore).count()
+    }
+
+    /// Nobody waits for one of many: where they fill the machine, each has one thread.
+    fn share(&self, held: &Held) -> Share {
+        let full = self.tracks_held() >= self.config.threads.max(1);
+        if full && held.lease.class == Class::Bulk { Share::One } else { Share::All }
     }
 
     /// What may be claimed now; `None`: nothing.
@@ -641,7 +648,7 @@ impl Shared {
 
     /// How many seconds of audio a second of this worker is worth.
     fn learn(&self, seconds: f64, spent: Duration) {
-        let beside = self.held().values().filter(|held| held.lease.class != Class::Chore).count().max(1);
+        let beside = self.tracks_held().max(1);
         let speed = seconds / spent.as_secs_f64().max(0.01) * beside as f64;
         let mut known = self.speed.lock().unwrap_or_else(PoisonError::into_inner);
         *known = (*known * 0.8 + speed * 0.2).clamp(1.0, 1e5);

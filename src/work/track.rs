@@ -217,7 +217,6 @@ async fn whole(
         Stopped::failed(FailureClass::Permanent, "work.settings", &text)
     })?;
     let coming = shared.renderer.on_the_way();
-    let _here = shared.engine.enter();
     let scratch = tempfile::Builder::new().prefix("track-").tempdir_in(&shared.config.scratch)?;
     let reference = match reference {
         None => None,
@@ -257,7 +256,7 @@ async fn whole(
         })
     };
     let request =
-        Request { ready: Arc::clone(&ready), audio, again, solitary: lease.solitary, share: held.share(), reply };
+        Request { ready: Arc::clone(&ready), audio, again, solitary: lease.solitary, share: shared.share(held), reply };
     shared.renderer.send(request, coming);
     let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
 
@@ -365,7 +364,7 @@ async fn compute<T: Send + 'static>(
         drop(room);
         result
     };
-    shared.engine.run(held.share(), work).await.unwrap_or_else(|_| Err(Unrendered::Panicked.into()))
+    shared.engine.run(shared.share(held), work).await.unwrap_or_else(|_| Err(Unrendered::Panicked.into()))
 }
 
 /// Tells the stages of one track.

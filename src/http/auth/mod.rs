@@ -324,7 +324,10 @@ async fn google(
     through_edge(&caller)?;
     needs_age(body.of_age)?;
     if !body.next.is_empty() && !signing::is_our_path(&body.next) {
-        let detail = "`next` is a path of these pages: it begins with one slash and has at most 500 plain characters";
+        let most = signing::LONGEST_PATH;
+        let detail = format!(
+            "`next` is a path of these pages: it begins with one slash and has at most {most} plain characters"
+        );
         return Err(Problem::unprocessable("auth.next", detail));
     }
     let provider = offered(&app)?;

@@ -506,7 +506,7 @@ async fn doom(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
 /// The client says that everything is there.
 pub async fn complete(app: &App, row: &Row, parts: Vec<(u64, String)>) -> Answer<Row> {
     // Whether it is still so is asked by whatever is written.
-    let known = Some(row.clone()).filter(|row| row.state == State::Uploading);
+    let known = (row.state == State::Uploading).then(|| row.clone());
     run(app, &row.id, known, Some(parts)).await
 }
 
