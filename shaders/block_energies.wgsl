@@ -21,6 +21,7 @@ fn block_energies(
     let stretch = u32(item.at) + lane;
     let hop = tracks[item.track].hop;
     let frames = tracks[item.track].frames;
+    let c = coefficients();
     var f = Filter();
     for (var k = 0u; k < min(MEMORY, stretch); k++) {
         let past = 2u * (tracks[item.track].states + stretch - 1u - k);
@@ -41,7 +42,7 @@ fn block_energies(
         let base = u32(window + i32(origin));
         var energy = 0.0;
         for (var i = 0u; i < min(hop, frames - origin); i++) {
-            let y = step(&f, signal[base + i]);
+            let y = step(&f, c, signal[base + i]);
             energy += y.x * y.x + y.y * y.y;
         }
         results[item.slot + STRETCH * lane + block] = energy;

@@ -7,22 +7,26 @@
 @group(0) @binding(6) var<storage, read_write> result: array<vec2<f32>>;
 @group(0) @binding(7) var<storage, read_write> results: array<f32>;
 
-const TILE: u32 = 256u;
+const TILE: u32 = 512u;
 const LANES: u32 = 64u;
-/// Frames before the tile at which the samples, the doubled rate and the bent values begin.
+/// Frames before the tile at which the samples, the doubled rate and the bent values begin. A tile begins at a multiple of eight frames.
 const FROM_X: u32 = 72u;
 const FROM_DOUBLE: u32 = 40u;
 const FROM_BENT: u32 = 36u;
+/// Frames of the doubled rate that are made.
+const DOUBLED: u32 = 592u;
 /// Places of the doubled rate that are bent.
-const BENT: u32 = 656u;
-/// Frames of what is taken off, from 32 before the tile to 32 after it: first at the frames, then half-way after them.
-const EXCESS: u32 = 320u;
+const BENT: u32 = 1168u;
+/// Pairs of samples, and behind them of what is taken off, from 32 frames before the tile to 32 after it: first at the frames, then
+/// half-way after them.
+const SAMPLES: u32 = 330u;
+const EXCESS: u32 = 288u;
 /// Sum of the magnitudes of the taps of a phase of the second stage, at most.
 const GROWTH: f32 = 2.0;
 
-var<workgroup> x: array<vec2<f32>, 404>;
-var<workgroup> doubled: array<vec2<f32>, 672>;
-var<workgroup> excess: array<vec2<f32>, 640>;
+var<workgroup> pairs: array<vec4<f32>, 906>;
+/// The doubled rate: each frame and what is half-way after it.
+var<workgroup> doubled: array<vec4<f32>, 592>;
 var<workgroup> touched: atomic<u32>;
 /// Whether any lane bends anything in this round; all that write it write the same.
 var<workgroup> busy: u32;
@@ -32,66 +36,58 @@ fn turn(t: vec2<f32>) -> vec2<f32> {
     return inside * inside * inside * (1.0 - 0.5 * inside) + max(t - 1.0, vec2<f32>(0.0));
 }
 
-/// Four samples through the taps half-way between samples; a sample is fetched once for four results.
-fn half_way(first: u32) -> array<vec2<f32>, 4> {
-    var s0 = vec2<f32>(0.0);
-    var s1 = vec2<f32>(0.0);
-    var s2 = vec2<f32>(0.0);
-    var s3 = vec2<f32>(0.0);
-    var w0 = x[first];
-    var w1 = x[first + 1u];
-    var w2 = x[first + 2u];
-    for (var q = 0u; q < 16u; q++) {
-        let h = filters[HALF + q];
-        let at = first + 3u + 4u * q;
-        let w3 = x[at];
-        let w4 = x[at + 1u];
-        let w5 = x[at + 2u];
-        let w6 = x[at + 3u];
-        s0 += h.x * w0 + h.y * w1 + h.z * w2 + h.w * w3;
-        s1 += h.x * w1 + h.y * w2 + h.z * w3 + h.w * w4;
-        s2 += h.x * w2 + h.y * w3 + h.z * w4 + h.w * w5;
-        s3 += h.x * w3 + h.y * w4 + h.z * w5 + h.w * w6;
-        w0 = w4;
-        w1 = w5;
-        w2 = w6;
-    }
-    return array<vec2<f32>, 4>(s0, s1, s2, s3);
+/// What the clipper takes off.
+fn bend(value: vec2<f32>, begin: vec2<f32>, width: vec2<f32>, weight: vec2<f32>) -> vec2<f32> {
+    let size = abs(value);
+    let off = max(
+        weight.x * turn((size - begin.x) / width.x) + weight.y * turn((size - begin.y) / width.y),
+        vec2<f32>(0.0),
+    );
+    return select(off, -off, value < vec2<f32>(0.0));
 }
 
-/// The same on the way back: the filter is symmetric.
-fn halve(first: u32) -> array<vec2<f32>, 4> {
-    var s0 = vec2<f32>(0.0);
-    var s1 = vec2<f32>(0.0);
-    var s2 = vec2<f32>(0.0);
-    var s3 = vec2<f32>(0.0);
-    var w0 = excess[EXCESS + first];
-    var w1 = excess[EXCESS + first + 1u];
-    var w2 = excess[EXCESS + first + 2u];
-    for (var q = 0u; q < 16u; q++) {
-        let h = filters[HALF + q];
-        let at = EXCESS + first + 3u + 4u * q;
-        let w3 = excess[at];
-        let w4 = excess[at + 1u];
-        let w5 = excess[at + 2u];
-        let w6 = excess[at + 3u];
-        s0 += h.x * w0 + h.y * w1 + h.z * w2 + h.w * w3;
-        s1 += h.x * w1 + h.y * w2 + h.z * w3 + h.w * w4;
-        s2 += h.x * w2 + h.y * w3 + h.z * w4 + h.w * w5;
-        s3 += h.x * w3 + h.y * w4 + h.z * w5 + h.w * w6;
-        w0 = w4;
-        w1 = w5;
-        w2 = w6;
-    }
-    return array<vec2<f32>, 4>(s0, s1, s2, s3);
+/// A phase of the second stage.
+struct Phase {
+    a: vec4<f32>,
+    b: vec4<f32>,
+    c: vec4<f32>,
+    d: vec4<f32>,
 }
 
-/// Adds what a bent place gives to one of the sixteen places around it. All lanes take the same step at a time, so no two meet.
-fn spread(place: u32, tap: u32, value: vec2<f32>) {
+/// A value from the sixteen samples around it.
+fn up(h: Phase, v: ptr<function, array<vec2<f32>, 20>>, j: u32) -> vec2<f32> {
+    return h.a.x * (*v)[j] + h.a.y * (*v)[j + 1u] + h.a.z * (*v)[j + 2u] + h.a.w * (*v)[j + 3u]
+        + h.b.x * (*v)[j + 4u] + h.b.y * (*v)[j + 5u] + h.b.z * (*v)[j + 6u] + h.b.w * (*v)[j + 7u]
+        + h.c.x * (*v)[j + 8u] + h.c.y * (*v)[j + 9u] + h.c.z * (*v)[j + 10u] + h.c.w * (*v)[j + 11u]
+        + h.d.x * (*v)[j + 12u] + h.d.y * (*v)[j + 13u] + h.d.z * (*v)[j + 14u] + h.d.w * (*v)[j + 15u];
+}
+
+/// The way back: the same filter turned around gives it to the places around.
+fn down(h: Phase, v: ptr<function, array<vec2<f32>, 20>>, j: u32, taken: vec2<f32>) {
+    (*v)[j] += h.a.x * taken;
+    (*v)[j + 1u] += h.a.y * taken;
+    (*v)[j + 2u] += h.a.z * taken;
+    (*v)[j + 3u] += h.a.w * taken;
+    (*v)[j + 4u] += h.b.x * taken;
+    (*v)[j + 5u] += h.b.y * taken;
+    (*v)[j + 6u] += h.b.z * taken;
+    (*v)[j + 7u] += h.b.w * taken;
+    (*v)[j + 8u] += h.c.x * taken;
+    (*v)[j + 9u] += h.c.y * taken;
+    (*v)[j + 10u] += h.c.z * taken;
+    (*v)[j + 11u] += h.c.w * taken;
+    (*v)[j + 12u] += h.d.x * taken;
+    (*v)[j + 13u] += h.d.y * taken;
+    (*v)[j + 14u] += h.d.z * taken;
+    (*v)[j + 15u] += h.d.w * taken;
+}
+
+/// Adds four values from place 4 · `cell` − 16 on. All lanes take the same step at a time, so no two meet.
+fn spread(cell: u32, a: vec2<f32>, b: vec2<f32>, c: vec2<f32>, d: vec2<f32>) {
     workgroupBarrier();
-    let e = i32(place + tap) - 15;
-    if place < BENT && e >= 0 && e < i32(2u * EXCESS) {
-        excess[(u32(e) & 1u) * EXCESS + (u32(e) >> 1u)] += value;
+    if cell >= 4u && cell < 4u + EXCESS {
+        pairs[SAMPLES + cell - 4u] += vec4<f32>(a, c);
+        pairs[SAMPLES + EXCESS + cell - 4u] += vec4<f32>(b, d);
     }
 }
 
@@ -113,55 +109,63 @@ fn clip(
     let hop = tracks[track].hop;
     let blocks = tracks[track].blocks;
     let count = (tracks[track].frames + hop - 1u) / hop;
-    for (var i = lane; i < 404u; i += LANES) {
-        let frame = item.at + i32(i) - i32(FROM_X);
-        var z = vec2<f32>(0.0);
-        if frame >= 0 && frame < frames && i < 400u {
-            z = signal[u32(base + frame)] * gain_at(blocks, u32(frame), hop, count);
+    for (var i = 2u * lane; i < SAMPLES; i += 2u * LANES) {
+        let frame = item.at + i32(2u * i) - i32(FROM_X);
+        var z0 = vec2<f32>(0.0);
+        var z1 = vec2<f32>(0.0);
+        var z2 = vec2<f32>(0.0);
+        var z3 = vec2<f32>(0.0);
+        if frame >= 0 && frame < frames && i < 328u {
+            let at = u32(base + frame);
+            let gain = gains_at(blocks, u32(frame), hop, count);
+            // Places after the last frame are read, too, and never used.
+            z0 = signal[at] * gain.x;
+            z1 = select(z1, signal[at + 1u] * gain.y, frame + 1 < frames);
+            z2 = select(z2, signal[at + 2u] * gain.z, frame + 2 < frames);
+            z3 = select(z3, signal[at + 3u] * gain.w, frame + 3 < frames);
         }
-        x[i] = z;
+        pairs[i] = vec4<f32>(z0, z1);
+        pairs[i + 1u] = vec4<f32>(z2, z3);
     }
-    for (var i = lane; i < 640u; i += LANES) {
-        excess[i] = vec2<f32>(0.0);
+    for (var i = lane; i < 2u * EXCESS; i += LANES) {
+        pairs[SAMPLES + i] = vec4<f32>(0.0);
     }
     if lane == 0u {
         atomicStore(&touched, 0u);
     }
     workgroupBarrier();
-    for (var i = 4u * lane; i < 336u; i += 4u * LANES) {
+    for (var i = 8u * lane; i < DOUBLED; i += 8u * LANES) {
         // Half-way after frame i of the doubled range: the samples from 31 before it to 32 after it.
-        let between = half_way(i + FROM_X - FROM_DOUBLE + 1u - HALF_TAPS);
-        let at = i + FROM_X - FROM_DOUBLE;
-        doubled[2u * i] = x[at];
-        doubled[2u * i + 1u] = between[0];
-        doubled[2u * i + 2u] = x[at + 1u];
-        doubled[2u * i + 3u] = between[1];
-        doubled[2u * i + 4u] = x[at + 2u];
-        doubled[2u * i + 5u] = between[2];
-        doubled[2u * i + 6u] = x[at + 3u];
-        doubled[2u * i + 7u] = between[3];
+        let between = half_way(i + FROM_X - FROM_DOUBLE - HALF_TAPS);
+        let at = (i + FROM_X - FROM_DOUBLE) / 2u;
+        let a = pairs[at];
+        let b = pairs[at + 1u];
+        let c = pairs[at + 2u];
+        let d = pairs[at + 3u];
+        doubled[i] = vec4<f32>(a.xy, between[1]);
+        doubled[i + 1u] = vec4<f32>(a.zw, between[2]);
+        doubled[i + 2u] = vec4<f32>(b.xy, between[3]);
+        doubled[i + 3u] = vec4<f32>(b.zw, between[4]);
+        doubled[i + 4u] = vec4<f32>(c.xy, between[5]);
+        doubled[i + 5u] = vec4<f32>(c.zw, between[6]);
+        doubled[i + 6u] = vec4<f32>(d.xy, between[7]);
+        doubled[i + 7u] = vec4<f32>(d.zw, between[8]);
     }
     workgroupBarrier();
     let begin = tracks[track].clip_begin;
     let width = tracks[track].clip_width;
     let weight = tracks[track].clip_weight * width / f32(WIDE_PHASES);
-    for (var round = 0u; round < BENT; round += LANES) {
+    // Each lane takes four places, which share their samples and most of what they give back.
+    for (var round = 0u; round < BENT; round += 4u * LANES) {
         if lane == 0u {
             busy = 0u;
         }
         workgroupBarrier();
-        let i = round + lane;
+        let i = round + 4u * lane;
         let frame = item.at + i32(i >> 1u) - i32(FROM_BENT);
-        var left0 = vec4<f32>(0.0);
-        var left1 = vec4<f32>(0.0);
-        var left2 = vec4<f32>(0.0);
-        var left3 = vec4<f32>(0.0);
-        var right0 = vec4<f32>(0.0);
-        var right1 = vec4<f32>(0.0);
-        var right2 = vec4<f32>(0.0);
-        var right3 = vec4<f32>(0.0);
+        var given = array<vec2<f32>, 20>();
         if i < BENT && frame >= 0 && frame < frames && near[blocks + u32(frame) / hop] != 0u {
-            let at = i + 2u * (FROM_DOUBLE - FROM_BENT) + 1u - WIDE_TAPS;
+            let at = i / 2u + FROM_DOUBLE - FROM_BENT - WIDE_TAPS / 2u;
             let d0 = doubled[at];
             let d1 = doubled[at + 1u];
             let d2 = doubled[at + 2u];
@@ -172,90 +176,77 @@ fn clip(
             let d7 = doubled[at + 7u];
             let d8 = doubled[at + 8u];
             let d9 = doubled[at + 9u];
-            let d10 = doubled[at + 10u];
-            let d11 = doubled[at + 11u];
-            let d12 = doubled[at + 12u];
-            let d13 = doubled[at + 13u];
-            let d14 = doubled[at + 14u];
-            let d15 = doubled[at + 15u];
             let most = max(
                 max(max(max(abs(d0), abs(d1)), max(abs(d2), abs(d3))), max(max(abs(d4), abs(d5)), max(abs(d6), abs(d7)))),
-                max(max(max(abs(d8), abs(d9)), max(abs(d10), abs(d11))), max(max(abs(d12), abs(d13)), max(abs(d14), abs(d15)))),
+                max(abs(d8), abs(d9)),
             );
             // No phase makes more than `GROWTH` of its samples: where that stays below the knee, nothing is taken off.
-            let phases = select(0u, WIDE_PHASES, GROWTH * max(most.x, most.y) > begin.x);
+            let phases = select(0u, WIDE_PHASES, GROWTH * max(max(most.x, most.y), max(most.z, most.w)) > begin.x);
             if phases > 0u {
                 busy = 1u;
             }
+            var v = array<vec2<f32>, 20>(
+                d0.xy, d0.zw, d1.xy, d1.zw, d2.xy, d2.zw, d3.xy, d3.zw, d4.xy, d4.zw,
+                d5.xy, d5.zw, d6.xy, d6.zw, d7.xy, d7.zw, d8.xy, d8.zw, d9.xy, d9.zw,
+            );
+            // Of the places after the track's last frame nothing is taken.
+            let more = select(0.0, 1.0, frame + 1 < frames);
             for (var phase = 0u; phase < phases; phase++) {
-                let h0 = filters[WIDE + 4u * phase];
-                let h1 = filters[WIDE + 4u * phase + 1u];
-                let h2 = filters[WIDE + 4u * phase + 2u];
-                let h3 = filters[WIDE + 4u * phase + 3u];
-                let value = h0.x * d0 + h0.y * d1 + h0.z * d2 + h0.w * d3
-                    + h1.x * d4 + h1.y * d5 + h1.z * d6 + h1.w * d7
-                    + h2.x * d8 + h2.y * d9 + h2.z * d10 + h2.w * d11
-                    + h3.x * d12 + h3.y * d13 + h3.z * d14 + h3.w * d15;
-                let size = abs(value);
-                let off = max(
-                    weight.x * turn((size - begin.x) / width.x) + weight.y * turn((size - begin.y) / width.y),
-                    vec2<f32>(0.0),
-                );
-                let taken = select(off, -off, value < vec2<f32>(0.0));
-                // The filters of the way up, turned around.
-                left0 += h0 * taken.x;
-                left1 += h1 * taken.x;
-                left2 += h2 * taken.x;
-                left3 += h3 * taken.x;
-                right0 += h0 * taken.y;
-                right1 += h1 * taken.y;
-                right2 += h2 * taken.y;
-                right3 += h3 * taken.y;
+                let table = WIDE + 4u * phase;
+                let h = Phase(filters[table], filters[table + 1u], filters[table + 2u], filters[table + 3u]);
+                down(h, &given, 1u, bend(up(h, &v, 1u), begin, width, weight));
+                down(h, &given, 2u, bend(up(h, &v, 2u), begin, width, weight));
+                down(h, &given, 3u, more * bend(up(h, &v, 3u), begin, width, weight));
+                down(h, &given, 4u, more * bend(up(h, &v, 4u), begin, width, weight));
             }
         }
         if workgroupUniformLoad(&busy) != 0u {
-            spread(i, 0u, vec2<f32>(left0.x, right0.x));
-            spread(i, 1u, vec2<f32>(left0.y, right0.y));
-            spread(i, 2u, vec2<f32>(left0.z, right0.z));
-            spread(i, 3u, vec2<f32>(left0.w, right0.w));
-            spread(i, 4u, vec2<f32>(left1.x, right1.x));
-            spread(i, 5u, vec2<f32>(left1.y, right1.y));
-            spread(i, 6u, vec2<f32>(left1.z, right1.z));
-            spread(i, 7u, vec2<f32>(left1.w, right1.w));
-            spread(i, 8u, vec2<f32>(left2.x, right2.x));
-            spread(i, 9u, vec2<f32>(left2.y, right2.y));
-            spread(i, 10u, vec2<f32>(left2.z, right2.z));
-            spread(i, 11u, vec2<f32>(left2.w, right2.w));
-            spread(i, 12u, vec2<f32>(left3.x, right3.x));
-            spread(i, 13u, vec2<f32>(left3.y, right3.y));
-            spread(i, 14u, vec2<f32>(left3.z, right3.z));
-            spread(i, 15u, vec2<f32>(left3.w, right3.w));
+            let cell = i / 4u;
+            spread(cell, given[0], given[1], given[2], given[3]);
+            spread(cell + 1u, given[4], given[5], given[6], given[7]);
+            spread(cell + 2u, given[8], given[9], given[10], given[11]);
+            spread(cell + 3u, given[12], given[13], given[14], given[15]);
+            spread(cell + 4u, given[16], given[17], given[18], given[19]);
         }
     }
     workgroupBarrier();
-    let first = 4u * lane;
+    let first = 8u * lane;
     if first < item.count {
         // Back to the rate: the half-way values from 32 before a frame to 31 after it.
-        let back = halve(first);
-        for (var j = 0u; j < 4u; j++) {
-            let at = first + j;
-            if at < item.count {
-                let frame = u32(item.at) + at;
-                let sample = x[at + FROM_X];
-                result[u32(base + i32(frame))] = sample - 0.5 * (excess[at + 32u] + back[j]);
-                if near[blocks + frame / hop] != 0u {
-                    let size = abs(sample);
-                    let felt = tracks[track].felt;
-                    let clipped = u32(size.x > felt) + u32(size.y > felt);
-                    if clipped > 0u {
-                        atomicAdd(&touched, clipped);
-                    }
-                }
-            }
+        let back = half_way(2u * (SAMPLES + EXCESS) + first);
+        let x = (first + FROM_X) / 2u;
+        let e = SAMPLES + 16u + first / 2u;
+        let felt = tracks[track].felt;
+        let to = base + item.at;
+        var clipped = 0u;
+        clipped += write(item.count, to, first, pairs[x], pairs[e] + vec4<f32>(back[0], back[1]), felt);
+        clipped += write(item.count, to, first + 2u, pairs[x + 1u], pairs[e + 1u] + vec4<f32>(back[2], back[3]), felt);
+        clipped += write(item.count, to, first + 4u, pairs[x + 2u], pairs[e + 2u] + vec4<f32>(back[4], back[5]), felt);
+        clipped += write(item.count, to, first + 6u, pairs[x + 3u], pairs[e + 3u] + vec4<f32>(back[6], back[7]), felt);
+        // Eight frames lie in one block.
+        if clipped > 0u && near[blocks + (u32(item.at) + first) / hop] != 0u {
+            atomicAdd(&touched, clipped);
         }
     }
     workgroupBarrier();
     if lane == 0u {
         results[item.slot] = f32(atomicLoad(&touched));
     }
+}
+
+/// Two frames of the result; gives how many of their samples are over `felt`.
+fn write(count: u32, origin: i32, first: u32, samples: vec4<f32>, excess: vec4<f32>, felt: f32) -> u32 {
+    let at = u32(origin + i32(first));
+    let bent = samples - 0.5 * excess;
+    let over = vec4<u32>(abs(samples) > vec4<f32>(felt));
+    var clipped = 0u;
+    if first < count {
+        result[at] = bent.xy;
+        clipped = over.x + over.y;
+    }
+    if first + 1u < count {
+        result[at + 1u] = bent.zw;
+        clipped += over.z + over.w;
+    }
+    return clipped;
 }

@@ -16,6 +16,10 @@ fn times_conjugate(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     return vec2<f32>(a.x * b.x + a.y * b.y, a.y * b.x - a.x * b.y);
 }
 
+fn conjugate(a: vec2<f32>) -> vec2<f32> {
+    return vec2<f32>(a.x, -a.y);
+}
+
 /// Spreads the cells over the banks: no two lanes of a pass meet.
 fn cell(i: u32) -> u32 {
     return i ^ ((i >> 4u) & 15u);
@@ -58,8 +62,25 @@ fn radix16(v: ptr<function, array<vec2<f32>, 16>>) {
     radix4(v, 12u, 13u, 14u, 15u);
 }
 
-fn turned(k: u32) -> u32 {
-    return (k & 3u) * 4u + (k >> 2u);
+/// Puts the results of a pass into their cells, in their order. Written out, like all that touches the sixteen points: a place that a
+/// loop counts is no register to some compilers.
+fn put(v: ptr<function, array<vec2<f32>, 16>>, first: u32, step: u32) {
+    cells[cell(first)] = (*v)[0];
+    cells[cell(first + step)] = (*v)[4];
+    cells[cell(first + 2u * step)] = (*v)[8];
+    cells[cell(first + 3u * step)] = (*v)[12];
+    cells[cell(first + 4u * step)] = (*v)[1];
+    cells[cell(first + 5u * step)] = (*v)[5];
+    cells[cell(first + 6u * step)] = (*v)[9];
+    cells[cell(first + 7u * step)] = (*v)[13];
+    cells[cell(first + 8u * step)] = (*v)[2];
+    cells[cell(first + 9u * step)] = (*v)[6];
+    cells[cell(first + 10u * step)] = (*v)[10];
+    cells[cell(first + 11u * step)] = (*v)[14];
+    cells[cell(first + 12u * step)] = (*v)[3];
+    cells[cell(first + 13u * step)] = (*v)[7];
+    cells[cell(first + 14u * step)] = (*v)[11];
+    cells[cell(first + 15u * step)] = (*v)[15];
 }
 
 /// Fetches the points of a pass and turns point r by r times the angle of `step`: four twiddles from the table, the others are products.
@@ -94,31 +115,29 @@ fn fetch(v: ptr<function, array<vec2<f32>, 16>>, lane: u32, step: u32) {
 fn transform(v: ptr<function, array<vec2<f32>, 16>>, lane: u32) {
     radix16(v);
     workgroupBarrier();
-    for (var r = 0u; r < 16u; r++) {
-        cells[cell(lane * 16u + r)] = (*v)[turned(r)];
-    }
+    put(v, lane * 16u, 1u);
     workgroupBarrier();
     let near = lane & 15u;
     fetch(v, lane, near * 16u);
     radix16(v);
     workgroupBarrier();
-    for (var r = 0u; r < 16u; r++) {
-        cells[cell((lane >> 4u) * 256u + near + 16u * r)] = (*v)[turned(r)];
-    }
+    put(v, (lane >> 4u) * 256u + near, 16u);
     workgroupBarrier();
     fetch(v, lane, lane);
     radix16(v);
-    var w: array<vec2<f32>, 16>;
-    for (var r = 0u; r < 16u; r++) {
-        w[r] = (*v)[turned(r)];
-    }
-    *v = w;
+    *v = array<vec2<f32>, 16>(
+        (*v)[0], (*v)[4], (*v)[8], (*v)[12], (*v)[1], (*v)[5], (*v)[9], (*v)[13],
+        (*v)[2], (*v)[6], (*v)[10], (*v)[14], (*v)[3], (*v)[7], (*v)[11], (*v)[15],
+    );
 }
 
 /// The inverse without its factor, by conjugates; the caller conjugates what goes in.
 fn transform_back(v: ptr<function, array<vec2<f32>, 16>>, lane: u32) {
     transform(v, lane);
-    for (var r = 0u; r < 16u; r++) {
-        (*v)[r] = vec2<f32>((*v)[r].x, -(*v)[r].y);
-    }
+    *v = array<vec2<f32>, 16>(
+        conjugate((*v)[0]), conjugate((*v)[1]), conjugate((*v)[2]), conjugate((*v)[3]),
+        conjugate((*v)[4]), conjugate((*v)[5]), conjugate((*v)[6]), conjugate((*v)[7]),
+        conjugate((*v)[8]), conjugate((*v)[9]), conjugate((*v)[10]), conjugate((*v)[11]),
+        conjugate((*v)[12]), conjugate((*v)[13]), conjugate((*v)[14]), conjugate((*v)[15]),
+    );
 }

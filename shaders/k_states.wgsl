@@ -22,9 +22,10 @@ fn k_states(
     let origin = stretch * length;
     let count = min(length, tracks[item.track].frames - origin);
     let base = u32(tracks[item.track].store - launch.window + i32(origin));
+    let c = coefficients();
     var f = Filter();
     for (var i = 0u; i < count; i++) {
-        step(&f, signal[base + i]);
+        step(&f, c, signal[base + i]);
     }
     let out = 2u * (tracks[item.track].states + stretch);
     states[out] = vec4<f32>(f.s0, f.s1);

@@ -33,6 +33,8 @@ fn levels(
     let rows = tracks[track].row_count;
     let stride = tracks[track].bands_stride;
     let first = tracks[track].bands + start;
+    let has_tone = tracks[track].has_tone != 0u;
+    let whole = select(tracks[track].input, tracks[track].toned, has_tone) + start;
     for (var band = 0u; band < tracks[track].band_count; band++) {
         let table = settings[track * BANDS + band].phases;
         var sum = vec3<f32>(0.0);
@@ -41,10 +43,10 @@ fn levels(
             if band < rows {
                 z = bands[u32(first + i32(band * stride + i))];
             } else {
-                if tracks[track].has_tone != 0u {
-                    z = toned[u32(tracks[track].toned + start + i32(i))];
+                if has_tone {
+                    z = toned[u32(whole + i32(i))];
                 } else {
-                    z = mid_side(input[u32(tracks[track].input + start + i32(i))]);
+                    z = mid_side(input[u32(whole + i32(i))]);
                 }
                 for (var row = 0u; row < rows; row++) {
                     z -= bands[u32(first + i32(row * stride + i))];

@@ -3,69 +3,17 @@
 @group(0) @binding(4) var<storage, read> signal: array<vec2<f32>>;
 @group(0) @binding(5) var<storage, read_write> added: array<vec2<f32>>;
 
-const TILE: u32 = 256u;
+const TILE: u32 = 512u;
 const LANES: u32 = 64u;
 
-var<workgroup> x: array<vec2<f32>, 388>;
-var<workgroup> bent: array<vec2<f32>, 324>;
+/// Pairs of samples from 64 before the tile on, and behind them the bent half-way values, from 32 before it on.
+const SAMPLES: u32 = 322u;
+var<workgroup> pairs: array<vec4<f32>, 612>;
 
-/// Four samples through the taps half-way between samples; a sample is fetched once for four results.
-fn half_way(first: u32) -> array<vec2<f32>, 4> {
-    var s0 = vec2<f32>(0.0);
-    var s1 = vec2<f32>(0.0);
-    var s2 = vec2<f32>(0.0);
-    var s3 = vec2<f32>(0.0);
-    var w0 = x[first];
-    var w1 = x[first + 1u];
-    var w2 = x[first + 2u];
-    for (var q = 0u; q < 16u; q++) {
-        let h = filters[HALF + q];
-        let at = first + 3u + 4u * q;
-        let w3 = x[at];
-        let w4 = x[at + 1u];
-        let w5 = x[at + 2u];
-        let w6 = x[at + 3u];
-        s0 += h.x * w0 + h.y * w1 + h.z * w2 + h.w * w3;
-        s1 += h.x * w1 + h.y * w2 + h.z * w3 + h.w * w4;
-        s2 += h.x * w2 + h.y * w3 + h.z * w4 + h.w * w5;
-        s3 += h.x * w3 + h.y * w4 + h.z * w5 + h.w * w6;
-        w0 = w4;
-        w1 = w5;
-        w2 = w6;
-    }
-    return array<vec2<f32>, 4>(s0, s1, s2, s3);
-}
-
-/// The same on the way back: the filter is symmetric.
-fn halve(first: u32) -> array<vec2<f32>, 4> {
-    var s0 = vec2<f32>(0.0);
-    var s1 = vec2<f32>(0.0);
-    var s2 = vec2<f32>(0.0);
-    var s3 = vec2<f32>(0.0);
-    var w0 = bent[first];
-    var w1 = bent[first + 1u];
-    var w2 = bent[first + 2u];
-    for (var q = 0u; q < 16u; q++) {
-        let h = filters[HALF + q];
-        let at = first + 3u + 4u * q;
-        let w3 = bent[at];
-        let w4 = bent[at + 1u];
-        let w5 = bent[at + 2u];
-        let w6 = bent[at + 3u];
-        s0 += h.x * w0 + h.y * w1 + h.z * w2 + h.w * w3;
-        s1 += h.x * w1 + h.y * w2 + h.z * w3 + h.w * w4;
-        s2 += h.x * w2 + h.y * w3 + h.z * w4 + h.w * w5;
-        s3 += h.x * w3 + h.y * w4 + h.z * w5 + h.w * w6;
-        w0 = w4;
-        w1 = w5;
-        w2 = w6;
-    }
-    return array<vec2<f32>, 4>(s0, s1, s2, s3);
-}
-
-fn add(z: vec2<f32>, full: f32, cube: f32, square: f32) -> vec2<f32> {
-    let w = clamp(z / full, vec2<f32>(-1.0), vec2<f32>(1.0));
-    return w * w * (square + cube * w);
+/// The polynomial: full scale, cube and square.
+fn added_to(curve: vec3<f32>, z: vec4<f32>) -> vec4<f32> {
+    let w = clamp(z / curve.x, vec4<f32>(-1.0), vec4<f32>(1.0));
+    return w * w * (curve.z + curve.y * w);
 }
 
 @compute @workgroup_size(64)
@@ -83,42 +31,60 @@ fn saturate(
     let track = item.track;
     let frames = i32(tracks[track].frames);
     let base = tracks[track].store - launch.window;
-    let full = tracks[track].full;
-    let cube = tracks[track].cube;
-    let square = tracks[track].square;
-    for (var i = lane; i < 388u; i += LANES) {
-        let frame = item.at + i32(i) - 64;
-        var z = vec2<f32>(0.0);
-        if frame >= 0 && frame < frames && i < 384u {
-            z = signal[u32(base + frame)];
-        }
-        x[i] = z;
-    }
-    workgroupBarrier();
-    for (var i = 4u * lane; i < 320u; i += 4u * LANES) {
-        let between = half_way(i + 1u);
-        for (var j = 0u; j < 4u; j++) {
-            let frame = item.at + i32(i + j) - i32(HALF_TAPS);
-            // Half-way values beyond either end of the track belong to no frame.
-            var z = vec2<f32>(0.0);
+    let curve = vec3<f32>(tracks[track].full, tracks[track].cube, tracks[track].square);
+    for (var i = lane; i < SAMPLES; i += LANES) {
+        let frame = item.at + i32(2u * i) - 64;
+        var z0 = vec2<f32>(0.0);
+        var z1 = vec2<f32>(0.0);
+        if i < 320u {
             if frame >= 0 && frame < frames {
-                z = add(between[j], full, cube, square);
+                z0 = signal[u32(base + frame)];
             }
-            bent[i + j] = z;
+            if frame + 1 >= 0 && frame + 1 < frames {
+                z1 = signal[u32(base + frame) + 1u];
+            }
         }
-    }
-    if lane < 4u {
-        bent[320u + lane] = vec2<f32>(0.0);
+        pairs[i] = vec4<f32>(z0, z1);
     }
     workgroupBarrier();
-    let first = 4u * lane;
+    for (var i = 8u * lane; i < TILE + 2u * HALF_TAPS; i += 8u * LANES) {
+        let between = half_way(i);
+        // Half-way values beyond either end of the track belong to no frame.
+        let frame = item.at + i32(i) - i32(HALF_TAPS);
+        let at = SAMPLES + i / 2u;
+        pairs[at] = added_to(curve, vec4<f32>(between[1], between[2])) * within(frame, frames);
+        pairs[at + 1u] = added_to(curve, vec4<f32>(between[3], between[4])) * within(frame + 2, frames);
+        pairs[at + 2u] = added_to(curve, vec4<f32>(between[5], between[6])) * within(frame + 4, frames);
+        pairs[at + 3u] = added_to(curve, vec4<f32>(between[7], between[8])) * within(frame + 6, frames);
+    }
+    if lane < 2u {
+        pairs[SAMPLES + TILE / 2u + HALF_TAPS + lane] = vec4<f32>(0.0);
+    }
+    workgroupBarrier();
+    let first = 8u * lane;
     if first < item.count {
-        let back = halve(first);
-        for (var j = 0u; j < 4u; j++) {
-            if first + j < item.count {
-                let z = add(x[first + j + 64u], full, cube, square);
-                added[u32(base + item.at + i32(first + j))] = 0.5 * (z + back[j]);
-            }
-        }
+        let back = half_way(2u * SAMPLES + first);
+        let at = (first + 2u * HALF_TAPS) / 2u;
+        write(item.count, base + item.at, first, added_to(curve, pairs[at]) + vec4<f32>(back[0], back[1]));
+        write(item.count, base + item.at, first + 2u, added_to(curve, pairs[at + 1u]) + vec4<f32>(back[2], back[3]));
+        write(item.count, base + item.at, first + 4u, added_to(curve, pairs[at + 2u]) + vec4<f32>(back[4], back[5]));
+        write(item.count, base + item.at, first + 6u, added_to(curve, pairs[at + 3u]) + vec4<f32>(back[6], back[7]));
+    }
+}
+
+/// 1 for those of two frames, left and right, that are the track's.
+fn within(frame: i32, frames: i32) -> vec4<f32> {
+    let a = select(0.0, 1.0, frame >= 0 && frame < frames);
+    let b = select(0.0, 1.0, frame + 1 >= 0 && frame + 1 < frames);
+    return vec4<f32>(a, a, b, b);
+}
+
+fn write(count: u32, origin: i32, first: u32, twice: vec4<f32>) {
+    let at = u32(origin + i32(first));
+    if first < count {
+        added[at] = 0.5 * twice.xy;
+    }
+    if first + 1u < count {
+        added[at + 1u] = 0.5 * twice.zw;
     }
 }

@@ -19,17 +19,19 @@ struct Filter {
     s3: vec2<f32>,
 }
 
-fn step(f: ptr<function, Filter>, x: vec2<f32>) -> vec2<f32> {
-    let c0 = weighting[0];
-    let c1 = weighting[1];
-    let c2 = weighting[2];
-    let y = c0.x * x + (*f).s0;
-    (*f).s0 = c0.y * x - c0.w * y + (*f).s1;
-    (*f).s1 = c0.z * x - c1.x * y;
+/// The coefficients, fetched once and not for every frame.
+fn coefficients() -> array<vec4<f32>, 3> {
+    return array<vec4<f32>, 3>(weighting[0], weighting[1], weighting[2]);
+}
+
+fn step(f: ptr<function, Filter>, c: array<vec4<f32>, 3>, x: vec2<f32>) -> vec2<f32> {
+    let y = c[0].x * x + (*f).s0;
+    (*f).s0 = c[0].y * x - c[0].w * y + (*f).s1;
+    (*f).s1 = c[0].z * x - c[1].x * y;
     let v3 = y - (*f).s3;
-    let v1 = c1.y * (*f).s2 + c1.z * v3;
-    let v2 = (*f).s3 + c1.z * (*f).s2 + c1.w * v3;
+    let v1 = c[1].y * (*f).s2 + c[1].z * v3;
+    let v2 = (*f).s3 + c[1].z * (*f).s2 + c[1].w * v3;
     (*f).s2 = 2.0 * v1 - (*f).s2;
     (*f).s3 = 2.0 * v2 - (*f).s3;
-    return c2.y * (y - c2.x * v1 - v2);
+    return c[2].y * (y - c[2].x * v1 - v2);
 }

@@ -241,7 +241,7 @@ fn apply(lane: &mut Lane, group: &Group<'_>, spans: &[Span], in_place: bool) -> 
         let source = if in_place { idle.clone() } else { window.shaped.clone() };
         let parts = [gains.clone(), source, window.out.clone()];
         let bytes = if in_place { again(piece, 16) } else { moves(piece, 16) };
-        work.launch(Kernel::ApplyGain, &parts, &frames(piece, 4 * TILE), (window.start, u32::from(in_place)), bytes);
+        work.launch(Kernel::ApplyGain, &parts, &frames(piece, 2 * TILE), (window.start, u32::from(in_place)), bytes);
     })
 }
 
@@ -516,7 +516,7 @@ fn fade(lane: &mut Lane, group: &Group<'_>, going: &[Going], pending: &[usize]) 
     }
     sweep(lane, group, &ends, |work, window, piece| {
         let parts = [window.out.clone()];
-        work.launch(Kernel::Fade, &parts, &frames(piece, 4 * TILE), (window.start, 0), moves(piece, 16));
+        work.launch(Kernel::Fade, &parts, &frames(piece, 2 * TILE), (window.start, 0), moves(piece, 16));
     })
 }
 

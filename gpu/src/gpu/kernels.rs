@@ -69,14 +69,14 @@ kernels! {
     Wishes wishes [] 1: (3, r), (4, r), (5, r), (6, w);
     Gains gains [] 32: (3, r), (4, w), (5, w);
     MixBands mix_bands [] 1: (3, r), (4, r), (5, r), (6, r), (7, r), (8, w);
-    Saturate saturate ["filters"] 1: (3, u), (4, r), (5, w);
+    Saturate saturate ["filters", "half_way"] 1: (3, u), (4, r), (5, w);
     SaturateApply saturate_apply [] 1: (3, r), (4, r), (5, w);
     BlockMeans block_means [] 1: (3, r), (4, w);
     BlockPeaks block_peaks ["filters"] 1: (3, u), (4, r), (5, w);
     KStates k_states ["weighting"] 1: (3, r), (4, r), (5, w);
     BlockEnergies block_energies ["weighting"] 1: (3, r), (4, r), (5, r), (6, w);
     ApplyGain apply_gain ["gain"] 1: (9, r), (4, r), (5, w);
-    Clip clip ["filters", "gain"] 1: (3, u), (9, r), (4, r), (5, r), (6, w), (7, w);
+    Clip clip ["filters", "half_way", "gain"] 1: (3, u), (9, r), (4, r), (5, r), (6, w), (7, w);
     Fade fade [] 1: (3, w);
 }
 

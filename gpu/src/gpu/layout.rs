@@ -8,8 +8,10 @@ pub const STEP: usize = 2048;
 pub const POINTS: usize = 2 * STEP;
 /// Bands a track may have.
 pub const BANDS: usize = loopmaster_core::analyse::BANDS;
-/// Frames of the tiles of most kernels.
-pub const TILE: usize = 256;
+/// Frames of the tiles of the finish …
+pub const TILE: usize = 512;
+/// … and of the sum of the bands.
+pub const MIX_TILE: usize = 256;
 /// Blocks of a stretch of the K-weighting …
 pub const STRETCH: usize = 16;
 /// … and stretches that are remembered.

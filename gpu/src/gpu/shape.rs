@@ -8,7 +8,7 @@ use super::device::GpuError;
 use super::group::{ALIGN, Group, Member};
 use super::kernels::Kernel;
 use super::lane::{Lane, Part, Store};
-use super::layout::{BANDS, Item, POINTS, STEP, State, TILE, Track};
+use super::layout::{BANDS, Item, MIX_TILE, POINTS, STEP, State, Track};
 use super::pack;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -301,7 +301,7 @@ fn submit(lane: &mut Lane, group: &Group<'_>, chunks: &[Chunk]) -> Result<(), Gp
         work.launch(Kernel::Unpack, &[raw.clone(), store.clone()], &items, (window.start, 0), bytes);
     }
 
-    // A transform reads and writes 4096 points.
+    // A transform reads and writes 4096 points; two that follow each other share what they read of the spectra but for one.
     let transform = 2 * 8 * POINTS;
     items.clear();
     bytes = (0, 0);
@@ -315,9 +315,9 @@ fn submit(lane: &mut Lane, group: &Group<'_>, chunks: &[Chunk]) -> Result<(), Gp
     items.clear();
     bytes = (0, 0);
     for chunk in chunks.iter().filter(|chunk| !chunk.tone.is_empty()) {
-        cut(chunk.member, &chunk.signal, 1, &mut items);
-        let parts = tracks[chunk.member].fir_parts as usize;
-        add(&mut bytes, moved(chunk, parts * 8 * POINTS + 8 * STEP, step, chunk.signal.len()));
+        cut(chunk.member, &chunk.signal, 2, &mut items);
+        let each = (tracks[chunk.member].fir_parts as usize + 1) * 8 * POINTS + 2 * 8 * STEP;
+        add(&mut bytes, moved(chunk, each, 2.0 * step, chunk.signal.len().div_ceil(2)));
     }
     let parts = [twiddles.clone(), spectra.clone(), firs, toned.clone()];
     work.launch(Kernel::Fir, &parts, &items, (0, 0), bytes);
@@ -337,10 +337,10 @@ fn submit(lane: &mut Lane, group: &Group<'_>, chunks: &[Chunk]) -> Result<(), Gp
     items.clear();
     bytes = (0, 0);
     for chunk in chunks.iter().filter(|chunk| tracks[chunk.member].row_count > 0) {
-        cut(chunk.member, &chunk.bands, 1, &mut items);
+        cut(chunk.member, &chunk.bands, 2, &mut items);
         let track = &tracks[chunk.member];
-        let each = track.bank_parts as usize * 8 * POINTS + track.row_count as usize * 8 * STEP;
-        add(&mut bytes, moved(chunk, each, step, chunk.bands.len()));
+        let each = (track.bank_parts as usize + 1) * 8 * POINTS + track.row_count as usize * 2 * 8 * STEP;
+        add(&mut bytes, moved(chunk, each, 2.0 * step, chunk.bands.len().div_ceil(2)));
     }
     let parts = [twiddles, spectra, bank, settings.clone(), bands.clone()];
     work.launch(Kernel::Filterbank, &parts, &items, (0, 0), bytes);
@@ -382,7 +382,7 @@ fn submit(lane: &mut Lane, group: &Group<'_>, chunks: &[Chunk]) -> Result<(), Gp
         bytes = (0, 0);
         for chunk in members.iter().map(|at| &chunks[*at]).filter(any) {
             let frames = chunk.frames.start as isize..chunk.frames.end as isize;
-            cut(chunk.member, &frames, TILE, &mut items);
+            cut(chunk.member, &frames, MIX_TILE, &mut items);
             let each = 16 + 8 * tracks[chunk.member].row_count as usize;
             add(&mut bytes, moved(chunk, each, 1.0, chunk.frames.len()));
         }
