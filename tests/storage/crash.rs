@@ -1,5 +1,6 @@
 //! The endpoint in a process of its own, killed at any moment: what was acknowledged is there, and nothing wrong can be read.
 
+use super::limits::blobs;
 use super::{Ours, any_port, config, credentials, hex, http, noise};
 use loopmaster::store::embedded::serve;
 use loopmaster::store::{PartTag, PostBytes, Store};
@@ -37,8 +38,18 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["storage::crash::a_server_for_the_other_tests", "--exact", "--ignored", "--nocapture"])
+        Self::start_after("true", folder)
+    }
+
+    /// On a disk that is full at so many KiB: the limit on file sizes stands for it.
+    fn start_small(folder: &Path, kib: u32) -> Self {
+        Self::start_after(&format!("trap '' XFSZ; ulimit -f {kib}"), folder)
+    }
+
+    fn start_after(script: &str, folder: &Path) -> Self {
+        let server = "storage::crash::a_server_for_the_other_tests --exact --ignored --nocapture";
+        let mut process = Command::new("bash")
+            .args(["-c", &format!("{script}; exec {} {server}", std::env::current_exe().unwrap().display())])
             .env(FOLDER, folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -238,32 +249,47 @@ async fn memory_does_not_grow_with_what_comes() {
     assert!(grown < 24 << 20, "{grown} bytes more for objects of {length}");
 }
 
-/// A disk that is full in the middle of a body: the limit on file sizes stands for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn full_in_the_middle_of_a_body() {
-    let ours = Ours::start().await;
-    let Ours { folder, handle, .. } = ours;
+    let Ours { folder, handle, .. } = Ours::start().await;
     handle.stop().await;
-    let exe = std::env::current_exe().unwrap();
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 1024; exec {} storage::crash::a_server_for_the_other_tests --exact --ignored --nocapture",
-        exe.display()
-    );
-    let mut process = Command::new("bash")
-        .args(["-c", &script])
-        .env(FOLDER, folder.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let url = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listening ").map(str::to_owned));
-    let server = Server { store: Store::new(&config(&url.unwrap())).unwrap(), process };
+    let server = Server::start_small(folder.path(), 1024);
     server.store.put_bytes("small", noise(1, 900_000), "audio/wav").await.unwrap();
     let error = server.store.put_bytes("large", noise(2, 3 << 20), "audio/wav").await.unwrap_err();
     assert_eq!(error.code(), "storage.full", "{error}");
     assert_eq!(server.store.head("large").await.unwrap(), None);
     assert!(read(&server.store, "small").await.unwrap() == noise(1, 900_000));
-    let blobs = walkdir::WalkDir::new(folder.path().join("buckets/songs/blobs")).into_iter().filter_map(Result::ok);
-    assert_eq!(blobs.filter(|entry| entry.file_type().is_file()).count(), 1);
+    assert_eq!(blobs(folder.path()), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn full_in_the_middle_of_a_line() {
+    let Ours { folder, handle, store } = Ours::start().await;
+    let id = store.create_multipart("k", "audio/wav").await.unwrap();
+    handle.stop().await;
+    let server = Server::start_small(folder.path(), 1);
+    let put = async |store: &Store, number: u16, length: u64| {
+        let url = store.presign_part("k", &id, number, length, MINUTE).await.unwrap();
+        http().put(url).body(noise(number.into(), length as usize)).send().await.unwrap().status().as_u16()
+    };
+    let mut kept = 0;
+    while put(&server.store, kept + 1, 10).await == 200 {
+        kept += 1;
+    }
+    let file = folder.path().join("buckets/songs/uploads").join(&id);
+    let before = std::fs::read(&file).unwrap();
+    assert!(before.len() < 1024 && before.ends_with(b"\n") && kept > 0, "{kept} parts in {} bytes", before.len());
+    // Neither a new part nor one that is there already, and the old one stays.
+    for number in [kept + 1, 1] {
+        assert_eq!(put(&server.store, number, 20).await, 507);
+    }
+    assert!(std::fs::read(&file).unwrap() == before, "half a line stays");
+    assert_eq!(blobs(folder.path()), usize::from(kept));
+    server.kill();
+    let server = Server::start(folder.path());
+    assert_eq!(put(&server.store, 1, 20).await, 200);
+    let parts = server.store.list_parts("k", &id).await.unwrap();
+    let bytes: Vec<u64> = parts.iter().filter_map(|part| part.bytes).collect();
+    assert_eq!((bytes.len(), bytes[0], bytes[1]), (kept.into(), 20, 10));
+    assert_eq!(blobs(folder.path()), usize::from(kept));
 }

@@ -4,6 +4,7 @@ use super::{BUCKET, Ours, any_port, config, credentials, http, noise};
 use loopmaster::store::embedded::{Options, Swept, serve, serve_with};
 use loopmaster::store::{PostBytes, Store};
 use reqwest::Method;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +22,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn blobs(folder: &Path) -> usize {
+pub(super) fn blobs(folder: &Path) -> usize {
     files(&folder.join("buckets").join(BUCKET).join("blobs")).len()
 }
 
@@ -162,6 +163,105 @@ async fn damage_is_an_error_and_not_another_object() {
     assert_eq!(ours.store.get("cut").await.unwrap_err().code(), "storage.unavailable");
     ours.store.delete("cut").await.unwrap();
     assert_eq!(blobs(ours.folder.path()), 0);
+}
+
+/// Our endpoint with an upload of one part, and the upload's file.
+async fn with_an_upload() -> (Ours, String, PathBuf) {
+    let ours = Ours::start().await;
+    let id = ours.store.create_multipart("k", "audio/wav").await.unwrap();
+    assert_eq!(put_part(&ours.store, &id, 1, 10).await, 200);
+    let file = ours.folder.path().join("buckets").join(BUCKET).join("uploads").join(&id);
+    (ours, id, file)
+}
+
+async fn put_part(store: &Store, id: &str, number: u16, length: u64) -> u16 {
+    let url = store.presign_part("k", id, number, length, MINUTE).await.unwrap();
+    http().put(url).body(noise(length, length as usize)).send().await.unwrap().status().as_u16()
+}
+
+async fn restarted(ours: Ours) -> Ours {
+    let Ours { folder, handle, .. } = ours;
+    handle.stop().await;
+    let handle = serve(folder.path(), any_port(), credentials(), &[]).await.unwrap();
+    let store = Store::new(&config(&handle.url())).unwrap();
+    Ours { folder, handle, store }
+}
+
+fn append(file: &Path, text: &str) {
+    std::fs::File::options().append(true).open(file).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+#[tokio::test]
+async fn half_a_line_does_not_count() {
+    let (ours, id, file) = with_an_upload().await;
+    let sizes = async |store: &Store| -> Vec<(u16, Option<u64>)> {
+        let parts = store.list_parts("k", &id).await.unwrap();
+        parts.iter().map(|part| (part.number, part.bytes)).collect()
+    };
+    // Left by a write that failed and could not be cut off.
+    append(&file, "{\"number\":7,\"part\":{\"blob\":");
+    assert_eq!(sizes(&ours.store).await, [(1, Some(10))]);
+    assert_eq!(put_part(&ours.store, &id, 2, 20).await, 200);
+    assert_eq!(sizes(&ours.store).await, [(1, Some(10)), (2, Some(20))]);
+    // Left by a process that was killed; and an upload whose id was never told.
+    let before = std::fs::read(&file).unwrap();
+    append(&file, "{\"number\":7,\"part\":{\"blob\":");
+    std::fs::write(file.with_file_name("0".repeat(32)), "{\"key\":\"k\",\"crea").unwrap();
+    let ours = restarted(ours).await;
+    assert!(std::fs::read(&file).unwrap() == before, "the half line was not cut off");
+    assert_eq!(files(file.parent().unwrap()), [file]);
+    // Of two lines with one number the later counts, and the bytes of the earlier go.
+    assert_eq!(put_part(&ours.store, &id, 1, 30).await, 200);
+    assert_eq!(blobs(ours.folder.path()), 2);
+    let ours = restarted(ours).await;
+    assert_eq!(sizes(&ours.store).await, [(1, Some(30)), (2, Some(20))]);
+    let parts = ours.store.list_parts("k", &id).await.unwrap();
+    ours.store.complete("k", &id, &parts[..1]).await.unwrap();
+    assert!(ours.store.get("k").await.unwrap().bytes(100).await.unwrap() == noise(30, 30));
+    assert_eq!(blobs(ours.folder.path()), 1);
+    assert!(ours.store.unfinished("").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_upload_is_given_up_at_the_next_start() {
+    let (ours, id, file) = with_an_upload().await;
+    let other = ours.store.create_multipart("other", "audio/wav").await.unwrap();
+    append(&file, "{\"number\":2,\0\0\0}\n");
+    assert_eq!(ours.store.list_parts("k", &id).await.unwrap_err().code(), "storage.unavailable");
+    assert_eq!(put_part(&ours.store, &id, 3, 10).await, 500);
+    assert!(ours.handle.sweep().await.unwrap_err().to_string().contains("is damaged"));
+    assert_eq!(blobs(ours.folder.path()), 1);
+    let ours = restarted(ours).await;
+    assert!(ours.store.list_parts("k", &id).await.unwrap_err().is_not_found());
+    let left = ours.store.unfinished("").await.unwrap();
+    assert_eq!(left.iter().map(|upload| &upload.id).collect::<Vec<_>>(), [&other]);
+    ours.handle.sweep().await.unwrap();
+}
+
+/// Only as often as its file stays readable at once; what has come can be completed.
+#[tokio::test]
+async fn a_part_is_not_sent_again_without_end() {
+    let (ours, id, file) = with_an_upload().await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line = text.lines().nth(1).unwrap();
+    append(&file, &format!("{line}\n").repeat((16 << 20) / line.len()));
+    assert_eq!(put_part(&ours.store, &id, 1, 20).await, 400);
+    let parts = ours.store.list_parts("k", &id).await.unwrap();
+    ours.store.complete("k", &id, &parts).await.unwrap();
+    assert_eq!(blobs(ours.folder.path()), 1);
+}
+
+#[tokio::test]
+async fn uploads_of_an_earlier_version_are_removed() {
+    let (ours, id, file) = with_an_upload().await;
+    let old = file.with_file_name("0".repeat(32));
+    std::fs::create_dir(&old).unwrap();
+    let upload = "{\"key\":\"k\",\"created\":1,\"about\":{}}";
+    std::fs::write(old.join("upload"), upload).unwrap();
+    std::fs::write(old.join("00001"), upload).unwrap();
+    let ours = restarted(ours).await;
+    assert!(!old.exists());
+    assert_eq!(ours.store.list_parts("k", &id).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -4,8 +4,12 @@
 //! small record naming its blobs. A record is written beside, made durable, and renamed into place: that rename is the moment an
 //! object exists, so a process killed anywhere leaves either the old object or the new one, and at worst blobs that no record names,
 //! which a sweep removes.
+//!
+//! An upload in parts is one file that grows by a line for every part ([`super::multipart`]): a file that is there already takes no
+//! folder and no rename to become durable. A line without its end was never acknowledged and does not count.
 
 use super::keys::{self, Next, Walk};
+use super::multipart::Journal;
 use s3s::dto::Timestamp;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use serde::de::DeserializeOwned;
@@ -122,7 +126,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -134,16 +138,31 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a record; one that cannot be read is damage, not absence.
-pub(super) fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let text = match fs::read(path) {
+/// Reads a file that may not be there.
+pub(super) fn contents(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
         // A key `a` below an object's record, or a name too long: neither can exist.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        text => text?,
-    };
-    serde_json::from_slice(&text)
-        .map(Some)
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        text => text.map(Some),
+    }
+}
+
+/// What a file says; what cannot be read is damage, not absence.
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(text)
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("{} is damaged: {error}", path.display())))
+}
+
+/// Reads a record.
+pub(super) fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    contents(path)?.map(|text| parse(path, &text)).transpose()
+}
+
+/// One line, in one write.
+fn write_line(mut file: &File, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    file.write_all(&line)
 }
 
 /// The folder of the store.
@@ -255,18 +274,30 @@ impl Disk {
             remove(&leftover?.path())?;
         }
         for id in self.upload_ids(bucket)? {
-            let folder = self.upload(bucket, &id);
-            match load::<super::multipart::Upload>(&folder.join("upload")) {
-                Ok(Some(upload)) => {
+            let path = self.upload(bucket, &id);
+            // An earlier version kept an upload in a folder.
+            if path.is_dir() {
+                fs::remove_dir_all(&path)?;
+                continue;
+            }
+            let over = match self.journal(bucket, &id) {
+                Ok(Some(Journal { upload, end, .. })) => {
+                    // Killed in the middle of a line: the next one would go on in it.
+                    File::options().write(true).open(&path)?.set_len(end)?;
                     // Killed between the rename that made the object and the removal of its upload.
-                    if self.record(bucket, &upload.key)?.is_some_and(|record| record.upload.as_ref() == Some(&id)) {
-                        fs::remove_dir_all(&folder)?;
-                    }
+                    self.record(bucket, &upload.key)?.is_some_and(|record| record.upload.as_ref() == Some(&id))
                 }
                 // Never answered, so nobody knows it.
-                Ok(None) => fs::remove_dir_all(&folder)?,
-                Err(error) if error.kind() == ErrorKind::InvalidData => fs::remove_dir_all(&folder)?,
+                Ok(None) => true,
+                // It could be neither completed nor aborted, and would end every sweep.
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    tracing::error!(%error, "storage: an upload is given up");
+                    true
+                }
                 Err(error) => return Err(error),
+            };
+            if over {
+                fs::remove_file(&path)?;
             }
         }
         Ok(())
@@ -304,7 +335,7 @@ impl Disk {
         self.lock(bucket, key).write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writers of parts read, whoever ends the upload writes. Taken before a key's lock.
+    /// Held by whoever changes the upload. Taken before a key's lock.
     pub(super) fn upload_lock(&self, id: &str) -> &RwLock<()> {
         &self.uploads[crc32fast::hash(id.as_bytes()) as usize % LOCKS]
     }
@@ -346,7 +377,7 @@ impl Disk {
                 fs::create_dir_all(folder.join("blobs").join(format!("{byte:02x}")))?;
             }
             sync_folder(&folder.join("blobs"))?;
-            Self::write_new(&folder.join("created"), &now())?;
+            Self::write_new(&File::create(folder.join("created"))?, &folder, &now())?;
             sync_folder(&self.root.join("buckets"))?;
             sync_folder(&self.root)
         };
@@ -382,26 +413,19 @@ impl Disk {
         Ok((NewBlob { name, path, kept: false }, file))
     }
 
-    /// Writes a file under a name nobody knows yet; no rename needed.
-    pub(super) fn write_new(path: &Path, what: &impl Serialize) -> io::Result<()> {
-        let mut file = File::create(path)?;
-        file.write_all(&serde_json::to_vec(what)?)?;
+    /// Writes a file that stands already where it is to be; no rename needed.
+    pub(super) fn write_new(file: &File, folder: &Path, what: &impl Serialize) -> io::Result<()> {
+        write_line(file, what)?;
         file.sync_all()?;
-        path.parent().map_or(Ok(()), sync_folder)
+        sync_folder(folder)
     }
 
     /// Puts a record into place: beside, durable, renamed, the rename durable. The blobs it names become durable before it does.
-    pub(super) fn write_record(
-        &self,
-        bucket: &str,
-        path: &Path,
-        record: &impl Serialize,
-        blobs: &mut [NewBlob],
-    ) -> io::Result<()> {
+    fn write_record(&self, bucket: &str, path: &Path, record: &Record, blobs: &mut [NewBlob]) -> io::Result<()> {
         let beside = self.bucket(bucket).join("tmp").join(Uuid::new_v4().simple().to_string());
         let written = (|| {
-            let mut file = File::create_new(&beside)?;
-            file.write_all(&serde_json::to_vec(record)?)?;
+            let file = File::create_new(&beside)?;
+            write_line(&file, record)?;
             file.sync_all()?;
             let shards: HashSet<&Path> = blobs.iter().filter_map(|blob| blob.path.parent()).collect();
             shards.into_iter().try_for_each(sync_folder)
@@ -428,6 +452,23 @@ impl Disk {
         };
         sync_folder(folder)?;
         made.iter().filter_map(|made| made.parent()).try_for_each(sync_folder)
+    }
+
+    /// Appends the line that names a blob to a file of which so much counts. The blob becomes durable before it does; a line that
+    /// fails leaves nothing of itself.
+    pub(super) fn append(path: &Path, end: u64, line: &impl Serialize, mut blob: NewBlob) -> io::Result<()> {
+        blob.path.parent().map_or(Ok(()), sync_folder)?;
+        let file = File::options().append(true).open(path)?;
+        // Part of a line that could not be cut off when it failed.
+        if file.metadata()?.len() > end {
+            file.set_len(end)?;
+        }
+        // From here on the line may be what a restart finds.
+        blob.keep();
+        write_line(&file, line).and_then(|()| file.sync_data()).inspect_err(|_| {
+            // Uncut, it may still name the blob: better one too many for the sweep than a part without its bytes.
+            blob.kept = file.set_len(end).and_then(|()| file.sync_data()).is_err();
+        })
     }
 
     /// Makes `key` mean `record`, under a condition.

@@ -1,16 +1,20 @@
-//! Uploads in parts: a folder each, a record per part, and one rename that turns them into an object without copying a byte.
+//! Uploads in parts: a file each, a line per part, and one rename that turns them into an object without copying a byte.
+//!
+//! The file is a journal. Its first line says what the upload is; every part that has arrived appends a line, and of two with one
+//! number the later counts. Making and syncing files is what a small upload costs, so there is one file and it is never rewritten.
 
-use super::disk::{
-    About, Condition, Disk, NewBlob, Piece, Record, Sums, disk_error, load, now, sync_folder, unlink_all,
-};
+use super::disk::{About, Condition, Disk, NewBlob, Piece, Record, Sums, contents, disk_error, now, parse, unlink_all};
 use s3s::{S3ErrorCode, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use uuid::Uuid;
+
+/// Several times what ten thousand parts take: parts that are sent again and again lengthen the file each time.
+const MOST_JOURNAL: u64 = 16 << 20;
 
 /// A multipart upload on its way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +34,22 @@ pub(super) struct Part {
     pub(super) sums: Sums,
 }
 
+/// A line behind the first.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    number: u16,
+    part: Part,
+}
+
+/// What an upload's file says.
+#[derive(Debug)]
+pub(super) struct Journal {
+    pub(super) upload: Upload,
+    pub(super) parts: BTreeMap<u16, Part>,
+    /// Where its last whole line ends.
+    pub(super) end: u64,
+}
+
 impl Disk {
     pub(super) fn upload_ids(&self, bucket: &str) -> io::Result<Vec<String>> {
         let folder = self.bucket(bucket).join("uploads");
@@ -40,32 +60,41 @@ impl Disk {
         Ok(ids)
     }
 
+    /// Reads an upload's file. Without a whole first line there is no upload: its id was never told.
+    pub(super) fn journal(&self, bucket: &str, id: &str) -> io::Result<Option<Journal>> {
+        let path = self.upload(bucket, id);
+        let text = contents(&path)?.unwrap_or_default();
+        // What follows the last end of a line is being written, or its writer was killed.
+        let end = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let mut lines = text[..end].split_inclusive(|byte| *byte == b'\n');
+        let Some(first) = lines.next() else { return Ok(None) };
+        let upload = parse(&path, first)?;
+        let parts = lines.map(|line| parse(&path, line).map(|Line { number, part }| (number, part)));
+        Ok(Some(Journal { upload, parts: parts.collect::<io::Result<_>>()?, end: end as u64 }))
+    }
+
     pub(super) fn create_upload(&self, bucket: &str, upload: &Upload) -> S3Result<String> {
         self.has_bucket(bucket)?;
         let id = Uuid::new_v4().simple().to_string();
-        let folder = self.upload(bucket, &id);
-        let made = || {
-            fs::create_dir(&folder)?;
-            Self::write_new(&folder.join("upload"), upload)?;
-            sync_folder(&self.bucket(bucket).join("uploads"))
-        };
-        made().map_err(|error| {
-            let _ = fs::remove_dir_all(&folder);
+        let (folder, path) = (self.bucket(bucket).join("uploads"), self.upload(bucket, &id));
+        let made = File::create_new(&path).and_then(|file| Self::write_new(&file, &folder, upload));
+        made.map_err(|error| {
+            let _ = fs::remove_file(&path);
             disk_error(error)
         })?;
         Ok(id)
     }
 
     /// The upload, if it is this key's.
-    pub(super) fn find_upload(&self, bucket: &str, key: &str, id: &str) -> S3Result<Upload> {
+    pub(super) fn find_upload(&self, bucket: &str, key: &str, id: &str) -> S3Result<Journal> {
         let unknown =
             || s3_error!(NoSuchUpload, "There is no upload {id} for {key}: completed, aborted, expired or never made");
         // The id becomes a file name: only what was given out is looked for.
         if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(unknown());
         }
-        match load::<Upload>(&self.upload(bucket, id).join("upload")).map_err(disk_error)? {
-            Some(upload) if upload.key == key => Ok(upload),
+        match self.journal(bucket, id).map_err(disk_error)? {
+            Some(journal) if journal.upload.key == key => Ok(journal),
             _ => {
                 self.has_bucket(bucket)?;
                 Err(unknown())
@@ -78,37 +107,23 @@ impl Disk {
         bucket: &str,
         (key, id, number): (&str, &str, u16),
         blob: NewBlob,
-        part: &Part,
+        part: Part,
     ) -> S3Result<()> {
-        // Two writers of one part are rare; they wait for each other.
+        // Writers of parts of one upload wait for each other.
         let _upload = self.upload_lock(id).write().unwrap_or_else(PoisonError::into_inner);
-        self.find_upload(bucket, key, id)?;
-        let path = self.upload(bucket, id).join(format!("{number:05}"));
-        let old: Option<Part> = load(&path).map_err(disk_error)?;
-        self.write_record(bucket, &path, part, &mut [blob]).map_err(disk_error)?;
-        if let Some(old) = old {
+        let journal = self.find_upload(bucket, key, id)?;
+        if journal.end > MOST_JOURNAL {
+            return Err(s3_error!(
+                InvalidRequest,
+                "Parts of the upload {id} were sent again so often that its record has {} bytes; complete it or begin anew",
+                journal.end
+            ));
+        }
+        Self::append(&self.upload(bucket, id), journal.end, &Line { number, part }, blob).map_err(disk_error)?;
+        if let Some(old) = journal.parts.get(&number) {
             unlink_all(&[self.blob_path(bucket, &old.blob)]);
         }
         Ok(())
-    }
-
-    /// Parts by number.
-    pub(super) fn parts(&self, bucket: &str, key: &str, id: &str) -> S3Result<BTreeMap<u16, Part>> {
-        self.find_upload(bucket, key, id)?;
-        let read = || {
-            let mut parts = BTreeMap::new();
-            for entry in fs::read_dir(self.upload(bucket, id))? {
-                let entry = entry?;
-                // Beside the parts lies what is known about the upload.
-                if let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u16>().ok())
-                    && let Some(part) = load(&entry.path())?
-                {
-                    parts.insert(number, part);
-                }
-            }
-            Ok(parts)
-        };
-        read().map_err(disk_error)
     }
 
     /// Turns the upload into an object: `choose` picks and checks the parts under the lock.
@@ -120,7 +135,7 @@ impl Disk {
         choose: impl FnOnce(Option<&BTreeMap<u16, Part>>) -> S3Result<(String, Vec<Piece>)>,
     ) -> S3Result<Record> {
         let _upload = self.upload_lock(id).write().unwrap_or_else(PoisonError::into_inner);
-        let upload = match self.find_upload(bucket, key, id) {
+        let Journal { upload, parts, .. } = match self.find_upload(bucket, key, id) {
             Err(error) if error.code() == &S3ErrorCode::NoSuchUpload => {
                 // Completed before? The same parts get the same answer.
                 let _lock = self.read_lock(bucket, key);
@@ -131,9 +146,8 @@ impl Disk {
                     _ => Err(error),
                 };
             }
-            upload => upload?,
+            journal => journal?,
         };
-        let parts = self.parts(bucket, key, id)?;
         let (etag, pieces) = choose(Some(&parts))?;
         let record = Record {
             id: Uuid::new_v4().simple().to_string(),
@@ -154,8 +168,8 @@ impl Disk {
             .filter(|part| !used.contains(part.blob.as_str()))
             .map(|part| self.blob_path(bucket, &part.blob))
             .collect();
-        if let Err(error) = fs::remove_dir_all(self.upload(bucket, id)) {
-            tracing::warn!(%error, id, "storage: a completed upload's folder stays until the next start");
+        if let Err(error) = fs::remove_file(self.upload(bucket, id)) {
+            tracing::warn!(%error, id, "storage: a completed upload's file stays until the next start");
         }
         unlink_all(&unused);
         Ok(record)
@@ -163,11 +177,11 @@ impl Disk {
 
     pub(super) fn abort(&self, bucket: &str, key: &str, id: &str) -> S3Result<()> {
         let _upload = self.upload_lock(id).write().unwrap_or_else(PoisonError::into_inner);
-        let parts = self.parts(bucket, key, id)?;
+        let parts = self.find_upload(bucket, key, id)?.parts;
         let _lock = self.read_lock(bucket, key);
         let record = self.record(bucket, key).map_err(disk_error)?;
         let completed = record.is_some_and(|record| record.upload.as_deref() == Some(id));
-        fs::remove_dir_all(self.upload(bucket, id)).map_err(disk_error)?;
+        fs::remove_file(self.upload(bucket, id)).map_err(disk_error)?;
         if completed {
             return Err(s3_error!(NoSuchUpload, "The upload {id} has been completed"));
         }
@@ -181,8 +195,8 @@ impl Disk {
         self.has_bucket(bucket)?;
         let mut uploads = Vec::new();
         for id in self.upload_ids(bucket).map_err(disk_error)? {
-            if let Some(upload) = load::<Upload>(&self.upload(bucket, &id).join("upload")).map_err(disk_error)? {
-                uploads.push((id, upload));
+            if let Some(journal) = self.journal(bucket, &id).map_err(disk_error)? {
+                uploads.push((id, journal.upload));
             }
         }
         uploads.sort_by(|a, b| (&a.1.key, a.1.created, &a.0).cmp(&(&b.1.key, b.1.created, &b.0)));

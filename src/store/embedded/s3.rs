@@ -709,10 +709,8 @@ impl S3 for Objects {
             sums: received.sums,
         };
         let (etag, sums) = (quoted(&part.etag), part.sums.clone());
-        self.run(move |disk| {
-            disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, &part)
-        })
-        .await?;
+        self.run(move |disk| disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, part))
+            .await?;
         Ok(S3Response::new(UploadPartOutput {
             e_tag: etag,
             checksum_crc32: sums.crc32,
@@ -756,10 +754,8 @@ impl S3 for Objects {
             last_modified: Some(timestamp(part.modified)),
             ..Default::default()
         };
-        self.run(move |disk| {
-            disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, &part)
-        })
-        .await?;
+        self.run(move |disk| disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, part))
+            .await?;
         Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
     }
 
@@ -768,7 +764,7 @@ impl S3 for Objects {
         let limit = page(input.max_parts)?;
         let after = input.part_number_marker.unwrap_or(0);
         let place = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
-        let all = self.run(move |disk| disk.parts(&place.0, &place.1, &place.2)).await?;
+        let all = self.run(move |disk| disk.find_upload(&place.0, &place.1, &place.2)).await?.parts;
         let mut behind = all.into_iter().filter(|(number, _)| i32::from(*number) > after);
         let parts: Vec<s3s::dto::Part> = behind
             .by_ref()

@@ -2,7 +2,6 @@
 
 use super::disk::{Disk, Record, disk_error, load, locked, now, unlink_all};
 use super::keys::{Next, Walk};
-use super::multipart::Part;
 use s3s::S3Result;
 use std::collections::HashSet;
 use std::fs;
@@ -59,12 +58,8 @@ impl Disk {
             return Ok(0);
         }
         for id in self.upload_ids(bucket)? {
-            let Ok(entries) = fs::read_dir(self.upload(bucket, &id)) else { continue };
-            for entry in entries {
-                let path = entry?.path();
-                if path.file_name().is_some_and(|name| name != "upload")
-                    && let Some(part) = load::<Part>(&path)?
-                {
+            if let Some(journal) = self.journal(bucket, &id)? {
+                for part in journal.parts.values() {
                     number_of(&part.blob).map(|name| orphans.remove(&name));
                 }
             }
