@@ -238,6 +238,29 @@ async fn a_damaged_upload_is_given_up_at_the_next_start() {
     ours.handle.sweep().await.unwrap();
 }
 
+/// Killed between the line of the record and the rename that makes it an object.
+#[tokio::test]
+async fn a_record_that_never_came_into_place_counts_for_nothing() {
+    let (ours, id, file) = with_an_upload().await;
+    let parts = ours.store.list_parts("k", &id).await.unwrap();
+    ours.store.complete("k", &id, &parts).await.unwrap();
+    assert!(!file.exists());
+    let record = files(&ours.folder.path().join("buckets").join(BUCKET).join("objects")).remove(0);
+    let line = std::fs::read_to_string(record).unwrap().lines().last().unwrap().to_owned();
+    let other = ours.store.create_multipart("k", "audio/wav").await.unwrap();
+    assert_eq!(put_part(&ours.store, &other, 1, 20).await, 200);
+    append(&file.with_file_name(&other), &format!("{line}\n"));
+    let ours = restarted(ours).await;
+    assert_eq!(put_part(&ours.store, &other, 2, 30).await, 200);
+    let parts = ours.store.list_parts("k", &other).await.unwrap();
+    assert_eq!(parts.iter().map(|part| part.number).collect::<Vec<_>>(), [1, 2]);
+    assert!(ours.store.get("k").await.unwrap().bytes(100).await.unwrap() == noise(10, 10));
+    ours.store.complete("k", &other, &parts[..1]).await.unwrap();
+    assert!(ours.store.get("k").await.unwrap().bytes(100).await.unwrap() == noise(20, 20));
+    assert_eq!(blobs(ours.folder.path()), 1);
+    assert!(ours.store.unfinished("").await.unwrap().is_empty());
+}
+
 /// Only as often as its file stays readable at once; what has come can be completed.
 #[tokio::test]
 async fn a_part_is_not_sent_again_without_end() {

@@ -5,8 +5,9 @@
 //! object exists, so a process killed anywhere leaves either the old object or the new one, and at worst blobs that no record names,
 //! which a sweep removes.
 //!
-//! An upload in parts is one file that grows by a line for every part ([`super::multipart`]): a file that is there already takes no
-//! folder and no rename to become durable. A line without its end was never acknowledged and does not count.
+//! An upload in parts is one file that grows by a line for every part ([`super::multipart`]) and becomes the object's record in the
+//! end: a file that is there already takes no folder and no rename to become durable. A line without its end was never acknowledged
+//! and does not count.
 
 use super::keys::{self, Next, Walk};
 use super::multipart::Journal;
@@ -153,9 +154,14 @@ pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> io::Result
         .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("{} is damaged: {error}", path.display())))
 }
 
-/// Reads a record.
+/// Reads a record: the last line of its file, for before it there may be the parts it came in.
 pub(super) fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    contents(path)?.map(|text| parse(path, &text)).transpose()
+    let last = |text: Vec<u8>| {
+        let text = text.trim_ascii_end();
+        let from = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        parse(path, &text[from..])
+    };
+    contents(path)?.map(last).transpose()
 }
 
 /// One line, in one write.
@@ -284,7 +290,7 @@ impl Disk {
                 Ok(Some(Journal { upload, end, .. })) => {
                     // Killed in the middle of a line: the next one would go on in it.
                     File::options().write(true).open(&path)?.set_len(end)?;
-                    // Killed between the rename that made the object and the removal of its upload.
+                    // A power cut may leave what was being renamed in both places.
                     self.record(bucket, &upload.key)?.is_some_and(|record| record.upload.as_ref() == Some(&id))
                 }
                 // Never answered, so nobody knows it.
@@ -436,38 +442,43 @@ impl Disk {
         }
         // From here on the record may be what a restart finds.
         blobs.iter_mut().for_each(NewBlob::keep);
+        Self::put_into_place(&beside, path).inspect_err(|_| drop(remove(&beside)))
+    }
+
+    /// Renames a durable file, durably.
+    pub(super) fn put_into_place(beside: &Path, path: &Path) -> io::Result<()> {
         let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
         let mut tries = 0;
         let made = loop {
             let made = make_folders(folder)?;
-            match fs::rename(&beside, path) {
+            match fs::rename(beside, path) {
                 Ok(()) => break made,
                 // A delete has just removed the empty folder.
                 Err(error) if error.kind() == ErrorKind::NotFound && tries < 16 => tries += 1,
-                Err(error) => {
-                    let _ = remove(&beside);
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         };
         sync_folder(folder)?;
         made.iter().filter_map(|made| made.parent()).try_for_each(sync_folder)
     }
 
-    /// Appends the line that names a blob to a file of which so much counts. The blob becomes durable before it does; a line that
-    /// fails leaves nothing of itself.
-    pub(super) fn append(path: &Path, end: u64, line: &impl Serialize, mut blob: NewBlob) -> io::Result<()> {
-        blob.path.parent().map_or(Ok(()), sync_folder)?;
+    /// Appends a line to a file of which so much counts. The blob it names becomes durable before it does; a line that fails leaves
+    /// nothing of itself.
+    pub(super) fn append(path: &Path, end: u64, line: &impl Serialize, mut blob: Option<NewBlob>) -> io::Result<()> {
+        blob.as_ref().and_then(|blob| blob.path.parent()).map_or(Ok(()), sync_folder)?;
         let file = File::options().append(true).open(path)?;
         // Part of a line that could not be cut off when it failed.
         if file.metadata()?.len() > end {
             file.set_len(end)?;
         }
         // From here on the line may be what a restart finds.
-        blob.keep();
+        blob.iter_mut().for_each(NewBlob::keep);
         write_line(&file, line).and_then(|()| file.sync_data()).inspect_err(|_| {
             // Uncut, it may still name the blob: better one too many for the sweep than a part without its bytes.
-            blob.kept = file.set_len(end).and_then(|()| file.sync_data()).is_err();
+            let cut = file.set_len(end).and_then(|()| file.sync_data());
+            if let Some(blob) = &mut blob {
+                blob.kept = cut.is_err();
+            }
         })
     }
 
@@ -479,12 +490,23 @@ impl Disk {
         mut blobs: Vec<NewBlob>,
         condition: &Condition,
     ) -> S3Result<()> {
-        let _lock = self.write_lock(bucket, &record.key);
+        self.put_by(bucket, &record.key, condition, |path| self.write_record(bucket, path, record, &mut blobs))
+    }
+
+    /// The same, by whatever puts the record where it belongs.
+    pub(super) fn put_by(
+        &self,
+        bucket: &str,
+        key: &str,
+        condition: &Condition,
+        write: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> S3Result<()> {
+        let _lock = self.write_lock(bucket, key);
         self.has_bucket(bucket)?;
-        let path = keys::path_of(&self.objects(bucket), &record.key);
+        let path = keys::path_of(&self.objects(bucket), key);
         let old: Option<Record> = load(&path).map_err(disk_error)?;
-        condition.check(&record.key, old.as_ref())?;
-        self.write_record(bucket, &path, record, &mut blobs).map_err(disk_error)?;
+        condition.check(key, old.as_ref())?;
+        write(&path).map_err(disk_error)?;
         if let Some(old) = old {
             self.discard(bucket, &old);
         }

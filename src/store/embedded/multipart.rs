@@ -1,7 +1,8 @@
 //! Uploads in parts: a file each, a line per part, and one rename that turns them into an object without copying a byte.
 //!
 //! The file is a journal. Its first line says what the upload is; every part that has arrived appends a line, and of two with one
-//! number the later counts. Making and syncing files is what a small upload costs, so there is one file and it is never rewritten.
+//! number the later counts. Completing appends the object's record and moves the file to where records are. Making, syncing and
+//! removing files is what a small upload costs, so there is one, and it is never rewritten.
 
 use super::disk::{About, Condition, Disk, NewBlob, Piece, Record, Sums, contents, disk_error, now, parse, unlink_all};
 use s3s::{S3ErrorCode, S3Result, s3_error};
@@ -36,9 +37,12 @@ pub(super) struct Part {
 
 /// A line behind the first.
 #[derive(Debug, Serialize, Deserialize)]
-struct Line {
-    number: u16,
-    part: Part,
+#[serde(untagged)]
+enum Line {
+    /// A part has arrived.
+    Part { number: u16, part: Part },
+    /// What the upload was about to become: where this is the last line and the file is still here, it has not.
+    Object(Box<Record>),
 }
 
 /// What an upload's file says.
@@ -69,8 +73,13 @@ impl Disk {
         let mut lines = text[..end].split_inclusive(|byte| *byte == b'\n');
         let Some(first) = lines.next() else { return Ok(None) };
         let upload = parse(&path, first)?;
-        let parts = lines.map(|line| parse(&path, line).map(|Line { number, part }| (number, part)));
-        Ok(Some(Journal { upload, parts: parts.collect::<io::Result<_>>()?, end: end as u64 }))
+        let mut parts = BTreeMap::new();
+        for line in lines {
+            if let Line::Part { number, part } = parse(&path, line)? {
+                parts.insert(number, part);
+            }
+        }
+        Ok(Some(Journal { upload, parts, end: end as u64 }))
     }
 
     pub(super) fn create_upload(&self, bucket: &str, upload: &Upload) -> S3Result<String> {
@@ -119,7 +128,8 @@ impl Disk {
                 journal.end
             ));
         }
-        Self::append(&self.upload(bucket, id), journal.end, &Line { number, part }, blob).map_err(disk_error)?;
+        Self::append(&self.upload(bucket, id), journal.end, &Line::Part { number, part }, Some(blob))
+            .map_err(disk_error)?;
         if let Some(old) = journal.parts.get(&number) {
             unlink_all(&[self.blob_path(bucket, &old.blob)]);
         }
@@ -135,7 +145,7 @@ impl Disk {
         choose: impl FnOnce(Option<&BTreeMap<u16, Part>>) -> S3Result<(String, Vec<Piece>)>,
     ) -> S3Result<Record> {
         let _upload = self.upload_lock(id).write().unwrap_or_else(PoisonError::into_inner);
-        let Journal { upload, parts, .. } = match self.find_upload(bucket, key, id) {
+        let Journal { upload, parts, end } = match self.find_upload(bucket, key, id) {
             Err(error) if error.code() == &S3ErrorCode::NoSuchUpload => {
                 // Completed before? The same parts get the same answer.
                 let _lock = self.read_lock(bucket, key);
@@ -160,7 +170,11 @@ impl Disk {
             upload: Some(id.to_owned()),
             pieces,
         };
-        self.put(bucket, &record, Vec::new(), condition)?;
+        let journal = self.upload(bucket, id);
+        self.put_by(bucket, key, condition, |path| {
+            Self::append(&journal, end, &record, None)?;
+            Self::put_into_place(&journal, path)
+        })?;
         // What the client left out of the list is of no use any more.
         let used: HashSet<&str> = record.pieces.iter().map(|piece| piece.blob.as_str()).collect();
         let unused: Vec<PathBuf> = parts
@@ -168,9 +182,6 @@ impl Disk {
             .filter(|part| !used.contains(part.blob.as_str()))
             .map(|part| self.blob_path(bucket, &part.blob))
             .collect();
-        if let Err(error) = fs::remove_file(self.upload(bucket, id)) {
-            tracing::warn!(%error, id, "storage: a completed upload's file stays until the next start");
-        }
         unlink_all(&unused);
         Ok(record)
     }
