@@ -407,6 +407,7 @@ fn migrations() -> Vec<Migration> {
         one(1, "service", include_str!("../../infra/migrations/0001_service.sql")),
         one(2, "sign-in next", include_str!("../../infra/migrations/0002_sign_in_next.sql")),
         one(3, "jobs ready", include_str!("../../infra/migrations/0003_jobs_ready.sql")),
+        one(4, "jobs owner", include_str!("../../infra/migrations/0004_jobs_owner.sql")),
     ]
 }
 

@@ -109,7 +109,9 @@ fn a_wrong_configuration_is_told_whole_and_nothing_starts() {
 fn migrate_says_what_it_did() {
     let folder = tempfile::tempdir().unwrap();
     let first = loopmaster(folder.path()).arg("migrate").output().unwrap();
-    assert!(first.status.success() && text(&first).contains("3 migrations were applied"), "{}", text(&first));
+    let all = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/infra/migrations")).unwrap().count();
+    let said = format!("{all} migrations were applied");
+    assert!(first.status.success() && text(&first).contains(&said), "{}", text(&first));
     let second = loopmaster(folder.path()).arg("migrate").output().unwrap();
     assert!(text(&second).contains("0 migrations were applied"), "{}", text(&second));
 }
