@@ -33,10 +33,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(manifest: &Manifest, default: Arc<KeyValue>, memory: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(manifest: &Manifest, default: &Arc<KeyValue>, memory: usize) -> std::io::Result<Self> {
         let store = |label: &String| {
             let kept = label == "default";
-            (label.clone(), if kept { Arc::clone(&default) } else { Arc::default() })
+            (label.clone(), if kept { Arc::clone(default) } else { Arc::default() })
         };
         Ok(Self {
             variables: manifest.variables.clone(),

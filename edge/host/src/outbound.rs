@@ -26,7 +26,7 @@ const IDLE_CONNECTIONS: usize = 64;
 /// Without a wish of the component: time to connect, to the head of an answer, and between its parts.
 const CONNECT: Duration = Duration::from_secs(5);
 const FIRST_BYTE: Duration = Duration::from_secs(30);
-const BETWEEN_BYTES: Duration = Duration::from_secs(60);
+const BETWEEN_BYTES: Duration = Duration::from_mins(1);
 
 /// Hosts a component may connect to: `scheme://host:port`, where scheme, host or port can be `*` and a host can begin with `*.`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -123,7 +123,7 @@ impl Host {
         let linker = Guest::linker(&engine).map_err(HostError::Engine)?;
         let pre = linker.instantiate_pre(&component).and_then(ServicePre::new).map_err(missing)?;
         let store = Arc::new(KeyValue::open(options.store.clone()));
-        let shared = Shared::new(manifest, Arc::clone(&store), options.memory).map_err(HostError::Certificates)?;
+        let shared = Shared::new(manifest, &store, options.memory).map_err(HostError::Certificates)?;
         Ok(Self { engine, pre, shared: Arc::new(shared), store, options })
     }
 

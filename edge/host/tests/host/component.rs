@@ -52,13 +52,13 @@ fn spin_offers_everything_the_component_imports() {
     assert!(!imports.is_empty());
     for import in &imports {
         // 0.2 is kept compatible: 0.2.6 offers what 0.2.0 to 0.2.6 ask for.
-        let offered = |offer: &&str| {
-            let patch = import.strip_prefix(*offer).and_then(|rest| rest.strip_prefix('.'));
-            import == *offer
+        let offered = |offer: &str| {
+            let patch = import.strip_prefix(offer).and_then(|rest| rest.strip_prefix('.'));
+            import == offer
                 || (offer.ends_with("@0.2") && patch.and_then(|p| p.parse().ok()).is_some_and(|p: u32| p <= 6))
         };
         assert!(
-            SPIN_OFFERS.iter().any(|offer| offered(&offer)),
+            SPIN_OFFERS.iter().any(|offer| offered(offer)),
             "Spin does not offer {import}; all imports: {imports:#?}"
         );
     }

@@ -335,7 +335,13 @@ fn verify(seen: &Seen, parts: &http::request::Parts, path: &str, body: &[u8]) ->
     if nonce.len() != 32 || !seen.nonces.lock().unwrap().insert(nonce.to_owned()) {
         return Err(format!("nonce {nonce}"));
     }
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|n| char::from_digit(n.into(), 16))
+            .collect::<String>()
+    };
     let canonical = [
         "lm1",
         key_id,
