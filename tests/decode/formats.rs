@@ -169,6 +169,17 @@ fn cut_and_damaged_files_are_refused() {
     let error = read(&path).unwrap_err();
     println!("{} {error}", error.code());
     assert!(matches!(error.code(), "decode.corrupt" | "decode.truncated"));
+    // The same in containers whose demuxers do not look at frames, down to a single bit.
+    for name in ["c.mka", "c.oga"] {
+        let path = folder.make(&source, &["-c:a", "flac"], name);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = read(&path).unwrap_err();
+        println!("{name}: {} {error}", error.code());
+        assert!(matches!(error.code(), "decode.corrupt" | "decode.truncated"), "{name}: {error}");
+    }
     // An MP3 with a hole plays on, in time.
     let path = folder.make(&source, &["-c:a", "libmp3lame", "-b:a", "320k"], "d.mp3");
     let whole = read(&path).unwrap();

@@ -174,6 +174,23 @@ fn whole_masters_of_real_music() {
     }
 }
 
+/// Longer than any buffer that may be bound at once.
+#[test]
+#[ignore = "minutes on a software card, and several GB of memory: part of `./test long`"]
+fn thirty_minutes_of_real_music() {
+    let Some(gpu) = open(Config { memory: 4 << 30, ..Config::default() }) else { return };
+    let track = excerpt("tame-anderson-make-me.flac", 60.0);
+    let plan = plan(&analyse(&track), &Settings::default(), None).unwrap();
+    let frames = Seconds(1_800.0).frames(track.audio.rate) + 1;
+    let long = |channel: Vec<f32>| channel.into_iter().cycle().take(frames).collect();
+    let audio = Audio { rate: track.audio.rate, channels: track.audio.channels.map(long) };
+    let want = on(&Cpu, &audio, &plan, Some(3.0));
+    let got = on_card(&gpu, &audio, &plan, Some(3.0));
+    let far = distance(&got.audio, &want.audio);
+    println!("parity gpu 30 min: {far:.1} dB");
+    assert!(far <= BAR && got.backend.name == "gpu");
+}
+
 /// A plan with the whole chain at work.
 fn everything() -> Plan {
     let mut plan = with_bands(toned(Phase::Minimum), &[0, 1, 2, 3, 4], COMPRESS);

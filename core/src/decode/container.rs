@@ -5,11 +5,12 @@ use crate::{Audio, settings::Limits, units::Seconds};
 use std::{io, sync::atomic::Ordering::Relaxed};
 use symphonia::core::{
     audio::Channels,
+    checksum::Crc16Ansi,
     codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions, well_known as id},
     common::Limit,
     errors::Error,
     formats::{FormatOptions, TrackType, probe::Hint},
-    io::{MediaSourceStream, MediaSourceStreamOptions},
+    io::{MediaSourceStream, MediaSourceStreamOptions, Monitor},
     meta::MetadataOptions,
     packet::Packet,
 };
@@ -141,6 +142,10 @@ pub(super) fn read(
             continue;
         }
         packets += 1;
+        // In its own container symphonia has looked; elsewhere a damaged frame would be decoded as noise.
+        if params.codec == id::CODEC_ID_FLAC && container != "flac" && !is_whole_flac_frame(&packet.data) {
+            return Err(sink.corrupt("a FLAC frame does not have the checksum at its end"));
+        }
         match decoder.decode(&packet, &mut sink) {
             Ok(()) => {}
             Err(Failure::Fatal(e)) => return Err(e),
@@ -381,6 +386,14 @@ impl Decoder {
         }
         Ok(())
     }
+}
+
+/// Whether a frame has the CRC-16 that its last two bytes say (RFC 9639, 9.3).
+fn is_whole_flac_frame(frame: &[u8]) -> bool {
+    let Some((content, &said)) = frame.split_last_chunk::<2>() else { return false };
+    let mut checksum = Crc16Ansi::new(0);
+    checksum.process_buf_bytes(content);
+    checksum.crc() == u16::from_be_bytes(said)
 }
 
 /// Pre-skip in frames and gain in 1/256 dB of an Opus header (RFC 7845, 5.1).
