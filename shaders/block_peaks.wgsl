@@ -10,10 +10,10 @@ const TILE: u32 = 512u;
 const REACH: u32 = 64u;
 const LANES: u32 = 64u;
 /// A channel of the tile.
-const WIDTH: u32 = 644u;
+const WIDTH: u32 = TILE + 2u * REACH + 4u;
 
 /// Left, then right.
-var<workgroup> tile: array<f32, 1288>;
+var<workgroup> tile: array<f32, 2u * WIDTH>;
 var<workgroup> best: array<atomic<u32>, 16>;
 
 fn size(even: vec4<f32>, odd: vec4<f32>) -> f32 {

@@ -14,19 +14,20 @@ const FROM_X: u32 = 72u;
 const FROM_DOUBLE: u32 = 40u;
 const FROM_BENT: u32 = 36u;
 /// Frames of the doubled rate that are made.
-const DOUBLED: u32 = 592u;
+const DOUBLED: u32 = TILE + 2u * FROM_DOUBLE;
 /// Places of the doubled rate that are bent.
-const BENT: u32 = 1168u;
-/// Pairs of samples, and behind them of what is taken off, from 32 frames before the tile to 32 after it: first at the frames, then
+const BENT: u32 = 2u * (TILE + 2u * FROM_BENT);
+/// Pairs of samples, two of silence, and behind them pairs of what is taken off, from 32 frames before the tile to 32 after it: first at the frames, then
 /// half-way after them.
-const SAMPLES: u32 = 330u;
-const EXCESS: u32 = 288u;
+const FILLED: u32 = TILE / 2u + FROM_X;
+const SAMPLES: u32 = FILLED + 2u;
+const EXCESS: u32 = TILE / 2u + 32u;
 /// Sum of the magnitudes of the taps of a phase of the second stage, at most.
 const GROWTH: f32 = 2.0;
 
-var<workgroup> pairs: array<vec4<f32>, 906>;
+var<workgroup> pairs: array<vec4<f32>, SAMPLES + 2u * EXCESS>;
 /// The doubled rate: each frame and what is half-way after it.
-var<workgroup> doubled: array<vec4<f32>, 592>;
+var<workgroup> doubled: array<vec4<f32>, DOUBLED>;
 var<workgroup> touched: atomic<u32>;
 /// Whether any lane bends anything in this round; all that write it write the same.
 var<workgroup> busy: u32;
@@ -115,7 +116,7 @@ fn clip(
         var z1 = vec2<f32>(0.0);
         var z2 = vec2<f32>(0.0);
         var z3 = vec2<f32>(0.0);
-        if frame >= 0 && frame < frames && i < 328u {
+        if frame >= 0 && frame < frames && i < FILLED {
             let at = u32(base + frame);
             let gain = gains_at(blocks, u32(frame), hop, count);
             // Places after the last frame are read, too, and never used.

@@ -6,9 +6,10 @@
 const TILE: u32 = 512u;
 const LANES: u32 = 64u;
 
-/// Pairs of samples from 64 before the tile on, and behind them the bent half-way values, from 32 before it on.
-const SAMPLES: u32 = 322u;
-var<workgroup> pairs: array<vec4<f32>, 612>;
+/// Pairs of samples from 64 before the tile on, two of silence, and behind them the bent half-way values, from 32 before it on.
+const FILLED: u32 = TILE / 2u + 64u;
+const SAMPLES: u32 = FILLED + 2u;
+var<workgroup> pairs: array<vec4<f32>, SAMPLES + TILE / 2u + 34u>;
 
 /// The polynomial: full scale, cube and square.
 fn added_to(curve: vec3<f32>, z: vec4<f32>) -> vec4<f32> {
@@ -36,7 +37,7 @@ fn saturate(
         let frame = item.at + i32(2u * i) - 64;
         var z0 = vec2<f32>(0.0);
         var z1 = vec2<f32>(0.0);
-        if i < 320u {
+        if i < FILLED {
             if frame >= 0 && frame < frames {
                 z0 = signal[u32(base + frame)];
             }
