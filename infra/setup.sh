@@ -77,6 +77,29 @@ need_tool() {
   }
 }
 
+# check_advisories: known faults of the crates and of what npm brings. Fails where there is one. Where a database of them cannot be had
+# that is no pass: it goes into `unchecked`, and with ADVISORIES=required it fails.
+check_advisories() {
+  local missing=() folder report
+  if cargo deny --locked fetch db >&2; then
+    cargo deny --locked check --disable-fetch advisories || stop "A crate has a known fault; see above."
+  else
+    missing+=("crates, because RustSec's database could not be fetched (https://github.com/rustsec/advisory-db)")
+  fi
+  for folder in edge/web tests/browser tests/peers; do
+    report=$(npm --prefix "$folder" audit --package-lock-only --json 2>/dev/null) || true
+    case $(node -p 'const report = JSON.parse(require("fs").readFileSync(0)); report.auditReportVersion ? report.metadata.vulnerabilities.total : "none"' <<<"$report" 2>/dev/null) in
+      0) ;;
+      '' | none) missing+=("npm's packages of $folder, because the registry does not answer about advisories") ;;
+      *) npm --prefix "$folder" audit --package-lock-only >&2; stop "A package of $folder has a known fault; see above." ;;
+    esac
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  printf 'Advisories NOT CHECKED for %s\n' "${missing[@]}" >&2
+  [ "${ADVISORIES:-}" != required ] || stop "ADVISORIES=required: what cannot be checked fails."
+  unchecked+=("${missing[@]/#/advisories of }")
+}
+
 # need_peers: the servers and clients of tests/peers with what they take from npm, in the versions of the lock file. Prints their folder.
 need_peers() {
   local folder
