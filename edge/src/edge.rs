@@ -130,7 +130,8 @@ impl<W: World> Edge<'_, W> {
         let address = limits::address(Some(&peer), &text("x-forwarded-for"), self.config.trusted_hops);
         // Without a store the hash is of this request alone: nobody is confused with anybody.
         let fallback = || DayKey::new(self.now, double(self.world.random(), self.world.random()));
-        self.visitor.ip = key.as_ref().map_or_else(|_| fallback().hash(address), |key| key.hash(address));
+        let hash = |key: &DayKey| key.under(&self.config.edge_key).hash(address);
+        self.visitor.ip = key.as_ref().map_or_else(|_| fallback().hash(address), hash);
         key?;
         let network = (format!("ip {}", self.visitor.ip), self.config.limits.of_network(class));
         let person = self.visitor.session.as_deref().or(self.visitor.guest.as_deref());

@@ -4,7 +4,8 @@
 //! Addresses are known only as keyed hashes of their network (/32, /64), under a random [`DayKey`]. States live in a fixed number of
 //! slots per class, so the store cannot grow: whoever hashes to an occupied slot takes it over.
 
-use crate::hash::{hex, signature};
+use crate::hash::{hex, keyed, signature};
+use hmac::Mac;
 use sha2::{Digest, Sha256};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -198,6 +199,15 @@ impl DayKey {
         [&self.day.to_be_bytes()[..], &self.key].concat()
     }
 
+    /// The key that is used: what lies in the store together with a secret that does not, so that a copy of the store opens nothing.
+    #[must_use]
+    pub fn under(&self, secret: &[u8]) -> Self {
+        let mut mac = keyed(secret);
+        mac.update(b"key of the day");
+        mac.update(&self.to_bytes());
+        Self { day: self.day, key: mac.finalize().into_bytes().into() }
+    }
+
     /// The hash a network is known by today.
     #[must_use]
     pub fn hash(&self, address: Option<IpAddr>) -> String {
@@ -313,6 +323,11 @@ mod tests {
         assert_eq!(DayKey::read(&held, 86_400 * 6), None, "yesterday's key is not used");
         assert_eq!(DayKey::read(b"", 0), None);
         assert_ne!(DayKey::new(86_400 * 6, [8; 32]).hash(None), key.hash(None));
+        // Whoever has a copy of the store still needs the secret.
+        let used = key.under(b"a secret of the edge");
+        assert_eq!(used.hash(None), key.under(b"a secret of the edge").hash(None));
+        assert_ne!(used.hash(None), key.hash(None));
+        assert_ne!(used.hash(None), key.under(b"another secret of the edge").hash(None));
     }
 
     #[test]
