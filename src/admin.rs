@@ -2,13 +2,15 @@
 
 use crate::audit::note;
 use crate::config::{Config, Sources};
-use crate::db::Tx;
+use crate::db::{Purged, Tx};
 use crate::http::App;
 use crate::http::account::access::revoke_grants;
 use crate::http::auth::{sessions, users};
 use crate::http::problem::{Answer, Problem};
 use crate::http::time::rfc3339;
 use crate::retention;
+use crate::retention::mixes::UNUSED;
+use crate::retention::traces::Removed;
 use crate::serve::RoleError;
 use clap::{Args, Subcommand};
 use sqlx::Row;
@@ -48,7 +50,7 @@ enum Task {
         /// usr_… or an address.
         who: String,
     },
-    /// Delete an account, a guest, a master or an upload for good, at once.
+    /// Delete an account, a guest, a master (with its mix, if nothing else uses it) or an upload for good, at once.
     Purge {
         /// usr_…, gst_…, mst_…, upl_… or an address.
         what: String,
@@ -189,6 +191,9 @@ fn told(report: &retention::Report, dry_run: bool) -> String {
     for (what, count) in rows.into_iter().chain(report.rows.iter().copied()) {
         let _ = writeln!(text, "{count:>8}  {what}");
     }
+    if report.letters > 0 {
+        let _ = writeln!(text, "{:>8}  letters in the mail folder", report.letters);
+    }
     if report.adopted > 0 {
         let _ = writeln!(text, "{:>8}  uploads found complete in storage", report.adopted);
     }
@@ -242,29 +247,35 @@ async fn purge(app: &App, what: &str, yes: bool, now: i64) -> Answer<String> {
     let mut tx = db.begin().await?;
     match what.split('_').next() {
         Some("mst") => {
-            if !retention::purge_master(&mut tx, what, now).await? {
+            let mut removed = Removed::default();
+            if !retention::purge_master(&mut tx, what, &mut removed, now).await? {
                 tx.commit().await?;
                 return Err(Problem::conflict(
                     "admin.running",
                     format!("{what} is being mastered; it has been asked to stop, try again in a minute"),
                 ));
             }
+            removed.forget(&mut tx, now).await?;
             note(&mut tx, OPERATOR, "purged", what, "", "", now).await?;
             tx.commit().await?;
         }
         Some("upl") => {
-            let masters: i64 =
-                sqlx::query_scalar("SELECT COUNT(*) FROM masters WHERE upload_id = $1 OR reference_upload = $1")
-                    .bind(what)
-                    .fetch_one(&mut *tx)
-                    .await?;
-            if masters > 0 {
+            let text = format!("SELECT COUNT(*) FROM uploads WHERE id = $1 AND NOT {UNUSED}");
+            let used: i64 = sqlx::query_scalar(tx.sql(&text)).bind(what).fetch_one(&mut *tx).await?;
+            if used > 0 {
                 return Err(Problem::conflict(
                     "admin.in_use",
-                    format!("{masters} masters were made from {what}; purge them first"),
+                    format!("masters were made from {what}, or are about to be; purge them first"),
                 ));
             }
+            let text = "SELECT owner FROM uploads WHERE id = $1";
+            let owner: Option<String> = sqlx::query_scalar(text).bind(what).fetch_optional(&mut *tx).await?;
             retention::purge_upload(&mut tx, what, now).await?;
+            if let Some(owner) = owner {
+                let mut removed = Removed::default();
+                removed.add(&owner, what);
+                removed.forget(&mut tx, now).await?;
+            }
             note(&mut tx, OPERATOR, "purged", what, "", "", now).await?;
             tx.commit().await?;
         }
@@ -280,6 +291,7 @@ async fn purge(app: &App, what: &str, yes: bool, now: i64) -> Answer<String> {
             retention::purge_user(db, store, &app.config, &user.id, now).await?;
         }
     }
+    db.scrub(Purged::Content).await?;
     Ok(format!("{what} is gone; its files go with the next sweep"))
 }
 

@@ -1,8 +1,9 @@
-//! What happened to accounts, and who did it: for their owners' export, for support, for the day something was not right.
+//! What happened to accounts, and who did it: for their owners' export, for support, for the day something was not right. This is the
+//! only module that writes the table.
 
 use crate::db::{Tx, new_id};
 
-/// Writes one entry. `actor` and `target` are ids; `detail` holds no secret and no address.
+/// Writes one entry. `actor` and `target` are ids; `detail` holds no secret and no address: an address of a webhook is a secret, too.
 pub async fn note(
     tx: &mut Tx,
     actor: &str,
@@ -24,5 +25,26 @@ pub async fn note(
     .bind(detail)
     .execute(&mut **tx)
     .await?;
+    Ok(())
+}
+
+/// Leaves of an account that goes only that something happened, when, and the account's own id. Comes before its tokens and grants are
+/// deleted: what they did is found by their ids.
+pub async fn forget(tx: &mut Tx, user: &str) -> Result<(), sqlx::Error> {
+    for actors in [
+        "SELECT id FROM tokens WHERE user_id = $1",
+        "SELECT id FROM grants WHERE user_id = $1",
+        "SELECT id FROM guests WHERE merged_into = $1",
+    ] {
+        let text =
+            format!("UPDATE audit SET actor = $1, target = '', ip_hash = '', detail = '' WHERE actor IN ({actors})");
+        sqlx::query(sqlx::AssertSqlSafe(text)).bind(user).execute(&mut **tx).await?;
+    }
+    for text in [
+        "UPDATE audit SET target = '', ip_hash = '', detail = '' WHERE actor = $1 AND target <> $1",
+        "UPDATE audit SET ip_hash = '', detail = '' WHERE target = $1",
+    ] {
+        sqlx::query(text).bind(user).execute(&mut **tx).await?;
+    }
     Ok(())
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_mins(10);
+/// However much is deleted. A master whose worker does not let go of it is asked for again at this pace, too.
+const SOONEST: Duration = Duration::from_secs(10);
 
 /// Everything this binary knows how to do.
 #[must_use]
@@ -56,7 +58,12 @@ pub fn chores(app: &App, mailer: Mailer, guard: Guard) -> Chores {
                 // The next sweep comes anyway; a job that has failed for good would not.
                 Err(problem) => tracing::warn!(%problem, cause = problem.cause(), "the sweep broke off"),
             }
-            Ok(Next::Again(SWEEP))
+            // A deletion that has just become final, or does in a moment, is not kept waiting for the next round.
+            let next = match retention::next_deletion(&app.db).await {
+                Ok(Some(left)) => Duration::from_millis(left.max(0).unsigned_abs()).clamp(SOONEST, SWEEP),
+                _ => SWEEP,
+            };
+            Ok(Next::Again(next))
         }
     });
     chores

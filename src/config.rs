@@ -684,6 +684,7 @@ impl Config {
         ] {
             within(&format!("retention.{setting}"), days.into(), 1..=3_650);
         }
+        within("retention.account_days", retention.account_days.into(), 0..=3_650);
         within("worker.budget_bytes", self.worker.budget_bytes, 64 << 20..=1 << 44);
         within("worker.threads", self.worker.threads.into(), 0..=1_024);
         if !["auto", "gpu", "cpu", "reference"].contains(&self.worker.backend.as_str()) {

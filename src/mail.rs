@@ -5,6 +5,7 @@
 use crate::config::Config;
 use crate::db::{Db, DbError, Tx, new_id};
 use crate::queue::{self, NewJob};
+use crate::retention::ageing;
 use crate::secrets::Keys;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
@@ -69,6 +70,19 @@ pub enum Letter {
     },
     /// The account is gone.
     Closed,
+    /// Songs of the account go by their age.
+    SongsAge {
+        /// The notice this letter is.
+        notice: String,
+        /// How many.
+        songs: u64,
+        /// How many days songs are kept.
+        days: u32,
+        /// None goes before this day.
+        first: String,
+        /// The library, where each song has its day.
+        link: String,
+    },
     /// A new API token exists.
     TokenMade {
         /// Its name.
@@ -205,6 +219,20 @@ impl Letter {
                 "Your LoopMastering account is deleted",
                 &["Your account is gone, and your mixes and masters with it. Thank you for the music."],
             ),
+            Self::SongsAge { songs, days, first, link, .. } => {
+                let (these, they) = if *songs == 1 { ("1 song".to_owned(), "it goes") } else { (format!("{songs} songs"), "they go") };
+                Words {
+                    button: Some(("Open my library", link.clone())),
+                    after: vec!["Download what you want to keep. Your account and newer songs stay as they are.".to_owned()],
+                    ..words(
+                        &format!("{these} of yours will be removed from LoopMastering"),
+                        &[
+                            &format!("This service keeps songs for {days} days. {these} of yours will be that old soon: {they} with the mix and all masters, none before {first}."),
+                            "Your library shows the day at each song.",
+                        ],
+                    )
+                }
+            }
             Self::TokenMade { name, link } => Words {
                 button: Some(("Look at my tokens", link.clone())),
                 after: vec!["It was not you? Revoke it there, and end the sessions you do not know.".to_owned()],
@@ -333,7 +361,78 @@ pub async fn deliver(mailer: &Mailer, config: &Config, db: &Db, id: &str, payloa
             return Ok(());
         }
     }
-    mailer.send(id, &to, &letter).await
+    mailer.send(id, &to, &letter).await?;
+    if let Letter::SongsAge { notice, .. } = &letter {
+        // Only what has left counts. Where this fails the letter goes out twice.
+        ageing::sent(db, notice).await.map_err(|problem| MailError::Transient(problem.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Takes back letters that wait and are to one of these addresses, or pass on what somebody with it wrote.
+pub async fn withdraw(tx: &mut Tx, config: &Config, addresses: &[String]) -> Result<(), DbError> {
+    let text = "SELECT subject, payload FROM jobs WHERE kind = 'mail' AND state = 'waiting'";
+    let waiting: Vec<(String, String)> = sqlx::query_as(text).fetch_all(&mut **tx).await?;
+    for (subject, payload) in waiting {
+        let Some((to, letter)) = open(config, &payload) else { continue };
+        if addresses.iter().any(|address| *address == to || letter.reply_to() == Some(address)) {
+            queue::cancel(tx, "mail", &subject).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How long letters stay in the folder that takes the place of a mail server.
+pub const FOLDER_KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// Removes letters from the folder that takes the place of a mail server: those that have had their time, or all that are to or from
+/// an address. Gives how many; with a mail server there are none.
+pub async fn sweep_folder(config: &Config, address: Option<&str>) -> u64 {
+    if !config.mail.smtp.is_empty() {
+        return 0;
+    }
+    let (folder, address) = (config.mail_folder(), address.map(str::to_owned));
+    let sweep = move || {
+        let mut gone = 0;
+        let Ok(entries) = std::fs::read_dir(&folder) else { return gone };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if !path.extension().is_some_and(|ending| ending == "eml") {
+                continue;
+            }
+            let over = match &address {
+                Some(address) => std::fs::read(&path).is_ok_and(|text| names(&text, address)),
+                None => std::fs::metadata(&path)
+                    .and_then(|about| about.modified())
+                    .is_ok_and(|written| written.elapsed().is_ok_and(|age| age >= FOLDER_KEPT)),
+            };
+            if !over {
+                continue;
+            }
+            match std::fs::remove_file(&path) {
+                Ok(()) => gone += 1,
+                Err(error) => tracing::warn!(%error, path = %path.display(), "a letter stays in the mail folder"),
+            }
+        }
+        gone
+    };
+    tokio::task::spawn_blocking(sweep).await.unwrap_or(0)
+}
+
+/// Whether a letter names an address, in its header or in its text: there a long line may be cut with `=`.
+fn names(letter: &[u8], address: &str) -> bool {
+    let text = String::from_utf8_lossy(letter).replace("=\r\n", "").replace("=\n", "").to_lowercase();
+    text.match_indices(address).any(|(at, found)| {
+        // bob@example.com is not rob.bob@example.com, nor bob@example.com.br.
+        let inside = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+        let before = text[..at].chars().next_back().is_some_and(inside);
+        let mut after = text[at + found.len()..].chars();
+        let goes_on = match after.next() {
+            Some('.') => after.next().is_some_and(char::is_alphanumeric),
+            Some(c) => c.is_alphanumeric() || matches!(c, '_' | '-'),
+            None => false,
+        };
+        !before && !goes_on
+    })
 }
 
 /// A day as letters write it: 9 December 2026.
@@ -464,6 +563,21 @@ mod tests {
             assert_eq!(address(bad), None, "{bad}");
         }
         assert_eq!(address(&format!("{}@example.com", "a".repeat(300))), None);
+    }
+
+    #[test]
+    fn letters_that_name_an_address_are_found() {
+        assert!(names(b"To: Ben <Ben@Example.com>\r\n", "ben@example.com"));
+        assert!(names(b"moves to ben@exam=\r\nple.com.\r\n", "ben@example.com"));
+        for other in [
+            "To: rob.ben@example.com",
+            "To: ben@example.com.br",
+            "To: ben@example.community",
+            "",
+            "To: xben@example.com",
+        ] {
+            assert!(!names(other.as_bytes(), "ben@example.com"), "{other}");
+        }
     }
 
     #[test]

@@ -3,11 +3,14 @@
 //! Rows are marked, then their objects go, then the rows of the objects: whatever breaks off in between is done at the next sweep,
 //! and at no moment is there an object nobody knows of.
 
+pub mod ageing;
+pub mod mixes;
 pub mod objects;
 pub mod periods;
+pub mod traces;
 
 use crate::config::Config;
-use crate::db::{Db, Tx, bump_version};
+use crate::db::{Db, Purged, Tx, bump_version};
 use crate::http::App;
 use crate::http::problem::{Answer, Problem};
 use crate::http::uploads::machine::settle;
@@ -16,11 +19,13 @@ use crate::notices::batch_ended;
 use crate::queue::{self, Cancelled};
 use crate::store::Store;
 use loopmaster_core::retention::Retention;
+use mixes::UNUSED;
 use objects::Of;
 use periods::RULES;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
+use traces::Removed;
 
 const HOUR: i64 = 60 * 60 * 1000;
 const DAY: i64 = 24 * HOUR;
@@ -52,6 +57,8 @@ pub struct Report {
     pub objects: u64,
     /// Rows of each table of [`RULES`].
     pub rows: Vec<(&'static str, u64)>,
+    /// Letters in the mail folder of a service without a mail server.
+    pub letters: u64,
 }
 
 /// Removes everything whose time has come.
@@ -59,6 +66,7 @@ pub async fn sweep(app: &App) -> Answer<Report> {
     let (db, store, config) = (&app.db, &app.store, &app.config);
     let mut report = Report { adopted: adopt(app).await?, ..Report::default() };
     let now = db.now().await?;
+    ageing::step(db, config, now).await?;
     for user in ids(db, "SELECT id FROM users WHERE delete_after <= $1 ORDER BY delete_after LIMIT 200", now).await? {
         match purge_user(db, store, config, &user, now).await {
             Ok(()) => report.accounts += 1,
@@ -70,8 +78,9 @@ pub async fn sweep(app: &App) -> Answer<Report> {
         }
     }
     for _ in 0..STEPS {
-        let gone = masters(db, config, now).await?;
+        let (gone, with_them) = masters(db, config, now).await?;
         report.masters += gone;
+        report.uploads += with_them;
         if gone == 0 {
             break;
         }
@@ -101,7 +110,23 @@ pub async fn sweep(app: &App) -> Answer<Report> {
         tx.commit().await?;
         report.rows.push((table, gone.rows_affected()));
     }
+    report.letters = mail::sweep_folder(config, None).await;
+    crate::work::sweep_scratch(&config.work_folder());
+    // What cannot be cleaned now, because the disk is full or somebody reads, is cleaned at the next sweep.
+    let content = report.accounts + report.masters + report.uploads > 0;
+    if let Err(error) = db.scrub(if content { Purged::Content } else { Purged::Rows }).await {
+        tracing::warn!(%error, "remains of what was deleted are still in the database's file");
+    }
     Ok(report)
+}
+
+/// How long until the next deletion is final; `None`: nothing is deleted that could be restored.
+pub async fn next_deletion(db: &Db) -> Answer<Option<i64>> {
+    let first: Option<i64> = sqlx::query_scalar("SELECT MIN(deleted_at) FROM masters WHERE deleted_at IS NOT NULL")
+        .fetch_one(db.read())
+        .await?;
+    let now = db.now().await?;
+    Ok(first.map(|deleted| deleted + UNDO - now))
 }
 
 /// Uploads that have arrived without a goodbye: by a single POST, whose client calls nothing afterwards, or complete in storage when a
@@ -127,8 +152,13 @@ pub async fn dry_run(db: &Db, config: &Config) -> Answer<Report> {
     let now = db.now().await?;
     let mut report = Report {
         accounts: count(db, "SELECT COUNT(*) FROM users WHERE delete_after <= $1", now).await?,
-        masters: count(db, "SELECT COUNT(*) FROM masters WHERE expires_at <= $1 OR deleted_at <= $1 - 30000", now)
-            .await?,
+        masters: sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT COUNT(*) FROM masters WHERE {OVER}")))
+            .bind(now)
+            .bind(now - UNDO)
+            .bind(now - ageing::NOTICE)
+            .fetch_one(db.read())
+            .await?
+            .unsigned_abs(),
         objects: count(db, "SELECT COUNT(*) FROM objects WHERE sweep_after <= $1", now).await?,
         ..Report::default()
     };
@@ -163,15 +193,28 @@ async fn count(db: &Db, text: &'static str, at: i64) -> Answer<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// A step of masters whose time or undo is over. One that is being mastered is asked to stop and goes next time.
-async fn masters(db: &Db, config: &Config, now: i64) -> Answer<u64> {
-    let text = "SELECT id, owner, batch_id FROM masters WHERE expires_at <= $1 OR deleted_at <= $1 - 30000 ORDER BY id LIMIT 200";
+/// Of a row of `masters`: its time is over (`$1`: now), or its deletion is final (`$2`: now less the undo). One of an account has a time
+/// only after a notice of it was sent (`$3`: now less the notice), whatever else the row says.
+const OVER: &str = "((expires_at <= $1 AND (owner LIKE 'gst!_%' ESCAPE '!' OR EXISTS
+      (SELECT 1 FROM notices n WHERE n.id = masters.notice_id AND n.user_id = masters.owner AND n.sent_at <= $3)))
+    OR deleted_at <= $2)";
+
+/// A step of masters whose time or undo is over, and how many uploads went with them. One that is being mastered is asked to stop and
+/// goes next time.
+async fn masters(db: &Db, config: &Config, now: i64) -> Answer<(u64, u64)> {
+    let text = format!("SELECT id, owner, batch_id FROM masters WHERE {OVER} ORDER BY id LIMIT 200");
     let mut tx = db.begin().await?;
-    let found: Vec<(String, String, Option<String>)> = sqlx::query_as(text).bind(now).fetch_all(&mut *tx).await?;
+    let found: Vec<(String, String, Option<String>)> = sqlx::query_as(AssertSqlSafe(text))
+        .bind(now)
+        .bind(now - UNDO)
+        .bind(now - ageing::NOTICE)
+        .fetch_all(&mut *tx)
+        .await?;
     let mut gone = 0;
+    let mut removed = Removed::default();
     let mut batches = BTreeMap::new();
     for (master, owner, batch) in found {
-        if !purge_master(&mut tx, &master, now).await? {
+        if !purge_master(&mut tx, &master, &mut removed, now).await? {
             continue;
         }
         gone += 1;
@@ -183,16 +226,30 @@ async fn masters(db: &Db, config: &Config, now: i64) -> Answer<u64> {
             batches.insert(batch, owner);
         }
     }
-    // One of them may have been the last that its batch waited for.
     for (batch, owner) in batches {
+        // One of them may have been the last that its batch waited for.
         batch_ended(&mut tx, config, &owner, &batch, now).await?;
+        purge_batch(&mut tx, &owner, &batch, &mut removed).await?;
     }
+    removed.forget(&mut tx, now).await?;
     tx.commit().await?;
-    Ok(gone)
+    Ok((gone, removed.count("upl_")))
 }
 
-/// Removes a master and dooms its objects; false while a worker has it.
-pub async fn purge_master(tx: &mut Tx, master: &str, now: i64) -> Answer<bool> {
+/// Removes a batch, with its name, when nothing of it is left and nothing more was promised. One that still waits for tracks goes after
+/// its period.
+async fn purge_batch(tx: &mut Tx, owner: &str, batch: &str, removed: &mut Removed) -> Answer<()> {
+    let text = "DELETE FROM batches WHERE id = $1 AND announced <= 0 AND NOT EXISTS (SELECT 1 FROM masters WHERE batch_id = $1)
+        AND NOT EXISTS (SELECT 1 FROM uploads WHERE batch_id = $1)";
+    if sqlx::query(text).bind(batch).execute(&mut **tx).await?.rows_affected() > 0 {
+        removed.add(owner, batch);
+    }
+    Ok(())
+}
+
+/// Removes a master, its mix and its reference where nothing else needs them ([`mixes`]), and dooms their objects; false while a worker
+/// has it. The caller ends with [`Removed::forget`].
+pub async fn purge_master(tx: &mut Tx, master: &str, removed: &mut Removed, now: i64) -> Answer<bool> {
     if queue::cancel(tx, "master", master).await? == Cancelled::Asked {
         return Ok(false);
     }
@@ -204,11 +261,18 @@ pub async fn purge_master(tx: &mut Tx, master: &str, now: i64) -> Answer<bool> {
     ] {
         sqlx::query(text).bind(master).execute(&mut **tx).await?;
     }
-    let owner: Option<String> = sqlx::query_scalar("DELETE FROM masters WHERE id = $1 RETURNING owner")
-        .bind(master)
-        .fetch_optional(&mut **tx)
-        .await?;
-    if let Some(owner) = owner {
+    let row: Option<(String, String, Option<String>)> =
+        sqlx::query_as("DELETE FROM masters WHERE id = $1 RETURNING owner, upload_id, reference_upload")
+            .bind(master)
+            .fetch_optional(&mut **tx)
+            .await?;
+    if let Some((owner, mix, reference)) = row {
+        removed.add(&owner, master);
+        for upload in std::iter::once(mix).chain(reference) {
+            if mixes::release(tx, &upload, now).await? {
+                removed.add(&owner, &upload);
+            }
+        }
         bump_version(tx, &owner).await?;
     }
     Ok(true)
@@ -219,14 +283,10 @@ type Days = fn(&Retention) -> u32;
 /// Uploads that go, and after how many days: expired; never mastered; never finished; given up.
 const UPLOADS: [(&str, Days); 4] = [
     ("expires_at <= {before}", |_| 0),
-    ("(state = 'stored' AND stored_at <= {before})", |retention| retention.unused_days),
+    ("(state = 'stored' AND stored_at <= {before} AND kept_at IS NULL)", |retention| retention.unused_days),
     ("(state IN ('uploading', 'completing') AND updated_at <= {before})", |retention| retention.unfinished_days),
     ("(state IN ('aborted', 'gone') AND updated_at <= {before})", |_| 1),
 ];
-/// None that a master refers to.
-const UNUSED: &str =
-    "NOT EXISTS (SELECT 1 FROM masters m WHERE m.upload_id = uploads.id OR m.reference_upload = uploads.id)";
-
 async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64) -> Answer<u64> {
     let condition = condition.replace("{before}", "$1");
     let text = format!("SELECT id FROM uploads WHERE {condition} AND {UNUSED} ORDER BY id LIMIT {STEP}");
@@ -235,11 +295,25 @@ async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64)
         abort_parts(db, store, upload).await?;
     }
     let mut tx = db.begin().await?;
+    let mut removed = Removed::default();
+    let mut gone = 0;
     for upload in &found {
-        purge_upload(&mut tx, upload, now).await?;
+        // A master may have been made from it since.
+        let text = tx.sql("SELECT owner FROM uploads WHERE id = $1 {lock}");
+        let Some(owner) = sqlx::query_scalar::<_, String>(text).bind(upload).fetch_optional(&mut *tx).await? else {
+            continue;
+        };
+        let text = format!("SELECT COUNT(*) FROM uploads WHERE id = $1 AND {UNUSED}");
+        let unused: i64 = sqlx::query_scalar(AssertSqlSafe(text)).bind(upload).fetch_one(&mut *tx).await?;
+        if unused == 1 {
+            purge_upload(&mut tx, upload, now).await?;
+            removed.add(&owner, upload);
+            gone += 1;
+        }
     }
+    removed.forget(&mut tx, now).await?;
     tx.commit().await?;
-    Ok(found.len() as u64)
+    Ok(gone)
 }
 
 /// Ends the multipart upload of an upload that is not finished, so that its parts take no room.
@@ -334,16 +408,31 @@ pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now
     purge_owned(db, store, user, now).await?;
     let mut tx = db.begin().await?;
     objects::doom_all(&mut tx, Of::User(user), now).await?;
+    crate::audit::forget(&mut tx, user).await?;
+    let addresses: Vec<String> = sqlx::query_scalar(
+        "SELECT email FROM users WHERE id = $1 UNION SELECT email FROM identities WHERE user_id = $1",
+    )
+    .bind(user)
+    .fetch_all(&mut *tx)
+    .await?;
+    for address in &addresses {
+        for text in ["DELETE FROM logins WHERE email = $1", "DELETE FROM tickets WHERE email = $1"] {
+            sqlx::query(text).bind(address).execute(&mut *tx).await?;
+        }
+    }
     for text in [
         "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
         "DELETE FROM webhooks WHERE user_id = $1",
+        "DELETE FROM logins WHERE user_id = $1 OR consumed_by IN (SELECT id FROM sessions WHERE user_id = $1)",
         "DELETE FROM sessions WHERE user_id = $1",
         "DELETE FROM tokens WHERE user_id = $1",
         "DELETE FROM grants WHERE user_id = $1",
         "DELETE FROM identities WHERE user_id = $1",
-        "DELETE FROM logins WHERE user_id = $1 OR email = (SELECT email FROM users WHERE id = $1)",
+        "DELETE FROM notices WHERE user_id = $1",
         "UPDATE guests SET merged_into = 'deleted' WHERE merged_into = $1",
-        "UPDATE tickets SET user_id = NULL WHERE user_id = $1",
+        // A message is part of the account; somebody who still wants an answer writes again, and is known by that address then.
+        "DELETE FROM tickets WHERE user_id = $1",
+        "DELETE FROM job_history WHERE owner_key = $1 OR subject = $1",
     ] {
         sqlx::query(text).bind(user).execute(&mut *tx).await?;
     }
@@ -352,11 +441,15 @@ pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now
         .bind(user)
         .fetch_optional(&mut *tx)
         .await?;
+    mail::withdraw(&mut tx, config, &addresses).await?;
     if let Some(email) = email {
         crate::audit::note(&mut tx, "sweeper", "account.deleted", user, "", "", now).await?;
         mail::post(&mut tx, config, &email, &Letter::Closed).await?;
     }
     tx.commit().await?;
+    for address in &addresses {
+        mail::sweep_folder(config, Some(address)).await;
+    }
     Ok(())
 }
 
@@ -376,14 +469,16 @@ pub async fn purge_owned(db: &Db, store: &Store, owner: &str, now: i64) -> Answe
             }
             let mut tx = db.begin().await?;
             let mut gone = 0;
+            let mut removed = Removed::default();
             for id in &found {
                 if id.starts_with("upl_") {
                     purge_upload(&mut tx, id, now).await?;
                     gone += 1;
                 } else {
-                    gone += u64::from(purge_master(&mut tx, id, now).await?);
+                    gone += u64::from(purge_master(&mut tx, id, &mut removed, now).await?);
                 }
             }
+            removed.forget(&mut tx, now).await?;
             tx.commit().await?;
             if gone == 0 {
                 return Err(Problem::away(

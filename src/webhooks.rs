@@ -199,23 +199,32 @@ pub async fn test(tx: &mut Tx, user: &str, id: &str, now: i64) -> Answer<String>
         .bind(id)
         .execute(&mut **tx)
         .await?;
-    Ok(deliver_to(tx, id, TEST, &body(TEST, &json!({ "webhook": id }), now), now).await?)
+    Ok(deliver_to(tx, id, TEST, None, &body(TEST, &json!({ "webhook": id }), now), now).await?)
 }
 
 fn body(event: &str, data: &Value, now: i64) -> String {
     json!({ "type": event, "timestamp": rfc3339(now), "data": data }).to_string()
 }
 
-async fn deliver_to(tx: &mut Tx, webhook: &str, event: &str, body: &str, now: i64) -> Result<String, DbError> {
+/// `subject`: the master or the batch it is about, with which it goes.
+async fn deliver_to(
+    tx: &mut Tx,
+    webhook: &str,
+    event: &str,
+    subject: Option<&str>,
+    body: &str,
+    now: i64,
+) -> Result<String, DbError> {
     let id = new_id("dlv");
     sqlx::query(
-        "INSERT INTO deliveries (id, webhook_id, event, body, attempts, created_at) VALUES ($1, $2, $3, $4, 0, $5)",
+        "INSERT INTO deliveries (id, webhook_id, event, body, attempts, created_at, subject) VALUES ($1, $2, $3, $4, 0, $5, $6)",
     )
     .bind(&id)
     .bind(webhook)
     .bind(event)
     .bind(body)
     .bind(now)
+    .bind(subject)
     .execute(&mut **tx)
     .await?;
     // One try more than there are waits, and as many again for a worker that dies on the way.
@@ -237,7 +246,7 @@ pub async fn emit(tx: &mut Tx, owner: &str, event: &str, data: &Value, now: i64)
     let text = body(event, data, now);
     for (id, events) in rows {
         if events.is_empty() || events.split(' ').any(|wanted| wanted == event) {
-            deliver_to(tx, &id, event, &text, now).await?;
+            deliver_to(tx, &id, event, data["id"].as_str(), &text, now).await?;
         }
     }
     Ok(())

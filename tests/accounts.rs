@@ -5,6 +5,7 @@ mod google;
 mod hooks;
 mod mails;
 mod peers;
+mod privacy;
 mod retention;
 mod sign_in;
 mod world;

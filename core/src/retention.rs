@@ -11,6 +11,8 @@ pub const POLICY: &str = "2026-11-25";
 pub struct Retention {
     /// Uploads and masters of visitors without account.
     pub guest_days: u32,
+    /// Songs of accounts, counted from when they were made; 0: until they are deleted. A mail tells at least 30 days before.
+    pub account_days: u32,
     /// Uploads that were never mastered.
     pub unused_days: u32,
     /// Uploads that were begun and not finished.
@@ -33,6 +35,7 @@ impl Default for Retention {
     fn default() -> Self {
         Self {
             guest_days: 7,
+            account_days: 0,
             unused_days: 7,
             unfinished_days: 2,
             account_grace_days: 14,

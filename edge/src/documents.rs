@@ -4,7 +4,7 @@ use crate::assets;
 use crate::edge::{Data, Edge};
 use crate::forms::{add_cookies, encode, local, see_other};
 use crate::pages::view::{
-    Batch, Destination, Export, Link, Master, Masters, Me, Session, Share, Status, Token, Webhook,
+    Batch, Destination, Export, Link, Master, Masters, Me, Mix, Session, Share, Status, Token, Webhook,
 };
 use crate::pages::{self, Files, Frame, Notice, SignInStep};
 use crate::problem::Problem;
@@ -68,6 +68,10 @@ fn said(name: &str) -> Option<&'static str> {
         "exporting" => "Your archive is being made. Come back in a few minutes.",
         "leaving" => "Your account will be deleted. Until then you can keep it.",
         "kept" => "Your account stays.",
+        "mix-removed" => "The mix is deleted.",
+        "confirm" => {
+            "Google does not run the mailbox of your address, so we make sure that it is yours. Next time Google alone will do."
+        }
         _ => return None,
     })
 }
@@ -128,7 +132,7 @@ fn files<'a>(entry: &str) -> Files<'a> {
 
 /// What is asked of the api for one page.
 enum Rest<'a> {
-    Home { destinations: Option<Vec<Destination>>, guest_days: u32 },
+    Home { destinations: Option<Vec<Destination>>, guest_days: u32, account_days: u32 },
     Job(Box<pages::Job>),
     Batch(Batch),
     Library(pages::Library),
@@ -151,9 +155,10 @@ impl Rest<'_> {
 
     fn page<W: World>(self, edge: &Edge<'_, W>, frame: &Frame<'_>, told: &Told) -> Markup {
         match self {
-            Self::Home { destinations, guest_days } => {
-                pages::home(frame, &pages::Home { destinations: destinations.unwrap_or_default(), guest_days })
-            }
+            Self::Home { destinations, guest_days, account_days } => pages::home(
+                frame,
+                &pages::Home { destinations: destinations.unwrap_or_default(), guest_days, account_days },
+            ),
             Self::Job(job) => pages::master(frame, &job),
             Self::Batch(batch) => pages::batch(frame, &batch),
             Self::Library(library) => pages::library(frame, &library),
@@ -178,9 +183,11 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
     Ok(match page {
         Page::Home => {
             let (destinations, service) = join!(list(edge, "/v1/destinations"), service(edge));
+            let retention = service.unwrap_or_default().privacy.retention;
             Rest::Home {
                 destinations: destinations.ok(),
-                guest_days: service.unwrap_or_default().privacy.retention.guest_days,
+                guest_days: retention.guest_days,
+                account_days: retention.account_days,
             }
         }
         Page::Master(id) => {
@@ -208,10 +215,22 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
                     query.append_pair(name, told.get(name));
                 }
             }
-            let masters = get::<Masters, W>(edge, &format!("/v1/masters?{}", query.finish())).await?;
+            let path = format!("/v1/masters?{}", query.finish());
+            let (masters, kept) = join!(
+                get::<Masters, W>(edge, &path),
+                list::<Mix, W>(edge, "/v1/uploads?state=stored&kept=true&limit=200")
+            );
+            let (masters, kept) = (masters?, kept.unwrap_or_default());
             let text = |name: &str| told.get(name).to_owned();
             let further = !told.get("cursor").is_empty();
-            Rest::Library(pages::Library { masters, q: text("q"), sort: text("sort"), state: text("state"), further })
+            Rest::Library(pages::Library {
+                masters,
+                q: text("q"),
+                sort: text("sort"),
+                state: text("state"),
+                further,
+                kept: if further { Vec::new() } else { kept },
+            })
         }
         Page::Account => {
             if edge.visitor.session.is_none() {
@@ -330,6 +349,19 @@ async fn callback<W: World>(edge: &Edge<'_, W>, told: &Told) -> Reply<W::Answer>
         Err(problem) => refusal(edge, &problem),
         Ok(data) if data.status.is_success() => {
             let answer: Value = serde_json::from_slice(&data.body).unwrap_or_default();
+            // The address has to be confirmed by mail first: on to the code.
+            if let Some(login) = answer["login"].as_str() {
+                let next = local(answer["next"].as_str().unwrap_or_default());
+                let email = answer["email"].as_str().unwrap_or_default();
+                let mut reply = see_other(&format!(
+                    "/sign-in?login={}&email={}&next={}&said=confirm",
+                    encode(login),
+                    encode(email),
+                    encode(next)
+                ));
+                add_cookies(&mut reply, &data);
+                return reply;
+            }
             let merges = answer["guest_masters"].as_u64().unwrap_or_default() > 0;
             let next = local(answer["next"].as_str().unwrap_or_default());
             let merge = format!("/sign-in?merge=1&next={}", encode(next));

@@ -217,7 +217,8 @@ fn wanted(page: Page<'_>, form: &str, body: &[u8]) -> Result<Wanted, Problem> {
             post(format!("/v1/masters/{id}/cancel"), nothing(), Then::Go(format!("/m/{id}")))
         }
         (Page::Master(id), "delete") => {
-            post("/v1/masters/delete".to_owned(), json!({ "ids": [id] }), go("/library?said=deleted"))
+            let body = json!({ "ids": [id], "keep_mix": fields.ticked("keep_mix") });
+            post("/v1/masters/delete".to_owned(), body, go("/library?said=deleted"))
         }
         (Page::Master(id), "share") if !fields.get("remove").is_empty() => Ok(Wanted {
             method: Method::DELETE,
@@ -243,10 +244,21 @@ fn wanted(page: Page<'_>, form: &str, body: &[u8]) -> Result<Wanted, Problem> {
         (Page::Library, "zip") => {
             post("/v1/zips".to_owned(), json!({ "masters": fields.all("id") }), Then::Away("the download"))
         }
-        (Page::Library, form) => {
-            let (path, said) = if form == "restore" { ("restore", "restored") } else { ("delete", "deleted") };
-            let then = Then::Go(format!("/library?said={said}"));
-            post(format!("/v1/masters/{path}"), json!({ "ids": fields.all("id") }), then)
+        (Page::Library, "mix") if fields.get("action") == "delete" => Ok(Wanted {
+            method: Method::DELETE,
+            path: format!("/v1/uploads/{}", fields.word("id")),
+            body: Value::Null,
+            then: go("/library?said=mix-removed"),
+        }),
+        (Page::Library, "mix") => {
+            post("/v1/masters".to_owned(), json!({ "uploads": [fields.word("id")] }), go("/library"))
+        }
+        (Page::Library, "delete") => {
+            let body = json!({ "ids": fields.all("id"), "keep_mix": fields.ticked("keep_mix") });
+            post("/v1/masters/delete".to_owned(), body, go("/library?said=deleted"))
+        }
+        (Page::Library, _) => {
+            post("/v1/masters/restore".to_owned(), json!({ "ids": fields.all("id") }), go("/library?said=restored"))
         }
         (Page::SignIn, "") => {
             let body = json!({ "email": fields.get("email"), "of_age": fields.ticked("of_age") });
@@ -338,6 +350,18 @@ mod tests {
         assert_eq!(body["settings"]["style"], "warm");
         let wrong = wanted(Page::Master("mst_1"), "", b"style=grim").err().unwrap();
         assert_eq!((wrong.status, wrong.code), (StatusCode::UNPROCESSABLE_ENTITY, "plan.unreadable_setting"));
+    }
+
+    #[test]
+    fn a_mix_goes_with_its_master_unless_it_is_kept() {
+        let deleted = |keep| json!({ "ids": ["mst_1"], "keep_mix": keep });
+        assert_eq!(want(Page::Master("mst_1"), "delete", "").2, deleted(false));
+        assert_eq!(want(Page::Master("mst_1"), "delete", "keep_mix=on").2, deleted(true));
+        assert_eq!(want(Page::Library, "delete", "id=mst_1").2, deleted(false));
+        assert_eq!(want(Page::Library, "delete", "id=mst_1&keep_mix=on").2, deleted(true));
+        assert_eq!(want(Page::Library, "mix", "id=upl_1&action=master").2, json!({ "uploads": ["upl_1"] }));
+        let (method, path, _) = want(Page::Library, "mix", "id=upl_1&action=delete");
+        assert_eq!((method, path.as_str()), (Method::DELETE, "/v1/uploads/upl_1"));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl<'a> Page<'a> {
         match self {
             Self::Master(_) => &["", "cancel", "delete", "share"],
             Self::Batch(_) => &["", "zip"],
-            Self::Library => &["delete", "restore", "zip"],
+            Self::Library => &["delete", "restore", "zip", "mix"],
             Self::Account => &[
                 "",
                 "email",

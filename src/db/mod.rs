@@ -21,6 +21,8 @@ use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use writer::{Held, Writer};
 
+pub use writer::Purged;
+
 /// Connections to PostgreSQL of one process, and readers of a SQLite file.
 const CONNECTIONS: u32 = 16;
 /// A connection that has rested this long may have died.
@@ -239,8 +241,20 @@ impl Db {
     pub async fn migrate(&self) -> Result<()> {
         let migrator = Migrator::with_migrations(migrations());
         match &self.writer {
-            Some(writer) => writer.migrate(&migrator).await,
+            Some(writer) => {
+                writer.migrate(&migrator).await?;
+                writer.first_rebuild().await
+            }
             None => Ok(migrator.run(&self.pool).await?),
+        }
+    }
+
+    /// After a purge: leaves none of what was deleted in the files of SQLite, neither in the log of writes nor in unused parts of
+    /// pages. A server keeps its own files: there it is the operator's VACUUM.
+    pub async fn scrub(&self, purged: Purged) -> Result<()> {
+        match &self.writer {
+            Some(writer) => writer.scrub(purged).await,
+            None => Ok(()),
         }
     }
 
@@ -274,9 +288,14 @@ impl Db {
         self.changes.subscribe()
     }
 
-    /// Closes every connection.
+    /// Closes every connection to read with, and empties SQLite's log of writes into its file.
     pub async fn close(&self) {
         self.pool.close().await;
+        if let Some(writer) = &self.writer
+            && let Err(error) = writer.scrub(Purged::Rows).await
+        {
+            tracing::warn!(%error, "the log of the database could not be emptied; the next start does it");
+        }
     }
 }
 
@@ -408,6 +427,7 @@ fn migrations() -> Vec<Migration> {
         one(2, "sign-in next", include_str!("../../infra/migrations/0002_sign_in_next.sql")),
         one(3, "jobs ready", include_str!("../../infra/migrations/0003_jobs_ready.sql")),
         one(4, "jobs owner", include_str!("../../infra/migrations/0004_jobs_owner.sql")),
+        one(8, "privacy", include_str!("../../infra/migrations/0008_privacy.sql")),
     ]
 }
 

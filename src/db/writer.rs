@@ -9,17 +9,34 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, ConnectOptions, Connection};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// A transaction that holds the writer for longer than this keeps everybody else waiting.
 const LONG: Duration = Duration::from_secs(1);
 
+/// How soon after a purge a file is rebuilt, by its size: writers wait meanwhile, on a plain disk for a second per 100 MB.
+const REBUILDS: [(u64, Duration); 3] =
+    [(8 << 20, Duration::ZERO), (64 << 20, Duration::from_mins(10)), (2 << 30, Duration::from_hours(24))];
+/// `user_version` of a file without remains of what was deleted; with less, it is still to be rebuilt.
+const CLEAN: i64 = 1;
+
+/// What was deleted, for [`super::Db::scrub`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purged {
+    /// Rows that have had their time.
+    Rows,
+    /// Songs or accounts: nothing of them may be found in the file any more.
+    Content,
+}
+
 #[derive(Debug)]
 pub(super) struct Writer {
     state: Arc<Mutex<State>>,
     waiting: Arc<AtomicUsize>,
+    /// When the file was rebuilt last, by this process.
+    rebuilt: std::sync::Mutex<Instant>,
 }
 
 /// One more waits for its turn, until this is dropped.
@@ -59,11 +76,12 @@ struct State {
 
 /// Settings of a connection. Readers cannot write: two writers in one process would wait for each other.
 pub(super) async fn prepare(connection: &mut AnyConnection, reader: bool) -> std::result::Result<(), sqlx::Error> {
-    let patience = format!("PRAGMA busy_timeout = {}", PATIENCE.as_millis());
-    sqlx::query(sqlx::AssertSqlSafe(patience)).execute(&mut *connection).await?;
+    patience(connection).await?;
     run(connection, "PRAGMA journal_mode = WAL").await?;
     run(connection, "PRAGMA synchronous = FULL").await?;
     run(connection, "PRAGMA foreign_keys = ON").await?;
+    // What is deleted is overwritten, in the tables and on pages that become free.
+    run(connection, "PRAGMA secure_delete = ON").await?;
     if reader {
         run(connection, "PRAGMA query_only = ON").await?;
     } else {
@@ -72,6 +90,12 @@ pub(super) async fn prepare(connection: &mut AnyConnection, reader: bool) -> std
         run(connection, "PRAGMA wal_autocheckpoint = 8000").await?;
     }
     Ok(())
+}
+
+/// How long to wait for another process that writes.
+async fn patience(connection: &mut AnyConnection) -> std::result::Result<(), sqlx::Error> {
+    let text = format!("PRAGMA busy_timeout = {}", PATIENCE.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(text)).execute(&mut *connection).await.map(drop)
 }
 
 async fn open(options: &AnyConnectOptions) -> std::result::Result<AnyConnection, sqlx::Error> {
@@ -93,7 +117,7 @@ impl Writer {
             outcome: Outcome::default(),
             awaited: false,
         };
-        Ok(Self { state: Arc::new(Mutex::new(state)), waiting })
+        Ok(Self { state: Arc::new(Mutex::new(state)), waiting, rebuilt: std::sync::Mutex::new(Instant::now()) })
     }
 
     pub(super) async fn begin(&self) -> Result<Held> {
@@ -110,6 +134,45 @@ impl Writer {
         let mut state = self.state.lock().await;
         state.settle().await?;
         Ok(migrator.run(&mut state.connection).await?)
+    }
+
+    /// Rebuilds a file that holds remains of what was deleted: one of a version that did not overwrite, or one whose rebuild has not come
+    /// to it before the process ended.
+    pub(super) async fn first_rebuild(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        state.settle().await?;
+        if !state.is_clean().await? {
+            let bytes = state.bytes().await?;
+            if REBUILDS.iter().all(|(size, _)| bytes > *size) {
+                tracing::warn!(
+                    bytes,
+                    "the database holds remains of what was deleted; stop the service and run VACUUM on it"
+                );
+            } else if let Err(error) = state.rebuild().await {
+                // The disk or the folder for temporary files may be full: no reason not to start.
+                tracing::warn!(%error, bytes, "the database could not be rebuilt; it is tried again");
+            }
+        }
+        state.empty_log().await
+    }
+
+    /// [`super::Db::scrub`]
+    pub(super) async fn scrub(&self, purged: Purged) -> Result<()> {
+        let mut state = self.state.lock().await;
+        state.settle().await?;
+        if purged == Purged::Content {
+            // Overwriting misses copies of rows that were moved to another page when theirs was full: about one in six thousand.
+            run(&mut state.connection, "PRAGMA user_version = 0").await?;
+        }
+        if !state.is_clean().await? {
+            let bytes = state.bytes().await?;
+            let since = self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+            if REBUILDS.iter().find(|(size, _)| bytes <= *size).is_some_and(|(_, every)| since >= *every) {
+                state.rebuild().await?;
+                *self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            }
+        }
+        state.empty_log().await
     }
 }
 
@@ -130,6 +193,35 @@ impl State {
         }
         self.open = true;
         Ok(())
+    }
+
+    async fn bytes(&mut self) -> Result<u64> {
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut self.connection).await?;
+        let size: i64 = sqlx::query_scalar("PRAGMA page_size").fetch_one(&mut self.connection).await?;
+        Ok(pages.unsigned_abs().saturating_mul(size.unsigned_abs()))
+    }
+
+    async fn is_clean(&mut self) -> Result<bool> {
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut self.connection).await?;
+        Ok(version >= CLEAN)
+    }
+
+    /// Writes the file anew. Whatever breaks off in between leaves the old one.
+    async fn rebuild(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        run(&mut self.connection, "VACUUM").await?;
+        run(&mut self.connection, "PRAGMA user_version = 1").await?;
+        tracing::info!(seconds = begun.elapsed().as_secs_f64(), "the database was rebuilt");
+        Ok(())
+    }
+
+    /// Moves everything from the log into the file and cuts the log to nothing. While somebody reads an older state that cannot be; the
+    /// next sweep does it then. Writers wait no longer for it than for each other.
+    async fn empty_log(&mut self) -> Result<()> {
+        run(&mut self.connection, "PRAGMA busy_timeout = 500").await?;
+        let emptied = run(&mut self.connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+        patience(&mut self.connection).await?;
+        Ok(emptied?)
     }
 
     /// Ends the outer transaction for everybody in it.

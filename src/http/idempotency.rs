@@ -100,9 +100,16 @@ impl Idempotency {
         }
         let (status, body): (Option<i64>, Option<String>) = (row.try_get(1)?, row.try_get(2)?);
         let Some(status) = status else { return Err(running()) };
+        let Some(body) = body else {
+            return Err(Problem::new(
+                StatusCode::GONE,
+                "idempotency.deleted",
+                "what the first request with this Idempotency-Key made was deleted since; use a new key to make it again",
+            ));
+        };
         let status =
             u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
-        let mut response = (status, body.unwrap_or_default()).into_response();
+        let mut response = (status, body).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
         Ok(Begun::Repeat(response))

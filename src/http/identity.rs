@@ -5,7 +5,9 @@
 use super::App;
 use super::problem::{Answer, Problem};
 use super::signed::{self, Vouched};
-use crate::db::{Db, hash_secret, new_id};
+use crate::config::Config;
+use crate::db::{Db, hash_secret};
+use crate::secrets::Keys;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -365,7 +367,7 @@ async fn find_out(
         return Ok(caller);
     }
     if let Some(ip) = client_address(headers, peer, app.config.trusted_hops) {
-        caller.ip_hash = app.ip_keys.hash(&app.db, ip).await;
+        caller.ip_hash = app.ip_keys.hash(&app.db, &app.config, ip).await;
     }
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let token = value
@@ -501,18 +503,7 @@ pub async fn audit(
     detail: &str,
     now: i64,
 ) -> Answer<()> {
-    sqlx::query(
-        "INSERT INTO audit (id, at, actor, action, target, ip_hash, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-    )
-    .bind(new_id("aud"))
-    .bind(now)
-    .bind(caller.actor())
-    .bind(action)
-    .bind(target)
-    .bind(&caller.ip_hash)
-    .bind(detail)
-    .execute(&mut **tx)
-    .await?;
+    crate::audit::note(tx, caller.actor(), action, target, &caller.ip_hash, detail, now).await?;
     Ok(())
 }
 
@@ -543,14 +534,14 @@ struct IpKey {
 impl IpKeys {
     /// The hash of the network an address belongs to: IPv4 alone, IPv6 with its /64. Without the database it is this process's own for a
     /// while: who asks for the state of the service is told even then.
-    pub async fn hash(&self, db: &Db, ip: IpAddr) -> String {
+    pub async fn hash(&self, db: &Db, config: &Config, ip: IpAddr) -> String {
         let today = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64) / DAY;
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let good = |kept: &IpKey| kept.day == today && kept.until.is_none_or(|until| Instant::now() < until);
         let key = if let Some(kept) = kept.filter(good) {
             kept.key
         } else {
-            let (key, until) = match key_of(db, today).await {
+            let (key, until) = match key_of(db, &Keys::of(config), today).await {
                 Ok(key) => (key, None),
                 Err(problem) => {
                     tracing::warn!(cause = problem.cause(), "no key of the day");
@@ -570,19 +561,33 @@ impl IpKeys {
     }
 }
 
-async fn key_of(db: &Db, day: i64) -> Answer<[u8; 32]> {
+/// The key of a day. It lies sealed with the service's secret: who has only the database, or a backup of it, cannot try addresses.
+async fn key_of(db: &Db, keys: &Keys, day: i64) -> Answer<[u8; 32]> {
     let name = day.to_string();
+    let purpose = format!("key of day {name}");
+    let open = |kept: &str| keys.open(&purpose, kept).and_then(|key| <[u8; 32]>::try_from(key).ok());
     let fresh: [u8; 32] = rand::random();
     let mut tx = db.begin().await?;
     let insert =
         db.sql("INSERT INTO ip_keys (day, secret, created_at) VALUES ($1, $2, {now}) ON CONFLICT (day) DO NOTHING");
-    sqlx::query(insert).bind(&name).bind(signed::hex(&fresh)).execute(&mut *tx).await?;
+    sqlx::query(insert).bind(&name).bind(keys.seal(&purpose, &fresh)).execute(&mut *tx).await?;
     let old = db.sql("DELETE FROM ip_keys WHERE created_at < {now} - $1");
     sqlx::query(old).bind(IP_KEY_KEPT).execute(&mut *tx).await?;
-    let kept: String =
-        sqlx::query_scalar("SELECT secret FROM ip_keys WHERE day = $1").bind(&name).fetch_one(&mut *tx).await?;
+    let text = tx.sql("SELECT secret FROM ip_keys WHERE day = $1 {lock}");
+    let kept: String = sqlx::query_scalar(text).bind(&name).fetch_one(&mut *tx).await?;
+    let key = if let Some(key) = open(&kept) {
+        key
+    } else {
+        // In clear, by a process of an earlier version that still runs, or sealed with a secret of before: it is replaced, and what
+        // was hashed with it is as good as forgotten.
+        let text = "UPDATE ip_keys SET secret = $1 WHERE day = $2";
+        sqlx::query(text).bind(keys.seal(&purpose, &fresh)).bind(&name).execute(&mut *tx).await?;
+        fresh
+    };
+    // Those of other days are of no use to anybody; one in clear does not wait for its time.
+    sqlx::query("DELETE FROM ip_keys WHERE day <> $1 AND secret NOT LIKE '1.%'").bind(&name).execute(&mut *tx).await?;
     tx.commit().await?;
-    signed::unhex(&kept).ok_or_else(|| Problem::internal("a key of the day is not 256 bits of hex"))
+    Ok(key)
 }
 
 #[cfg(test)]

@@ -242,6 +242,13 @@ pub async fn cancel(tx: &mut Tx, kind: &str, subject: &str) -> Result<Cancelled,
     Ok(Cancelled::Asked)
 }
 
+/// Makes a job that waits for a later time come at `at`.
+pub async fn hasten(tx: &mut Tx, kind: &str, subject: &str, at: i64) -> Result<(), DbError> {
+    let text = "UPDATE jobs SET run_at = $3 WHERE kind = $1 AND subject = $2 AND state = 'waiting' AND run_at > $3";
+    sqlx::query(text).bind(kind).bind(subject).bind(at).execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// How many jobs of its kind go before a waiting one; `None` where it does not wait.
 pub async fn position(db: &Db, kind: &str, subject: &str) -> Result<Option<i64>, DbError> {
     let text = "SELECT (SELECT COUNT(*) FROM jobs o WHERE o.state = 'waiting' AND o.kind = j.kind AND o.turn < j.turn)

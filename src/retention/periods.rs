@@ -24,6 +24,8 @@ pub enum Kept {
     Fixed(i64),
     /// As the operator has set, in days.
     Days(fn(&Retention) -> u32),
+    /// As the operator has set, in days; with 0 until it is deleted, and the table does not have it.
+    DaysIfSet(fn(&Retention) -> u32),
 }
 
 /// A row for people.
@@ -43,15 +45,22 @@ impl Rule {
     pub fn kept(&self, retention: &Retention) -> i64 {
         match self.kept {
             Kept::Fixed(milliseconds) => milliseconds,
-            Kept::Days(days) => i64::from(days(retention)) * DAY,
+            Kept::Days(days) | Kept::DaysIfSet(days) => i64::from(days(retention)) * DAY,
         }
+    }
+
+    /// Whether there is such a period here.
+    #[must_use]
+    pub fn applies(&self, retention: &Retention) -> bool {
+        !matches!(self.kept, Kept::DaysIfSet(days) if days(retention) == 0)
     }
 }
 
 /// The table as people read it.
 #[must_use]
 pub fn periods(retention: &Retention) -> Vec<Period> {
-    RULES.iter().map(|rule| Period { what: rule.what, since: rule.since, hours: rule.kept(retention) / HOUR }).collect()
+    let rules = RULES.iter().filter(|rule| rule.applies(retention));
+    rules.map(|rule| Period { what: rule.what, since: rule.since, hours: rule.kept(retention) / HOUR }).collect()
 }
 
 const fn rows(
@@ -70,6 +79,18 @@ pub const RULES: &[Rule] = &[
         what: "mixes, masters and previews of visitors without an account",
         since: "upload",
         kept: Kept::Days(|retention| retention.guest_days),
+        rows: None,
+    },
+    Rule {
+        what: "songs of accounts, with mix, masters and previews; told by mail 30 days before",
+        since: "being made",
+        kept: Kept::DaysIfSet(|retention| retention.account_days),
+        rows: None,
+    },
+    Rule {
+        what: "a deleted song with its mix, until it cannot be restored any more (30 seconds)",
+        since: "deletion",
+        kept: Kept::Fixed(0),
         rows: None,
     },
     Rule {
@@ -97,6 +118,20 @@ pub const RULES: &[Rule] = &[
     rows("sign-ins through a provider under way", "their end", DAY, "oidc_logins", "expires_at < $1"),
     rows("upload addresses for pages of others", "their end", 30 * DAY, "grants", "expires_at < $1"),
     rows("API tokens", "their end", 90 * DAY, "tokens", "revoked_at < $1 OR expires_at < $1"),
+    Rule {
+        what: "letters in the mail folder, where no mail server is set",
+        since: "being written",
+        kept: Kept::Fixed(7 * DAY),
+        rows: None,
+    },
+    Rule { what: "files a worker was at when it died", since: "its last write", kept: Kept::Fixed(DAY), rows: None },
+    rows(
+        "notices of songs that go by their age",
+        "being written",
+        90 * DAY,
+        "notices",
+        "posted_at < $1 AND NOT EXISTS (SELECT 1 FROM masters WHERE notice_id = notices.id)",
+    ),
     rows("share links", "being revoked", 30 * DAY, "shares", "revoked_at < $1"),
     rows("lists of files of a ZIP download", "their end", DAY, "zips", "expires_at < $1"),
     rows("the log of webhook deliveries", "delivery", 30 * DAY, "deliveries", "delivered_at < $1 OR given_up_at < $1"),

@@ -36,11 +36,11 @@ use render::Renderer;
 use sandbox::Sandbox;
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -205,6 +205,7 @@ impl Worker {
         config.sandbox.check().await?;
         std::fs::create_dir_all(&config.scratch)
             .map_err(|error| format!("{}: cannot be made: {error}", config.scratch.display()))?;
+        sweep_scratch(&config.scratch);
         let threads = config.threads.max(1);
         let engine = Arc::new(Engine::new(threads).map_err(|error| error.to_string())?);
         let health = Arc::new(Health::default());
@@ -658,6 +659,36 @@ impl Shared {
 async fn now_in(tx: &mut Tx, after: Duration) -> Result<i64, DbError> {
     let now: i64 = sqlx::query_scalar(tx.sql("SELECT {now}")).fetch_one(&mut **tx).await?;
     Ok(now.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// What died before this has left nobody who comes back to it.
+const DEAD: Duration = Duration::from_hours(24);
+
+/// Removes what workers and exports that died have left in the folder they work in: mixes and masters among it.
+pub fn sweep_scratch(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with("track-") || name.starts_with("export-"));
+        let dead = newest(&entry.path()).is_some_and(|at| at.elapsed().is_ok_and(|age| age >= DEAD));
+        if ours
+            && dead
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(%error, path = %entry.path().display(), "left behind by a worker that died, and cannot be removed");
+        }
+    }
+}
+
+/// The last time something was written below a path.
+fn newest(path: &Path) -> Option<SystemTime> {
+    let about = std::fs::symlink_metadata(path).ok()?;
+    let own = about.modified().ok()?;
+    if !about.is_dir() {
+        return Some(own);
+    }
+    let below = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| newest(&entry.path())).max();
+    Some(below.map_or(own, |below| below.max(own)))
 }
 
 /// Takes back the leases that have run out, with all that follows for their masters. How many there were.

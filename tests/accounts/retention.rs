@@ -63,10 +63,8 @@ async fn deleted_masters_have_their_undo_and_running_ones_are_asked_to_stop() {
         assert_eq!(world.count("SELECT cancel FROM jobs").await, 1);
         world.run("DELETE FROM jobs").await;
         assert_eq!(retention::sweep(&world.app).await.unwrap().masters, 1);
-        // The mix goes when nothing has been made of it for a week.
-        assert_eq!(world.count("SELECT COUNT(*) FROM uploads").await, 1);
-        world.run("UPDATE uploads SET stored_at = stored_at - 604800001").await;
-        assert_eq!(retention::sweep(&world.app).await.unwrap().uploads, 1);
+        // The mix goes with it.
+        assert_eq!(world.count("SELECT COUNT(*) FROM uploads").await, 0);
         assert!(keys(&world).await.is_empty());
     }
 }

@@ -14,6 +14,8 @@ pub struct Home {
     pub destinations: Vec<Destination>,
     /// Days a guest's tracks are kept.
     pub guest_days: u32,
+    /// Days that songs of accounts are kept; 0: until they are deleted.
+    pub account_days: u32,
 }
 
 /// What a new visitor gets without thinking: 24-bit for distributors, CD quality, something to send round.
@@ -283,13 +285,21 @@ fn promises(frame: &Frame<'_>, home: &Home) -> Markup {
             div {
                 h2 { "Yours" }
                 p {
-                    @if frame.signed_in() { "Your songs stay until you delete them, and deleting means gone." }
-                    @else if home.guest_days > 0 { "Without an account your tracks go after " (count(home.guest_days.into(), "day")) ". With one they stay until you delete them." }
+                    @if frame.signed_in() { "Your songs stay " (stay(home.account_days)) ", and deleting means gone." }
+                    @else if home.guest_days > 0 { "Without an account your tracks go after " (count(home.guest_days.into(), "day")) ". With one they stay " (stay(home.account_days)) "." }
                     @else { "Your songs are private, and deleting means gone." }
                     " No trackers, no ads, nothing sold. " a href="/privacy" { "How we handle your data" } "."
                 }
             }
         }
+    }
+}
+
+/// How long songs of accounts stay.
+fn stay(account_days: u32) -> String {
+    match account_days {
+        0 => "until you delete them".to_owned(),
+        days => format!("for {}, and a mail tells you 30 days before", count(days.into(), "day")),
     }
 }
 

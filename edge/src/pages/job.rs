@@ -460,7 +460,9 @@ fn end(frame: &Frame<'_>, master: &Master) -> Markup {
                 }
             }
             form method="post" action={ "/m/" (master.id) "/delete" } data-delete=(master.id) {
+                label.check { input type="checkbox" name="keep_mix" value="on"; span { "Keep the mix" } }
                 button.quiet.danger { (icon("trash")) "Delete" }
+                p.muted { "The mix is deleted too, unless you keep it or another master uses it." }
             }
         }
     }

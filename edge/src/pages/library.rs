@@ -3,8 +3,8 @@
 use super::icons::icon;
 use super::job::word;
 use super::layout::{Frame, date};
-use super::text::{THIN, clock, count, lufs, number, wishes};
-use super::view::{Batch, Master, Masters, State};
+use super::text::{THIN, clock, count, lufs, number, size, wishes};
+use super::view::{Batch, Master, Masters, Mix, State};
 use maud::{Markup, html};
 
 /// What the library shows.
@@ -20,6 +20,8 @@ pub struct Library {
     pub state: String,
     /// Whether this is not the first page.
     pub further: bool,
+    /// `GET /v1/uploads?kept=true`: mixes that were kept when their masters were deleted.
+    pub kept: Vec<Mix>,
 }
 
 /// Sorts the API knows, and what they are called.
@@ -44,7 +46,7 @@ pub fn library(frame: &Frame<'_>, library: &Library) -> Markup {
                 a href=(frame.sign_in()) { "Sign in" } " to keep them and to download the masters."
             } }
         }
-        @if items.is_empty() && !filtered && !library.further {
+        @if items.is_empty() && !filtered && !library.further && library.kept.is_empty() {
             div.empty {
                 p.lead { "Nothing here yet." }
                 p { "Drop a mix on the " a href="/" { "first page" } "; its master appears here while it is made." }
@@ -68,8 +70,34 @@ pub fn library(frame: &Frame<'_>, library: &Library) -> Markup {
                 }
             }
         }
+        @if !library.kept.is_empty() { (kept(&library.kept)) }
     };
     frame.page("library", "Library", "", &main)
+}
+
+/// Mixes without a master that their owner chose to keep.
+fn kept(mixes: &[Mix]) -> Markup {
+    html! {
+        section.kept aria-labelledby="kept" {
+            h2 #kept { "Kept mixes" }
+            p.muted { "You deleted the masters of these and kept the mixes. They count towards your storage until you delete them." }
+            ul {
+                @for mix in mixes {
+                    li {
+                        form method="post" action="/library/mix" {
+                            input type="hidden" name="id" value=(mix.id);
+                            bdi { (mix.name) } " " span.muted { (size(mix.bytes)) }
+                            @if let Some(expires) = &mix.expires_at { span.muted.expires { " until " (date(expires)) } }
+                            " "
+                            button.button name="action" value="master" { "Master it" span.visually-hidden { ": " (mix.name) } }
+                            " "
+                            button.quiet.danger name="action" value="delete" { (icon("trash")) "Delete" span.visually-hidden { " the mix " (mix.name) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn next_page(library: &Library, cursor: &str) -> String {
@@ -196,6 +224,7 @@ fn table(items: &[Master], ordered: bool) -> Markup {
             }
             div.selection data-bar {
                 p data-count role="status" { "Select songs to work on several at once." }
+                label.check { input type="checkbox" name="keep_mix" value="on"; span { "Keep the mixes when deleting" } }
                 div.buttons {
                     button.button name="action" value="zip" formaction="/library/zip" data-act="zip" { (icon("download")) "ZIP" }
                     button.button.danger name="action" value="delete" data-act="delete" { (icon("trash")) "Delete" }

@@ -6,7 +6,7 @@
 //! | `/` | [`home`] | `/me` (if there is a session), `/destinations` | `home` |
 //! | `/m/<master>` | [`master`] | `/me`, `/masters/{id}`, `/masters/{id}/shares` | `job` |
 //! | `/b/<batch>` | [`batch`] | `/me`, `/batches/{id}` | `library` |
-//! | `/library` | [`library`] | `/me`, `/masters?q&sort&state&cursor` | `library` |
+//! | `/library` | [`library`] | `/me`, `/masters?q&sort&state&cursor`, `/uploads?kept` | `library` |
 //! | `/account` | [`account`] | `/me`, `/me/sessions`, `/me/tokens`, `/me/webhooks`, `/me/export` | `account` |
 //! | `/sign-in` | [`sign_in`] | `/me`; `/auth/merge` after signing in | `sign-in` |
 //! | `/auth/google/callback` | [`sign_in`] (step [`SignInStep::Merge`], or a redirect to `next`) | `/auth/google/callback` | `sign-in` |
@@ -26,9 +26,10 @@
 //! | to | fields |
 //! |---|---|
 //! | `/m/<master>` | settings as `crate::wishes` reads them: master the same upload again |
-//! | `/m/<master>/cancel`, `/delete`, `/share` | none; `/m/<master>/share` with `remove` = a share's id revokes it |
+//! | `/m/<master>/cancel`, `/delete`, `/share` | none; delete may have `keep_mix` (`on`); `/m/<master>/share` with `remove` = a share's id revokes it |
 //! | `/b/<batch>` | `name`, `album` (`on`), `order` (ids separated by spaces); `/b/<batch>/zip`: none |
-//! | `/library/delete`, `/restore`, `/zip` | `id`, repeated |
+//! | `/library/delete`, `/restore`, `/zip` | `id`, repeated; delete may have `keep_mix` (`on`) |
+//! | `/library/mix` | `id` of a kept mix, `action` = `master` or `delete` |
 //! | `/account` | `name`, `mail_when_ready` (`on`); or `accept_policy` |
 //! | `/account/email` | `email` |
 //! | `/account/revoke` | `id`; `/account/revoke-others`: none |

@@ -108,7 +108,7 @@ fn merge(masters: u64, next: &str) -> Markup {
             input type="hidden" name="next" value=(next);
             button.button.primary.wide name="keep" value="move" { "Move " (count(masters, "track")) }
             button.button.wide name="keep" value="leave" { "Leave " (if masters == 1 { "it" } else { "them" }) }
-            p.muted { "Moved tracks stay until you delete them. Left ones go when their time is over." }
+            p.muted { "Moved tracks belong to your account. Left ones go when their time is over." }
         }
     }
 }

@@ -52,7 +52,7 @@ fn every_page() -> Vec<(String, String)> {
     for (who, me) in [("guest", &guest), ("nora", &nora), ("told", &told)] {
         let frame = |path| Frame::new(&files, me, path);
         let mut add = |name: &str, page: maud::Markup| pages.push((format!("{name} for {who}"), page.into_string()));
-        add("home", home(&frame("/"), &Home { destinations: destinations.clone(), guest_days: 7 }));
+        add("home", home(&frame("/"), &Home { destinations: destinations.clone(), guest_days: 7, ..Home::default() }));
         add("empty home", home(&frame("/").saying(Notice::Refused("No.")), &Home::default()));
         for state in ["waiting", "running", "done", "failed", "cancelled"] {
             let one = read(fixtures::master("mst_1", "night-drive", state));
@@ -65,6 +65,8 @@ fn every_page() -> Vec<(String, String)> {
         add("bare share", share(&frame("/s/lmh_1"), &Shared::default()));
         let list =
             Library { masters: masters.clone(), q: "night & day".into(), sort: "title".into(), ..Library::default() };
+        let mix = Mix { id: "upl_1".into(), name: "a <mix>.wav".into(), bytes: 42, expires_at: None };
+        add("kept mixes", library(&frame("/library"), &Library { kept: vec![mix], ..Library::default() }));
         add("library", library(&frame("/library"), &list));
         add("empty library", library(&frame("/library"), &Library::default()));
         let album = Batch {

@@ -172,6 +172,20 @@ pub struct Source {
     pub bytes: u64,
 }
 
+/// An upload without a master, of `GET /v1/uploads`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Mix {
+    /// Id, `upl_…`.
+    pub id: String,
+    /// File name.
+    pub name: String,
+    /// Size.
+    pub bytes: u64,
+    /// RFC 3339; absent: kept until deleted.
+    pub expires_at: Option<String>,
+}
+
 /// How far a master is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -113,6 +113,7 @@ fn period(days: u32) -> String {
 pub fn privacy(frame: &Frame<'_>, privacy: &Privacy) -> Markup {
     let Retention {
         guest_days,
+        account_days,
         unused_days,
         unfinished_days,
         account_grace_days,
@@ -124,8 +125,18 @@ pub fn privacy(frame: &Frame<'_>, privacy: &Privacy) -> Markup {
     } = privacy.retention;
     let periods = [
         ("Uploads and masters of guests", format!("{} after they were made", period(guest_days))),
-        ("Uploads and masters of accounts", "until you delete them".to_owned()),
-        ("A song you delete", "30 seconds to undo, then its files and its record are removed".to_owned()),
+        (
+            "Uploads and masters of accounts",
+            match account_days {
+                0 => "until you delete them; if that should change, you are told by mail at least 30 days before".to_owned(),
+                days => format!("{} after they were made; you are told by mail at least 30 days before", period(days)),
+            },
+        ),
+        (
+            "A song you delete",
+            "30 seconds to undo, then its files, its mix and its record are removed; the mix stays if another master uses it or you choose to keep it".to_owned(),
+        ),
+        ("A mix you keep", "until you delete it".to_owned()),
         ("Uploads never mastered", period(unused_days)),
         ("Uploads begun and not finished", period(unfinished_days)),
         ("An account you delete", format!("{} to change your mind, then all of it goes", period(account_grace_days))),

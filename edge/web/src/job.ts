@@ -122,12 +122,13 @@ class Job extends HTMLElement {
     const form = this.querySelector<HTMLFormElement>("form[data-delete]");
     form?.addEventListener("submit", (event) => {
       event.preventDefault();
-      void insist<{ undo_until?: string }>("/masters/delete", { method: "POST", body: { ids: [id] } }, undefined, 3).then(
+      const keep_mix = form.querySelector<HTMLInputElement>("[name=keep_mix]")?.checked ?? false;
+      void insist<{ undo_until?: string }>("/masters/delete", { method: "POST", body: { ids: [id], keep_mix } }, undefined, 3).then(
         () => {
           this.stop?.();
           const box = document.createElement("div");
           box.className = "column nothing";
-          box.innerHTML = `<h1>Deleted</h1><p class="lead">Its files go in 30 seconds.</p><p><button class="button primary" type="button">Undo</button> <a class="button" href="/library">Library</a></p>`;
+          box.innerHTML = `<h1>Deleted</h1><p class="lead">${keep_mix ? "The masters go in 30 seconds; the mix stays in your library." : "Its files and the mix go in 30 seconds."}</p><p><button class="button primary" type="button">Undo</button> <a class="button" href="/library">Library</a></p>`;
           this.replaceChildren(box);
           const undo = box.querySelector("button") as HTMLButtonElement;
           undo.focus();

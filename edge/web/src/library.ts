@@ -114,7 +114,8 @@ class LibraryElement extends HTMLElement {
   private async take(ids: string[]): Promise<void> {
     const rows = this.rows().filter((row) => ids.includes(row.dataset.id ?? ""));
     try {
-      await insist("/masters/delete", { method: "POST", body: { ids } }, undefined, 3);
+      const keep_mix = this.querySelector<HTMLInputElement>("form[data-selection] [name=keep_mix]")?.checked ?? false;
+      await insist("/masters/delete", { method: "POST", body: { ids, keep_mix } }, undefined, 3);
     } catch (error) {
       return toast(explain(error));
     }

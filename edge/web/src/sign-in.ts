@@ -117,7 +117,7 @@ class SignInElement extends HTMLElement {
       <form class="stack" data-step="merge">
         <button class="button primary wide" value="move">Move ${count(tracks, "track")}</button>
         <button class="button wide" value="leave">Leave ${them}</button>
-        <p class="muted">Moved tracks stay until you delete them. Left ones go when their time is over.</p></form>`;
+        <p class="muted">Moved tracks belong to your account. Left ones go when their time is over.</p></form>`;
     this.querySelector<HTMLElement>("h1")?.focus();
   }
 }

@@ -1,14 +1,16 @@
 //! Everything kept about an account, in one archive: what is known as JSON, and the files themselves.
 
-use crate::db::Db;
+use crate::db::{Db, Tx};
 use crate::http::App;
 use crate::http::problem::{Answer, Problem};
 use crate::http::time::rfc3339;
 use crate::mail::{self, Letter};
-use crate::retention::{EXPORT_KEPT, objects};
+use crate::retention::mixes::HIDDEN;
+use crate::retention::{EXPORT_KEPT, objects, traces};
 use serde_json::{Map, Value, json};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Column, Row, ValueRef};
+use sqlx::{AnyConnection, AssertSqlSafe, Column, Row, ValueRef};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -19,11 +21,16 @@ use zip::{CompressionMethod, ZipWriter};
 pub const FILE_NAME: &str = "loopmastering-export.zip";
 /// Files are packed up to this many bytes, masters first; the rest is listed with its address.
 const MOST: i64 = 32 << 30;
+/// The picture has no id of its own.
+const PICTURE: &str = "picture";
 
 /// The newest export of a user that is there, and until when.
 pub async fn latest(c: &mut AnyConnection, user: &str) -> Answer<Option<(String, i64)>> {
+    // One that was packed before a song was deleted holds that song: with the deletion it goes out of reach, and comes back with an undo.
     let text = "SELECT key, sweep_after FROM objects WHERE user_id = $1 AND state = 'stored' AND key LIKE 'exports/%'
-        AND sweep_after IS NOT NULL ORDER BY created_at DESC LIMIT 1";
+        AND sweep_after IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM masters WHERE owner = $1 AND deleted_at >= objects.created_at)
+        ORDER BY created_at DESC LIMIT 1";
     Ok(sqlx::query_as(text).bind(user).fetch_optional(c).await?)
 }
 
@@ -41,7 +48,7 @@ const TABLES: [(&str, &str); 13] = [
          FROM deliveries JOIN webhooks ON webhooks.id = webhook_id WHERE user_id = $1",
     ),
     ("batches", "SELECT id, name, album, created_at FROM batches WHERE owner = $1"),
-    ("uploads", "SELECT id, name, media_type, bytes, state, batch_id, created_at, stored_at, expires_at FROM uploads WHERE owner = $1"),
+    ("uploads", "SELECT id, name, media_type, bytes, state, batch_id, created_at, stored_at, expires_at, kept_at FROM uploads WHERE owner = $1"),
     (
         "masters",
         "SELECT id, upload_id, batch_id, batch_position, reference_upload, title, settings, state, error_code, error_text, seconds, lufs,
@@ -115,9 +122,10 @@ async fn files(db: &Db, user: &str) -> Answer<Vec<Entry>> {
         bytes,
         id,
     }));
-    let mixes: Vec<(String, String, i64, String)> = sqlx::query_as(
-        "SELECT stored_key, name, bytes, id FROM uploads WHERE owner = $1 AND state = 'stored' AND stored_key IS NOT NULL ORDER BY id",
-    )
+    let mixes: Vec<(String, String, i64, String)> = sqlx::query_as(AssertSqlSafe(format!(
+        "SELECT u.stored_key, u.name, u.bytes, u.id FROM uploads u WHERE u.owner = $1 AND u.state = 'stored' AND u.stored_key IS NOT NULL
+         AND NOT {HIDDEN} ORDER BY u.id"
+    )))
     .bind(user)
     .fetch_all(db.read())
     .await?;
@@ -132,12 +140,7 @@ async fn files(db: &Db, user: &str) -> Answer<Vec<Entry>> {
             .bind(user)
             .fetch_optional(db.read())
             .await?;
-    entries.extend(picture.map(|key| Entry {
-        key,
-        name: "picture.jpg".to_owned(),
-        bytes: 0,
-        id: "picture".to_owned(),
-    }));
+    entries.extend(picture.map(|key| Entry { key, name: "picture.jpg".to_owned(), bytes: 0, id: PICTURE.to_owned() }));
     Ok(entries)
 }
 
@@ -189,6 +192,17 @@ fn options(bytes: u64) -> SimpleFileOptions {
     SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(bytes >= u64::from(u32::MAX))
 }
 
+/// Whether files that were packed are still the user's to have.
+async fn all_there(tx: &mut Tx, user: &str, ids: &[String]) -> Answer<bool> {
+    let masters = "SELECT artifacts.id FROM artifacts JOIN masters ON masters.id = master_id WHERE owner = $1 AND deleted_at IS NULL";
+    let mixes = format!("SELECT u.id FROM uploads u WHERE u.owner = $1 AND u.state = 'stored' AND NOT {HIDDEN}");
+    let mut there: HashSet<String> =
+        sqlx::query_scalar(masters).bind(user).fetch_all(&mut **tx).await?.into_iter().collect();
+    there.extend(sqlx::query_scalar::<_, String>(AssertSqlSafe(mixes)).bind(user).fetch_all(&mut **tx).await?);
+    there.insert(PICTURE.to_owned());
+    Ok(ids.iter().all(|id| there.contains(id)))
+}
+
 /// Does a job of kind `export`.
 pub async fn build(app: &App, user: &str) -> Answer<()> {
     let db = &app.db;
@@ -209,6 +223,7 @@ pub async fn build(app: &App, user: &str) -> Answer<()> {
         zip = zip.text(format!("{name}.json"), text).await?;
     }
     let (mut packed, mut list) = (0, Vec::new());
+    let mut packed_ids = Vec::new();
     for entry in files(db, user).await? {
         let fits = packed + entry.bytes <= MOST;
         let mut row = json!({ "id": entry.id, "file": entry.name, "bytes": entry.bytes, "packed": false });
@@ -219,6 +234,7 @@ pub async fn build(app: &App, user: &str) -> Answer<()> {
                 app.store.get_to_file(&entry.key, &part).await?;
                 zip = zip.file(entry.name, &part).await?;
                 packed += entry.bytes;
+                packed_ids.push(entry.id.clone());
                 row["packed"] = true.into();
             }
         } else if entry.id.starts_with("art_") {
@@ -240,9 +256,11 @@ pub async fn build(app: &App, user: &str) -> Answer<()> {
     tx.commit().await?;
     app.store.put_file(&key, &path, "application/zip").await?;
     let mut tx = db.begin().await?;
-    if let Some((old, _)) = latest(&mut tx, user).await? {
-        objects::doom(&mut tx, &old, now).await?;
+    if !all_there(&mut tx, user, &packed_ids).await? {
+        // What was packed since has been deleted, and must not be handed out. The object is an intent nobody keeps; it goes by itself.
+        return Err(Problem::away("export", "something was deleted while it was packed; it is packed once more"));
     }
+    traces::exports(&mut tx, user, now).await?;
     objects::stored(&mut tx, &key, Some(now + EXPORT_KEPT)).await?;
     let letter =
         Letter::ExportReady { link: app.config.public_url.with("/account"), until: mail::day(now + EXPORT_KEPT) };

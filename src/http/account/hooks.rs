@@ -76,7 +76,7 @@ pub(super) async fn create(
     let mut tx = app.db.begin().await?;
     let guard = webhooks::guard::Guard::of(&app.config);
     let (webhook, secret) = webhooks::create(&mut tx, &app.config, &guard, user, &new.url, &new.events, now).await?;
-    audit(&mut tx, &caller, "webhook.added", &webhook.id, &webhook.url, now).await?;
+    audit(&mut tx, &caller, "webhook.added", &webhook.id, "", now).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(WebhookAnswer::of(webhook, Some(secret)))))
 }

@@ -3,7 +3,7 @@
 use super::{account, picture, reader};
 use crate::http::auth::{email, users};
 use crate::http::extract::Json;
-use crate::http::identity::{Caller, Identity, SignedIn, audit};
+use crate::http::identity::{Caller, Scope, SignedIn, audit};
 use crate::http::limits::{Rule, quota};
 use crate::http::problem::{Answer, Problem, ProblemBody};
 use crate::http::{App, time};
@@ -61,7 +61,7 @@ impl UserAnswer {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Me {
-    /// Who is signed in.
+    /// Who is signed in; for a token only with the scope `account`.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<UserAnswer>,
     /// The guest of this browser.
@@ -106,7 +106,8 @@ async fn counted(c: &mut AnyConnection, text: &'static str, owner: &str) -> Answ
 pub(super) async fn me(State(app): State<App>, caller: Caller) -> Answer<Json<Me>> {
     let mut c = reader(&app).await?;
     let user = match caller.user() {
-        Some(id) if !matches!(caller.identity, Identity::Grant { .. }) => users::by_id(&mut c, id).await?,
+        // Name and address are the account's: a program that only sends or masters does not learn them.
+        Some(id) if caller.needs(Scope::Account).is_ok() => users::by_id(&mut c, id).await?,
         _ => None,
     };
     let guest = match &caller.guest {

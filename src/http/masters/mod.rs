@@ -15,6 +15,7 @@ use super::uploads::machine::{self, Row, State as Sent};
 use super::{App, Scope, Visitor};
 use crate::db::{Db, Tx, bump_version, new_id};
 use crate::queue::{self, Cancelled};
+use crate::retention::{UNDO, mixes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -28,8 +29,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use view::{Master, State as Is};
 
-/// How long a deletion can be taken back.
-pub const UNDO: i64 = 30_000;
 /// What a master cancelled by its deletion carries, so that a restore queues it again.
 const DELETED: &str = "master.deleted";
 
@@ -156,6 +155,8 @@ async fn queue_all(
     now: i64,
 ) -> Answer<Vec<String>> {
     let mine = quota(&app.config.limits, visitor);
+    let held: Vec<&str> = uploads.iter().map(|row| row.id.as_str()).chain(reference).collect();
+    mixes::hold(tx, visitor.owner(), &held).await?;
     let count = uploads.len() as u64;
     let costs = [(Rule::hourly("creates", mine.creates_an_hour), 1), (Rule::daily("tracks", mine.tracks_a_day), count)];
     spend(tx, visitor.owner_key(), &costs).await?;
@@ -178,11 +179,11 @@ async fn queue_all(
         })
         .collect();
     let ids = enqueue(app, tx, &tracks, version, now).await?;
-    if visitor.user().is_some() {
-        // A mix that was mastered stays until it is deleted.
-        for row in uploads.iter().filter(|row| row.expires_at.is_some()) {
-            sqlx::query("UPDATE uploads SET expires_at = NULL WHERE id = $1").bind(&row.id).execute(&mut **tx).await?;
-        }
+    // A mix that a user has mastered stays until it is deleted. Whether it is kept without a master is asked at the next deletion.
+    let user = i64::from(visitor.user().is_some());
+    for row in uploads.iter().filter(|row| row.kept || (user == 1 && row.expires_at.is_some())) {
+        let text = "UPDATE uploads SET kept_at = NULL, expires_at = CASE WHEN $2 = 1 THEN NULL ELSE expires_at END WHERE id = $1";
+        sqlx::query(text).bind(&row.id).bind(user).execute(&mut **tx).await?;
     }
     Ok(ids)
 }
@@ -492,6 +493,26 @@ pub struct Ids {
     ids: Vec<String>,
 }
 
+/// Some masters to be deleted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deletion {
+    #[schema(min_items = 1, max_items = 1000)]
+    ids: Vec<String>,
+    /// Keep the mixes; without it each goes with the last master that uses it.
+    #[serde(default)]
+    keep_mix: bool,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Keeping {
+    /// Keep the mix; without it the mix goes with the last master that uses it.
+    #[serde(default)]
+    keep_mix: bool,
+}
+
 /// What was deleted.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Deleted {
@@ -504,23 +525,35 @@ pub struct Deleted {
 }
 
 /// Delete a master
-#[utoipa::path(delete, path = "/masters/{id}", tag = "masters", operation_id = "master_delete",
+///
+/// With its files and everything recorded about it, once it cannot be restored any more. The mix goes too, unless another master uses it
+/// or `keep_mix` is given.
+#[utoipa::path(delete, path = "/masters/{id}", tag = "masters", operation_id = "master_delete", params(Keeping),
     responses((status = 200, body = Deleted), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
-async fn remove(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Deleted>> {
+async fn remove(
+    State(app): State<App>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Query(Keeping { keep_mix }): Query<Keeping>,
+) -> Answer<Json<Deleted>> {
     visitor.needs(Scope::Masters)?;
     view::find(&app.db, visitor.owner(), &id).await?;
-    delete(&app, &visitor, &[id]).await.map(Json)
+    delete(&app, &visitor, &[id], keep_mix).await.map(Json)
 }
 
 /// Delete many masters
 ///
-/// Ids that are not there (any more) are passed over.
-#[utoipa::path(post, path = "/masters/delete", tag = "masters", operation_id = "master_delete_many", request_body = Ids,
+/// Ids that are not there (any more) are passed over. Mixes go too, unless other masters use them or `keep_mix` is given.
+#[utoipa::path(post, path = "/masters/delete", tag = "masters", operation_id = "master_delete_many", request_body = Deletion,
     responses((status = 200, body = Deleted), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
-async fn remove_many(State(app): State<App>, visitor: Visitor, Json(Ids { ids }): Json<Ids>) -> Answer<Json<Deleted>> {
+async fn remove_many(
+    State(app): State<App>,
+    visitor: Visitor,
+    Json(Deletion { ids, keep_mix }): Json<Deletion>,
+) -> Answer<Json<Deleted>> {
     visitor.needs(Scope::Masters)?;
     bounded(&ids)?;
-    delete(&app, &visitor, &ids).await.map(Json)
+    delete(&app, &visitor, &ids, keep_mix).await.map(Json)
 }
 
 fn bounded(ids: &[String]) -> Answer<()> {
@@ -533,7 +566,7 @@ fn bounded(ids: &[String]) -> Answer<()> {
     Ok(())
 }
 
-async fn delete(app: &App, visitor: &Visitor, ids: &[String]) -> Answer<Deleted> {
+async fn delete(app: &App, visitor: &Visitor, ids: &[String], keep_mix: bool) -> Answer<Deleted> {
     let mut tx = app.db.begin().await?;
     let now = now(&mut tx).await?;
     let version = bump_version(&mut tx, visitor.owner()).await?;
@@ -552,6 +585,7 @@ async fn delete(app: &App, visitor: &Visitor, ids: &[String]) -> Answer<Deleted>
             continue;
         }
         deleted += 1;
+        mixes::choose(&mut tx, id, keep_mix, now).await?;
         // A waiting job goes, and comes back with a restore; a running one is stopped when the row goes for good.
         let text = "UPDATE masters SET state = 'cancelled', error_code = $2 WHERE id = $1 AND state = 'waiting'";
         let waiting = sqlx::query(text).bind(id).bind(DELETED).execute(&mut *tx).await?;
@@ -560,6 +594,8 @@ async fn delete(app: &App, visitor: &Visitor, ids: &[String]) -> Answer<Deleted>
         }
         audit(&mut tx, visitor, "master.delete", id, "", now).await?;
     }
+    // Its sweeper comes when the last of the undo is over, not some minutes later.
+    queue::hasten(&mut tx, "sweep", "sweep", now + UNDO + 1_000).await?;
     tx.commit().await?;
     Ok(Deleted { deleted, undo_until: now + UNDO })
 }
@@ -594,6 +630,7 @@ async fn restore(State(app): State<App>, visitor: Visitor, Json(Ids { ids }): Js
             .await?;
         let Some(row) = row else { continue };
         back.push(id.clone());
+        mixes::choose(&mut tx, id, false, now).await?;
         if row.try_get::<String, _>("code")? == DELETED {
             let upload: String = row.try_get("upload_id")?;
             create::requeue(&app, &mut tx, id, &upload, visitor.owner_key()).await?;

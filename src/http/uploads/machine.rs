@@ -18,6 +18,10 @@ use super::super::settings;
 use super::super::{Answer, App, Problem, Visitor};
 use super::{SIGNED_FOR, Upload};
 use crate::db::{Db, Tx, bump_version, new_id};
+use crate::queue;
+use crate::retention::mixes::{self, HIDDEN, UNUSED};
+use crate::retention::purge_upload;
+use crate::retention::traces::Removed;
 use crate::store::PartTag;
 use axum::http::StatusCode;
 use loopmaster_core::Settings;
@@ -154,11 +158,13 @@ pub struct Row {
     pub expires_at: Option<i64>,
     /// The first master made from it.
     pub master: Option<String>,
+    /// Its owner chose to keep it without a master.
+    pub kept: bool,
 }
 
 const COLUMNS: &str = "u.id, u.owner, u.owner_key, u.grant_id, u.name, u.media_type, u.bytes, u.fingerprint, u.state, u.client_key,
     u.stored_key, u.s3_upload, u.part_bytes, u.title, u.settings, u.batch_id, u.batch_position, u.reference_upload, u.created_at,
-    u.expires_at, (SELECT MIN(m.id) FROM masters m WHERE m.upload_id = u.id) AS master";
+    u.expires_at, u.kept_at, (SELECT MIN(m.id) FROM masters m WHERE m.upload_id = u.id AND m.deleted_at IS NULL) AS master";
 
 impl Row {
     fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
@@ -185,6 +191,7 @@ impl Row {
             created_at: row.try_get("created_at")?,
             expires_at: row.try_get("expires_at")?,
             master: row.try_get("master")?,
+            kept: row.try_get::<Option<i64>, _>("kept_at")?.is_some(),
         })
     }
 
@@ -237,8 +244,9 @@ fn closed(row: &Row) -> Problem {
 
 /// The owner's upload; 404 for everybody else.
 pub async fn find(db: &Db, owner: &str, id: &str) -> Answer<Row> {
-    let text =
-        db.sql(&format!("SELECT {COLUMNS} FROM uploads u WHERE u.id = $1 AND u.owner = $2 AND u.state <> 'gone'"));
+    let text = db.sql(&format!(
+        "SELECT {COLUMNS} FROM uploads u WHERE u.id = $1 AND u.owner = $2 AND u.state <> 'gone' AND NOT {HIDDEN}"
+    ));
     let row = sqlx::query(text).bind(id).bind(owner).fetch_optional(db.read()).await?;
     row.map(|row| Row::read(&row)).transpose()?.ok_or_else(|| Problem::not_found("upload", id))
 }
@@ -250,14 +258,25 @@ async fn load(db: &Db, id: &str) -> Answer<Row> {
 }
 
 /// Newest first.
-pub async fn list(db: &Db, owner: &str, state: Option<State>, time: i64, id: &str, limit: i64) -> Answer<Vec<Row>> {
+pub async fn list(
+    db: &Db,
+    owner: &str,
+    state: Option<State>,
+    kept: Option<bool>,
+    time: i64,
+    id: &str,
+    limit: i64,
+) -> Answer<Vec<Row>> {
     let text = db.sql(&format!(
         "SELECT {COLUMNS} FROM uploads u WHERE u.owner = $1 AND (u.created_at < $2 OR (u.created_at = $2 AND u.id < $3))
-         AND (u.state = $4 OR ($4 = '' AND u.state NOT IN ('aborted', 'gone'))) ORDER BY u.created_at DESC, u.id DESC LIMIT $5"
+         AND (u.state = $4 OR ($4 = '' AND u.state NOT IN ('aborted', 'gone')))
+         AND ($5 = 2 OR $5 = CASE WHEN u.kept_at IS NOT NULL AND NOT EXISTS
+           (SELECT 1 FROM masters m WHERE m.upload_id = u.id AND m.deleted_at IS NULL) THEN 1 ELSE 0 END) AND NOT {HIDDEN}
+         ORDER BY u.created_at DESC, u.id DESC LIMIT $6"
     ));
     let state = state.map_or("", State::name);
-    let rows =
-        sqlx::query(text).bind(owner).bind(time).bind(id).bind(state).bind(limit + 1).fetch_all(db.read()).await?;
+    let query = sqlx::query(text).bind(owner).bind(time).bind(id).bind(state).bind(kept.map_or(2_i64, i64::from));
+    let rows = query.bind(limit + 1).fetch_all(db.read()).await?;
     Ok(rows.iter().map(Row::read).collect::<Result<_, _>>()?)
 }
 
@@ -343,8 +362,12 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
         created_at: now,
         expires_at: Some(now + i64::from(days) * 86_400_000),
         master: None,
+        kept: false,
         id,
     };
+    if let Some(reference) = &row.reference_upload {
+        mixes::hold(&mut tx, &row.owner, &[reference]).await?;
+    }
     insert(&mut tx, &row).await?;
     if wish.way == Way::Post {
         // Parts become an object only when we say so, and it is written down then.
@@ -401,10 +424,12 @@ fn random_name() -> String {
 
 /// 404 unless this batch or upload is the owner's.
 pub(in crate::http) async fn owns(db: &Db, owner: &str, what: &str, id: &str) -> Answer<()> {
-    let text = match what {
-        "batch" => "SELECT COUNT(*) FROM batches WHERE id = $1 AND owner = $2",
-        _ => "SELECT COUNT(*) FROM uploads WHERE id = $1 AND owner = $2 AND state NOT IN ('aborted', 'gone')",
-    };
+    let text = db.sql(&match what {
+        "batch" => "SELECT COUNT(*) FROM batches WHERE id = $1 AND owner = $2".to_owned(),
+        _ => format!(
+            "SELECT COUNT(*) FROM uploads u WHERE u.id = $1 AND u.owner = $2 AND u.state NOT IN ('aborted', 'gone') AND NOT {HIDDEN}"
+        ),
+    });
     let count: i64 = sqlx::query_scalar(text).bind(id).bind(owner).fetch_one(db.read()).await?;
     if count == 1 { Ok(()) } else { Err(Problem::not_found(what, id)) }
 }
@@ -474,16 +499,39 @@ pub async fn abort(app: &App, visitor: &Visitor, row: &Row) -> Answer<()> {
     let _turn = app.settling.of(&row.id).await;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let text = "UPDATE uploads SET state = 'aborted', updated_at = $2 WHERE id = $1 AND state <> 'gone'
-        AND NOT EXISTS (SELECT 1 FROM masters m WHERE m.upload_id = uploads.id)";
-    let done = sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
-    if done.rows_affected() == 0 {
+    // Whoever makes a master from it holds this row, too.
+    let state = sqlx::query_scalar::<_, String>(tx.sql("SELECT state FROM uploads WHERE id = $1 {lock}"))
+        .bind(&row.id)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some(state) = state.as_deref().map(State::of) else { return Ok(()) };
+    let count = |condition: &str| format!("SELECT COUNT(*) FROM uploads u WHERE u.id = $1 AND {condition}");
+    sqlx::query("UPDATE uploads SET kept_at = NULL WHERE id = $1").bind(&row.id).execute(&mut *tx).await?;
+    let going: i64 = sqlx::query_scalar(tx.sql(&count(HIDDEN))).bind(&row.id).fetch_one(&mut *tx).await?;
+    let unused = count(UNUSED).replace("FROM uploads u WHERE u.id", "FROM uploads WHERE id");
+    let unused: i64 = sqlx::query_scalar(tx.sql(&unused)).bind(&row.id).fetch_one(&mut *tx).await?;
+    if going == 1 {
+        // Its masters are deleted and can still be restored: it goes with them, or comes back with them.
+    } else if unused == 0 {
         return Err(Problem::conflict(
             "upload.in_use",
-            "a master was made from this upload; delete the master, and the upload goes with it",
+            "a master was made from this upload, or with it as a reference; delete the master, and the upload goes with it",
         ));
+    } else if state == State::Stored {
+        let mut removed = Removed::default();
+        purge_upload(&mut tx, &row.id, now).await?;
+        removed.add(&row.owner, &row.id);
+        removed.forget(&mut tx, now).await?;
+        // The client's own key, for which an address may still be held, is looked for once more by the sweeper.
+        queue::hasten(&mut tx, "sweep", "sweep", now).await?;
+    } else {
+        // The row stays for a day, so that a client which is still sending is told.
+        let text =
+            "UPDATE uploads SET state = 'aborted', updated_at = $2, title = NULL, settings = NULL, fingerprint = '',
+            reference_upload = NULL WHERE id = $1 AND state <> 'gone'";
+        sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
+        doom(&mut tx, &row.id, now).await?;
     }
-    doom(&mut tx, &row.id, now).await?;
     audit(&mut tx, visitor, "upload.delete", &row.id, "", now).await?;
     tx.commit().await?;
     // What storage does not hear now the sweeper tells it later.
@@ -813,6 +861,7 @@ mod tests {
             created_at: 0,
             expires_at: None,
             master: None,
+            kept: false,
         }
     }
 

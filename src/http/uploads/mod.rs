@@ -101,6 +101,8 @@ pub struct Upload {
     /// The first master made from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub master: Option<String>,
+    /// Its last master was deleted and the mix was kept: it stays until it is deleted itself, or goes with its next master.
+    pub kept: bool,
 }
 
 impl Upload {
@@ -125,6 +127,7 @@ impl Upload {
                 row.expires_at
             },
             master: row.master.clone(),
+            kept: row.kept && row.master.is_none(),
         }
     }
 }
@@ -173,6 +176,8 @@ struct Listing {
     /// Only uploads in this state.
     #[param(inline)]
     state: Option<Is>,
+    /// Only mixes that are kept without a master, or only others.
+    kept: Option<bool>,
     /// Where the last page ended.
     cursor: Option<String>,
     /// Most items of a page, 1 to 200; 50 where it is not given.
@@ -190,7 +195,7 @@ async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Li
     let limit = page::limit(listing.limit)?;
     let before = Cursor::<(i64, String)>::read(listing.cursor.as_deref())?;
     let (time, id) = before.map_or((i64::MAX, String::new()), |cursor| cursor.0);
-    let rows = machine::list(&app.db, visitor.owner(), listing.state, time, &id, limit).await?;
+    let rows = machine::list(&app.db, visitor.owner(), listing.state, listing.kept, time, &id, limit).await?;
     let unfinished = app.unfinished();
     Ok(Json(Page::cut(rows, limit, |row| (row.created_at, row.id.clone())).map(|row| Upload::of(&row, unfinished))))
 }

@@ -44,6 +44,23 @@ pub enum Content {
     Text(String),
 }
 
+impl Content {
+    /// The master it is a file of.
+    #[must_use]
+    pub fn master(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => master_of(key),
+            Self::Text(_) => None,
+        }
+    }
+}
+
+/// `jobs/<master>/<attempt>/…`
+#[must_use]
+pub fn master_of(key: &str) -> Option<&str> {
+    key.strip_prefix("jobs/")?.split('/').next()
+}
+
 /// A run of bytes of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {

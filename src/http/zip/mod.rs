@@ -10,16 +10,16 @@ use super::masters::view::{self, Master, State as Is};
 use super::problem::{Answer, Problem, ProblemBody};
 use super::time::{self, now};
 use super::{App, Scope, Visitor, batches};
-use crate::db::{hash_secret, new_id, new_secret};
+use crate::db::{Db, hash_secret, new_id, new_secret};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use layout::{Content, Entry, Layout, Piece};
+use layout::{Content, Entry, Layout, Piece, master_of};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use utoipa::ToSchema;
@@ -208,6 +208,12 @@ async fn send(State(app): State<App>, Path(capability): Path<String>, headers: H
     let (owner, name, entries): (String, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let (bytes, etag): (i64, String) = (row.try_get(3)?, row.try_get(4)?);
     let bytes = bytes.max(0) as u64;
+    let entries: Vec<Entry> = serde_json::from_str(&entries).map_err(Problem::internal)?;
+    let masters: BTreeSet<String> =
+        entries.iter().filter_map(|entry| entry.content.master()).map(str::to_owned).collect();
+    if !all_there(&app.db, &masters).await? {
+        return Err(deleted());
+    }
     let same = |name: header::HeaderName| headers.get(name).is_some_and(|given| given.as_bytes() == etag.as_bytes());
     if same(header::IF_NONE_MATCH) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
@@ -239,18 +245,26 @@ async fn send(State(app): State<App>, Path(capability): Path<String>, headers: H
             10,
         )
     })?;
-    let layout = Layout::new(serde_json::from_str(&entries).map_err(Problem::internal)?);
+    let layout = Layout::new(entries);
     let span = range.clone().unwrap_or(0..bytes);
     let length = span.end - span.start;
-    let store = app.store.clone();
+    let (store, db) = (app.store.clone(), app.db.clone());
     // One piece after the other, as fast as the reader takes it: nothing is held but what is on its way.
     let stream = stream::iter(layout.pieces(span.clone()))
         .then(move |piece| {
-            let store = store.clone();
+            let (store, db) = (store.clone(), db.clone());
             async move {
                 Ok::<_, std::io::Error>(match piece {
                     Piece::Bytes(bytes) => stream::once(async { Ok(bytes.into()) }).boxed(),
                     Piece::Object { key, range } => {
+                        // Deleted while the files before it were sent: the archive ends here.
+                        let master = master_of(&key).map(str::to_owned).into_iter().collect();
+                        if !all_there(&db, &master)
+                            .await
+                            .map_err(|problem| std::io::Error::other(problem.to_string()))?
+                        {
+                            return Err(std::io::Error::other(deleted().to_string()));
+                        }
                         let object = store.get_range(&key, range).await.map_err(std::io::Error::other)?;
                         object.stream().map_err(std::io::Error::other).boxed()
                     }
@@ -275,6 +289,31 @@ async fn send(State(app): State<App>, Path(capability): Path<String>, headers: H
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
+}
+
+fn deleted() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "zip.deleted",
+        "a song of this archive was deleted since it was asked for; ask for a new one",
+    )
+}
+
+/// Whether all these masters are there, and not deleted.
+async fn all_there(db: &Db, masters: &BTreeSet<String>) -> Answer<bool> {
+    let masters: Vec<&String> = masters.iter().collect();
+    for some in masters.chunks(500) {
+        let places: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
+        let text = format!("SELECT COUNT(*) FROM masters WHERE deleted_at IS NULL AND id IN ({})", places.join(", "));
+        let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(text));
+        for id in some {
+            query = query.bind((*id).clone());
+        }
+        if query.fetch_one(db.read()).await?.unsigned_abs() != some.len() as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[derive(Debug, PartialEq, Eq)]
