@@ -135,6 +135,67 @@ async fn a_verified_address_finds_its_account_and_an_unverified_one_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_google_does_not_run_is_confirmed_by_mail_first() {
+    let provider = provider();
+    for world in with(&provider).await {
+        // Somebody has an account; somebody else has a Google account that was once verified for the same address.
+        for name in ["private", "foreign"] {
+            let email = format!("{name}@example.com");
+            let mut owner = world.signed_in(&email).await;
+            let user = world.user_id(&email).await;
+            let mut stranger = world.browser();
+            let given = visit(&begin(&mut stranger).await, &format!("{name}-1")).await;
+            let reply = stranger.post("/v1/auth/google/callback", &given).await;
+            assert_eq!(reply.status, StatusCode::ACCEPTED, "{}: {reply:?}", world.name);
+            assert!(stranger.session.is_none() && reply.json.get("user").is_none(), "{reply:?}");
+            assert_eq!((&reply.json["email"], &reply.json["next"]), (&json!(email), &json!("/m/mst_1?download=wav")));
+            assert_eq!(world.count("SELECT COUNT(*) FROM identities").await, 0, "{}: {name}", world.name);
+            // The mail goes to the owner. Opened in their browser it signs them in, and links nobody.
+            let (_, link) = world.sign_in_letter(&email).await;
+            let pressed = owner.post(&format!("/v1/auth/link/{link}"), &Value::Null).await;
+            assert_eq!(pressed.json["user"]["id"], json!(user), "{pressed:?}");
+            assert_eq!(world.count("SELECT COUNT(*) FROM identities").await, 0, "{}: {name}", world.name);
+            let waiting = stranger.get(&format!("/v1/auth/email/{}", reply.json["login"].as_str().unwrap())).await;
+            assert_eq!((&waiting.json["state"], &stranger.session), (&json!("expired"), &None));
+        }
+
+        // Their own, with the code, in the browser that went to Google: from then on Google alone will do.
+        let email = "private@example.com";
+        let user = world.user_id(email).await;
+        let mut owner = world.browser();
+        let given = visit(&begin(&mut owner).await, "private-2").await;
+        let reply = owner.post("/v1/auth/google/callback", &given).await;
+        let (code, _) = world.sign_in_letter(email).await;
+        let done = owner.post("/v1/auth/email/code", &json!({ "login": reply.json["login"], "code": code })).await;
+        assert_eq!(done.json["user"]["id"], json!(user), "{}: {done:?}", world.name);
+        let mut again = world.browser();
+        let given = visit(&begin(&mut again).await, "private-2").await;
+        let reply = again.post("/v1/auth/google/callback", &given).await;
+        assert_eq!((reply.status, &reply.json["user"]["id"]), (StatusCode::OK, &json!(user)), "{reply:?}");
+
+        // No account is made under an address that nobody has shown to read.
+        let users = world.count("SELECT COUNT(*) FROM users").await;
+        let mut new = world.browser();
+        let given = visit(&begin(&mut new).await, "privatenew").await;
+        let reply = new.post("/v1/auth/google/callback", &given).await;
+        assert_eq!((reply.status, world.count("SELECT COUNT(*) FROM users").await), (StatusCode::ACCEPTED, users));
+        let (code, _) = world.sign_in_letter("privatenew@example.com").await;
+        let done = new.post("/v1/auth/email/code", &json!({ "login": reply.json["login"], "code": code })).await;
+        assert_eq!(done.json["user"]["name"], "privatenew of the tests", "{done:?}");
+
+        // A mailbox of Google's own needs none of this.
+        let mut gmail = world.browser();
+        let given = visit(&begin(&mut gmail).await, "gmail").await;
+        let reply = gmail.post("/v1/auth/google/callback", &given).await;
+        assert_eq!(
+            (reply.status, &reply.json["user"]["email"]),
+            (StatusCode::OK, &json!("gmail@gmail.com")),
+            "{reply:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_way_back_that_was_not_begun_here_leads_nowhere() {
     let provider = provider();
     for world in with(&provider).await {

@@ -1,5 +1,6 @@
-// An OpenID provider: prints one JSON line with its port. Whoever comes with `login_hint=NAME` is NAME, at once; `unverified…` has an
-// address that was not verified.
+// An OpenID provider: prints one JSON line with its port. Whoever comes with `login_hint=NAME` is NAME, at once, of an organisation
+// with accounts here (`hd`). `unverified…` has an address that was not verified, `private…` is of no organisation, `foreign…` of one with
+// another domain, and `gmail…` has a mailbox of Google's.
 import { createServer } from 'node:http';
 import Provider from 'oidc-provider';
 
@@ -13,7 +14,7 @@ const provider = new Provider(issuer, {
   clients: [{ client_id: 'loopmaster', client_secret: 'a secret of the tests', redirect_uris: [redirect] }],
   // As the large providers do: the identity token says who it is.
   conformIdTokenClaims: false,
-  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'picture'] },
+  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'picture', 'hd'] },
   cookies: { keys: ['tests'] },
   features: { devInteractions: { enabled: false } },
   pkce: { required: () => true },
@@ -23,10 +24,11 @@ const provider = new Provider(issuer, {
       accountId: id,
       claims: async () => ({
         sub: id,
-        email: `${id.replace(/-.*/, '')}@Example.com`,
+        email: `${id.replace(/-.*/, '')}@${id.startsWith('gmail') ? 'gmail.com' : 'Example.com'}`,
         email_verified: !id.startsWith('unverified'),
         name: `${id} of the tests`,
         picture: `${issuer}/picture.png`,
+        ...(/^(private|gmail)/.test(id) ? {} : { hd: id.startsWith('foreign') ? 'foreign.example' : 'example.com' }),
       }),
     };
   },

@@ -6,6 +6,7 @@
 //!   a link and wait for the other's session.
 //! - Opened in the same browser, the tab that waits finds the session and goes on.
 
+use super::oidc;
 use super::sessions::{self, Opened};
 use super::users::{self, User};
 use crate::db::{Tx, hash_secret, new_id, new_secret};
@@ -102,16 +103,27 @@ struct Login {
     consumed_at: Option<i64>,
     consumed_by: Option<String>,
     handed_over_at: Option<i64>,
+    /// To be linked to the account of the address, once that is confirmed in the browser that asked.
+    identity: Option<oidc::Identity>,
 }
 
 /// Begins a sign-in and posts the mail. The cookie of an earlier one is kept: asking again must not break the first link.
-pub async fn begin(tx: &mut Tx, app: &App, email: &str, caller: &Caller, now: i64) -> Answer<Begun> {
+/// `identity` came back from a provider that does not vouch for the address.
+pub async fn begin(
+    tx: &mut Tx,
+    app: &App,
+    email: &str,
+    identity: Option<&oidc::Identity>,
+    caller: &Caller,
+    now: i64,
+) -> Answer<Begun> {
     let Caller { guest, ip_hash: ip, login, .. } = caller;
     let guest = guest.as_deref();
     limit_mails(tx, app, email, ip).await?;
     let browser =
         login.as_deref().filter(|token| looks_like("lml", token)).map_or_else(|| new_secret("lml"), str::to_owned);
-    let draft = Draft { email, purpose: "sign_in", user: None, browser: &browser, guest, ip, expires_at: now + VALID };
+    let expires_at = now + VALID;
+    let draft = Draft { email, purpose: "sign_in", user: None, browser: &browser, guest, ip, expires_at, identity };
     let (login, link, code) = insert(tx, app, &draft, now).await?;
     post(tx, &app.config, email, &Letter::SignIn { code, link: app.config.public_url.with(&format!("/l/{link}")) })
         .await?;
@@ -136,6 +148,7 @@ struct Draft<'a> {
     guest: Option<&'a str>,
     ip: &'a str,
     expires_at: i64,
+    identity: Option<&'a oidc::Identity>,
 }
 
 /// Gives the login's id, the link's secret and the code.
@@ -143,7 +156,7 @@ async fn insert(tx: &mut Tx, app: &App, draft: &Draft<'_>, now: i64) -> Answer<(
     let (id, link, code) = (new_id("lgn"), new_secret("lmk"), six_digits());
     sqlx::query(
         "INSERT INTO logins (id, email, purpose, user_id, link_hash, code_hash, browser_hash, guest_id, tries, ip_hash, created_at,
-           expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11)",
+           expires_at, issuer, subject, person_name) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11, $12, $13, $14)",
     )
     .bind(&id)
     .bind(draft.email)
@@ -156,6 +169,9 @@ async fn insert(tx: &mut Tx, app: &App, draft: &Draft<'_>, now: i64) -> Answer<(
     .bind(draft.ip)
     .bind(now)
     .bind(draft.expires_at)
+    .bind(draft.identity.map(|identity| &identity.issuer))
+    .bind(draft.identity.map(|identity| &identity.subject))
+    .bind(draft.identity.and_then(|identity| identity.name.as_ref()))
     .execute(&mut **tx)
     .await?;
     Ok((id, link, code))
@@ -175,6 +191,12 @@ async fn find(c: &mut AnyConnection, text: &'static str, key: &str) -> Answer<Op
         consumed_at: row.try_get("consumed_at")?,
         consumed_by: row.try_get("consumed_by")?,
         handed_over_at: row.try_get("handed_over_at")?,
+        identity: match (row.try_get("issuer")?, row.try_get("subject")?) {
+            (Some(issuer), Some(subject)) => {
+                Some(oidc::Identity { issuer, subject, name: row.try_get("person_name")? })
+            }
+            _ => None,
+        },
     }))
 }
 
@@ -248,7 +270,11 @@ pub async fn try_code(tx: &mut Tx, app: &App, login: &str, code: &str, caller: &
 }
 
 async fn consume(tx: &mut Tx, login: &Login, same_browser: bool, caller: &Caller, now: i64) -> Answer<SignedIn> {
-    let user = users::by_proven_email(tx, &login.email, now).await?;
+    // Elsewhere the link signs in and links nothing: whoever went to the provider need not be who reads the mail.
+    let user = match login.identity.as_ref().filter(|_| same_browser) {
+        Some(identity) => oidc::link(tx, identity, &login.email, caller, now).await?.0,
+        None => users::by_proven_email(tx, &login.email, now).await?,
+    };
     let guest = caller.guest.as_deref().filter(|_| same_browser);
     let session = sessions::open(tx, &user.id, caller, guest, now).await?;
     audit(
@@ -356,7 +382,8 @@ pub async fn begin_change(tx: &mut Tx, app: &App, user: &User, new: &str, caller
     let expires_at = now + VALID_CHANGE;
     for (purpose, email) in [("change_email_old", user.email.as_str()), ("change_email_new", new)] {
         // No code, and no browser to be bound to: the link proves the mailbox and opens no session.
-        let draft = Draft { email, purpose, user: Some(&user.id), browser: "", guest: None, ip, expires_at };
+        let draft =
+            Draft { email, purpose, user: Some(&user.id), browser: "", guest: None, ip, expires_at, identity: None };
         let (_, link, _) = insert(tx, app, &draft, now).await?;
         let link = app.config.public_url.with(&format!("/l/{link}"));
         let letter = match purpose {

@@ -13,6 +13,7 @@ use super::problem::{Answer, Problem, ProblemBody};
 use super::{App, time};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use loopmaster_core::signing;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,6 +96,19 @@ struct SignedInAnswer {
 struct CameBack {
     #[serde(flatten)]
     signed_in: SignedInAnswer,
+    /// The path given at the beginning.
+    next: String,
+}
+
+/// The provider does not run the mailbox of the address it named: a mail with a link and a code has gone there.
+#[derive(Debug, Serialize, ToSchema)]
+struct ToConfirm {
+    /// Names the sign-in for the code and for waiting, as of `POST /v1/auth/email`.
+    login: String,
+    /// Where the mail went.
+    email: String,
+    /// When link and code stop working.
+    expires_at: String,
     /// The path given at the beginning.
     next: String,
 }
@@ -192,7 +206,7 @@ async fn begin(
     let email = profile::valid_address(&body.email)?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let begun = email::begin(&mut tx, &app, &email, &caller, now).await?;
+    let begun = email::begin(&mut tx, &app, &email, None, &caller, now).await?;
     tx.commit().await?;
     let mut headers = HeaderMap::new();
     cookie(&mut headers, signing::SET_LOGIN, &begun.browser, email::VALID);
@@ -341,25 +355,32 @@ async fn google(
     Ok((headers, Json(GoogleAnswer { url })))
 }
 
-/// Ends a sign-in with Google: the page the provider came back to hands on what it was given.
+/// Ends a sign-in with Google: the page the provider came back to hands on what it was given. An address whose mailbox Google does not
+/// run is confirmed by mail first, once: then the answer is 202.
 #[utoipa::path(post, path = "/auth/google/callback", tag = "auth", request_body = CallbackBody,
-    responses((status = 200, body = CameBack), (status = "4XX", body = ProblemBody), (status = 502, body = ProblemBody)))]
-async fn google_callback(
-    State(app): State<App>,
-    caller: Caller,
-    Json(body): Json<CallbackBody>,
-) -> Answer<(HeaderMap, Json<CameBack>)> {
+    responses((status = 200, body = CameBack), (status = 202, body = ToConfirm), (status = "4XX", body = ProblemBody), (status = 502, body = ProblemBody)))]
+async fn google_callback(State(app): State<App>, caller: Caller, Json(body): Json<CallbackBody>) -> Answer<Response> {
     through_edge(&caller)?;
     let provider = offered(&app)?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let begun = provider.take(&mut tx, &body.state, &caller, now).await?;
+    let asked = provider.take(&mut tx, &body.state, &caller, now).await?;
     tx.commit().await?;
     // The network is not asked while a transaction is open.
-    let person = provider.exchange(&begun, &body.code).await?;
+    let person = provider.exchange(&asked, &body.code).await?;
     let mut tx = app.db.begin().await?;
-    let mut done = oidc::sign_in(&mut tx, &person, &caller, now).await?;
+    let reached = oidc::sign_in(&mut tx, &app, &person, &caller, now).await?;
     tx.commit().await?;
+    let mut done = match reached {
+        oidc::Reached::In(done) => *done,
+        oidc::Reached::Confirm { begun, email } => {
+            let mut headers = HeaderMap::new();
+            cookie(&mut headers, signing::SET_LOGIN, &begun.browser, email::VALID);
+            let expires_at = time::rfc3339(begun.expires_at);
+            let answer = ToConfirm { login: begun.login, email, expires_at, next: asked.next };
+            return Ok((StatusCode::ACCEPTED, headers, Json(answer)).into_response());
+        }
+    };
     if let (true, Some(address)) = (done.new, &person.picture)
         && let Some(jpeg) = picture::fetch(provider.picture_hosts(), address).await
     {
@@ -370,7 +391,7 @@ async fn google_callback(
         }
     }
     let (headers, signed_in) = signed_in(&app, &caller, done.user, &done.session, true).await?;
-    Ok((headers, Json(CameBack { signed_in, next: begun.next })))
+    Ok((headers, Json(CameBack { signed_in, next: asked.next })).into_response())
 }
 
 /// How many masters of this browser's guest can be taken over.

@@ -1,21 +1,30 @@
 //! Sign-in through a provider by OIDC: authorization code with PKCE, state and nonce, all bound to the browser that asked.
 //!
 //! Who somebody is says the pair (issuer, subject) and never the address: addresses change hands. An address links to an account once,
-//! and only where the provider has verified it.
+//! and only where the provider runs the mailbox ([`Person::vouched`]): that it was once seen to be read says nothing about who reads it
+//! today. Every other address is confirmed by a mail of our own first.
 
-use super::sessions;
 use super::users::{self, User};
+use super::{email, sessions};
 use crate::config::{Config, Provides};
 use crate::db::{Tx, hash_secret, new_secret};
+use crate::http::App;
 use crate::http::identity::{Caller, audit};
 use crate::http::problem::{Answer, Problem};
 use crate::secrets::{looks_like, same};
 use axum::http;
-use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreIdTokenClaims, CoreProviderMetadata};
-use openidconnect::{
-    AccessTokenHash, AuthorizationCode, ClientId, ClientSecret, CsrfToken, IssuerUrl, Nonce, OAuth2TokenResponse,
-    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse,
+use openidconnect::core::{
+    CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey,
+    CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreRevocableToken,
+    CoreRevocationErrorResponse, CoreTokenIntrospectionResponse, CoreTokenType,
 };
+use openidconnect::{
+    AccessTokenHash, AdditionalClaims, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
+    EmptyExtraTokenFields, EndpointNotSet, IdTokenClaims, IdTokenFields, IssuerUrl, Nonce, OAuth2TokenResponse,
+    PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, StandardErrorResponse, StandardTokenResponse,
+    TokenResponse,
+};
+use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +37,52 @@ pub const VALID: i64 = 15 * 60 * 1000;
 const FRESH: Duration = Duration::from_hours(1);
 /// Largest answer of a provider that is read.
 const LARGEST: usize = 1 << 20;
+
+/// What Google says beyond the standard.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Workspace {
+    /// The domain of the organisation that runs the account; nothing for accounts of private people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hd: Option<String>,
+}
+
+impl AdditionalClaims for Workspace {}
+
+type Fields = IdTokenFields<
+    Workspace,
+    EmptyExtraTokenFields,
+    CoreGenderClaim,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJwsSigningAlgorithm,
+>;
+
+/// The library's client, with [`Workspace`] among the claims.
+type GoogleClient<
+    HasAuthUrl = EndpointNotSet,
+    HasDeviceAuthUrl = EndpointNotSet,
+    HasIntrospectionUrl = EndpointNotSet,
+    HasRevocationUrl = EndpointNotSet,
+    HasTokenUrl = EndpointNotSet,
+    HasUserInfoUrl = EndpointNotSet,
+> = Client<
+    Workspace,
+    CoreAuthDisplay,
+    CoreGenderClaim,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJsonWebKey,
+    CoreAuthPrompt,
+    StandardErrorResponse<CoreErrorResponseType>,
+    StandardTokenResponse<Fields, CoreTokenType>,
+    CoreTokenIntrospectionResponse,
+    CoreRevocableToken,
+    CoreRevocationErrorResponse,
+    HasAuthUrl,
+    HasDeviceAuthUrl,
+    HasIntrospectionUrl,
+    HasRevocationUrl,
+    HasTokenUrl,
+    HasUserInfoUrl,
+>;
 
 /// One provider.
 #[derive(Clone, Debug)]
@@ -45,9 +100,22 @@ pub struct Person {
     subject: String,
     email: Option<String>,
     verified: bool,
+    /// The organisation's domain.
+    organisation: Option<String>,
     name: Option<String>,
     /// Where their picture is.
     pub picture: Option<String>,
+}
+
+impl Person {
+    /// Whether the provider runs the mailbox, so that nobody else reads it: mailboxes of Google itself, and those under the domain of an
+    /// organisation whose accounts Google keeps. Every other address was only once shown to be read.
+    fn vouched(&self) -> bool {
+        let Some((_, domain)) = self.email.as_deref().and_then(|email| email.rsplit_once('@')) else { return false };
+        let own = ["gmail.com", "googlemail.com"].contains(&domain);
+        let organisation = self.organisation.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(domain));
+        self.verified && (own || organisation)
+    }
 }
 
 /// A way back that was begun in this browser.
@@ -68,6 +136,20 @@ pub struct SignedIn {
     pub session: sessions::Opened,
     /// Whether the account was made just now.
     pub new: bool,
+}
+
+/// Where a sign-in has come to.
+#[derive(Debug)]
+pub enum Reached {
+    /// In.
+    In(Box<SignedIn>),
+    /// The address is confirmed by mail first.
+    Confirm {
+        /// The sign-in by mail that does it.
+        begun: email::Begun,
+        /// Where the mail goes.
+        email: String,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -163,8 +245,9 @@ impl Provider {
             .map_or_else(|| new_secret("lml"), str::to_owned);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let redirect = RedirectUrl::new(self.redirect.clone()).map_err(away)?;
-        let client = CoreClient::from_provider_metadata(metadata, ClientId::new(self.settings.client_id.clone()), None)
-            .set_redirect_uri(redirect);
+        let client =
+            GoogleClient::from_provider_metadata(metadata, ClientId::new(self.settings.client_id.clone()), None)
+                .set_redirect_uri(redirect);
         let (url, state, nonce) = client
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, CsrfToken::new_random, Nonce::new_random)
             .add_scope(Scope::new("email".to_owned()))
@@ -224,7 +307,7 @@ impl Provider {
         let secret = ClientSecret::new(self.settings.client_secret.expose().to_owned());
         let redirect = RedirectUrl::new(self.redirect.clone()).map_err(away)?;
         let client_of = |metadata| {
-            CoreClient::from_provider_metadata(
+            GoogleClient::from_provider_metadata(
                 metadata,
                 ClientId::new(self.settings.client_id.clone()),
                 Some(secret.clone()),
@@ -271,7 +354,7 @@ impl Provider {
     }
 }
 
-fn person(claims: &CoreIdTokenClaims) -> Person {
+fn person(claims: &IdTokenClaims<Workspace, CoreGenderClaim>) -> Person {
     let text =
         |value: Option<&str>| value.map(|text| text.chars().filter(|c| !c.is_control()).take(100).collect::<String>());
     Person {
@@ -279,14 +362,16 @@ fn person(claims: &CoreIdTokenClaims) -> Person {
         subject: claims.subject().to_string(),
         email: claims.email().and_then(|email| crate::mail::address(email.as_str())),
         verified: claims.email_verified().unwrap_or(false),
+        organisation: claims.additional_claims().hd.clone(),
         name: text(claims.name().and_then(|name| name.get(None)).map(|name| name.as_str()))
             .filter(|name| !name.trim().is_empty()),
         picture: claims.picture().and_then(|picture| picture.get(None)).map(|picture| picture.as_str().to_owned()),
     }
 }
 
-/// Signs the person in: by identity; else by verified address, which is then linked; else with a new account.
-pub async fn sign_in(tx: &mut Tx, person: &Person, caller: &Caller, now: i64) -> Answer<SignedIn> {
+/// Signs the person in: by identity; else by an address the provider vouches for, which is then linked; else a mail goes to the address,
+/// and whoever reads it in this browser is signed in and linked.
+pub async fn sign_in(tx: &mut Tx, app: &App, person: &Person, caller: &Caller, now: i64) -> Answer<Reached> {
     let known: Option<(String,)> = sqlx::query_as("SELECT user_id FROM identities WHERE issuer = $1 AND subject = $2")
         .bind(&person.issuer)
         .bind(&person.subject)
@@ -296,35 +381,97 @@ pub async fn sign_in(tx: &mut Tx, person: &Person, caller: &Caller, now: i64) ->
         let user = users::by_id(tx, &id).await?.ok_or_else(|| Problem::internal("an identity without an account"))?;
         (users::admitted(user)?, false)
     } else {
-        link(tx, person, caller, now).await?
+        let Some(email) = person.email.as_deref().filter(|_| person.verified) else {
+            return Err(Problem::forbidden(
+                "auth.email_unverified",
+                "the provider has not verified an address of yours; verify it there, or sign in by mail",
+            ));
+        };
+        let identity =
+            Identity { issuer: person.issuer.clone(), subject: person.subject.clone(), name: person.name.clone() };
+        if !person.vouched() {
+            let begun = email::begin(tx, app, email, Some(&identity), caller, now).await?;
+            return Ok(Reached::Confirm { begun, email: email.to_owned() });
+        }
+        link(tx, &identity, email, caller, now).await?
     };
     let session = sessions::open(tx, &user.id, caller, caller.guest.as_deref(), now).await?;
     audit(tx, caller, "signed_in.provider", &user.id, &session.id, now).await?;
-    Ok(SignedIn { user, session, new })
+    Ok(Reached::In(Box::new(SignedIn { user, session, new })))
 }
 
-/// The account of the person's verified address, by now linked to the identity; and whether it is new.
-async fn link(tx: &mut Tx, person: &Person, caller: &Caller, now: i64) -> Answer<(User, bool)> {
-    let Some(email) = person.email.as_deref().filter(|_| person.verified) else {
-        return Err(Problem::forbidden(
-            "auth.email_unverified",
-            "the provider has not verified an address of yours; verify it there, or sign in by mail",
-        ));
-    };
+/// An identity at a provider that is to be linked to an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Which provider.
+    pub issuer: String,
+    /// Who there.
+    pub subject: String,
+    /// For a new account.
+    pub name: Option<String>,
+}
+
+/// The account of an address that was shown to be the person's, by now linked to the identity; and whether it is new.
+pub async fn link(tx: &mut Tx, identity: &Identity, email: &str, caller: &Caller, now: i64) -> Answer<(User, bool)> {
     let new = users::by_email(tx, email).await?.is_none();
     let mut user = users::by_proven_email(tx, email, now).await?;
-    if let (true, Some(name)) = (new, &person.name) {
+    if let (true, Some(name)) = (new, &identity.name) {
         sqlx::query("UPDATE users SET name = $1 WHERE id = $2").bind(name).bind(&user.id).execute(&mut **tx).await?;
         user.name.clone_from(name);
     }
-    sqlx::query("INSERT INTO identities (issuer, subject, user_id, email, created_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(&person.issuer)
-        .bind(&person.subject)
-        .bind(&user.id)
-        .bind(email)
-        .bind(now)
-        .execute(&mut **tx)
-        .await?;
-    audit(tx, caller, "identity.linked", &user.id, &person.issuer, now).await?;
+    let linked = sqlx::query(
+        "INSERT INTO identities (issuer, subject, user_id, email, created_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (issuer, subject) DO NOTHING",
+    )
+    .bind(&identity.issuer)
+    .bind(&identity.subject)
+    .bind(&user.id)
+    .bind(email)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    // Linked meanwhile by a sign-in beside this one: that one stays.
+    if linked.rows_affected() > 0 {
+        audit(tx, caller, "identity.linked", &user.id, &identity.issuer, now).await?;
+    }
     Ok((user, new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn google_vouches_for_its_own_mailboxes_and_those_of_its_organisations() {
+        let person = |email: &str, verified, organisation: Option<&str>| Person {
+            issuer: "https://accounts.google.com".to_owned(),
+            subject: "1".to_owned(),
+            email: crate::mail::address(email),
+            verified,
+            organisation: organisation.map(str::to_owned),
+            name: None,
+            picture: None,
+        };
+        for (email, organisation) in [
+            ("ana@gmail.com", None),
+            ("Ana@GoogleMail.com", None),
+            ("ana@studio.example", Some("studio.example")),
+            ("ana@Studio.example", Some("STUDIO.example")),
+        ] {
+            assert!(person(email, true, organisation).vouched(), "{email}");
+            assert!(!person(email, false, organisation).vouched(), "{email}, not verified");
+        }
+        for (email, organisation) in [
+            ("ana@yahoo.example", None),
+            ("ana@studio.example", Some("")),
+            ("ana@studio.example", Some("other.example")),
+            ("ana@studio.example", Some("example")),
+            ("ana@sub.studio.example", Some("studio.example")),
+            ("ana@notgmail.com", None),
+            ("ana@gmail.com.example", None),
+            ("ana@mail.gmail.com", None),
+        ] {
+            assert!(!person(email, true, organisation).vouched(), "{email} {organisation:?}");
+        }
+    }
 }
