@@ -361,7 +361,8 @@ pub async fn deliver(mailer: &Mailer, config: &Config, db: &Db, id: &str, payloa
             return Ok(());
         }
     }
-    mailer.send(id, &to, &letter).await?;
+    // What a server answers is written down and logged, and often repeats the address.
+    mailer.send(id, &to, &letter).await.map_err(|error| error.without(&to))?;
     if let Letter::SongsAge { notice, .. } = &letter {
         // Only what has left counts. Where this fails the letter goes out twice.
         ageing::sent(db, notice).await.map_err(|problem| MailError::Transient(problem.to_string()))?;
@@ -396,7 +397,7 @@ pub async fn sweep_folder(config: &Config, address: Option<&str>) -> u64 {
         let mut gone = 0;
         let Ok(entries) = std::fs::read_dir(&folder) else { return gone };
         for path in entries.flatten().map(|entry| entry.path()) {
-            if !path.extension().is_some_and(|ending| ending == "eml") {
+            if path.extension().is_none_or(|ending| ending != "eml") {
                 continue;
             }
             let over = match &address {
@@ -452,6 +453,29 @@ pub enum MailError {
     /// Later, perhaps.
     #[error("{0}")]
     Transient(String),
+}
+
+impl MailError {
+    /// The same, not naming this address.
+    #[must_use]
+    fn without(self, address: &str) -> Self {
+        let hide = |text: String| {
+            let lower = text.to_ascii_lowercase();
+            let mut hidden = String::with_capacity(text.len());
+            let mut from = 0;
+            for (at, found) in lower.match_indices(&address.to_ascii_lowercase()) {
+                hidden.push_str(&text[from..at]);
+                hidden.push('…');
+                from = at + found.len();
+            }
+            hidden.push_str(&text[from..]);
+            hidden
+        };
+        match self {
+            Self::Permanent(text) => Self::Permanent(hide(text)),
+            Self::Transient(text) => Self::Transient(hide(text)),
+        }
+    }
 }
 
 /// Sends letters.
@@ -578,6 +602,13 @@ mod tests {
         ] {
             assert!(!names(other.as_bytes(), "ben@example.com"), "{other}");
         }
+    }
+
+    #[test]
+    fn errors_do_not_repeat_the_address() {
+        let said = MailError::Permanent("550 5.1.1 <Ana@Example.com>: no ana@example.com hère".to_owned());
+        assert_eq!(said.without("ana@example.com").to_string(), "550 5.1.1 <…>: no … hère");
+        assert_eq!(MailError::Transient("later".to_owned()).without("ana@example.com").to_string(), "later");
     }
 
     #[test]

@@ -419,6 +419,9 @@ pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now
         for text in ["DELETE FROM logins WHERE email = $1", "DELETE FROM tickets WHERE email = $1"] {
             sqlx::query(text).bind(address).execute(&mut *tx).await?;
         }
+        // Servers of mail repeat the address when they refuse it; versions before this one wrote that down.
+        let text = "UPDATE job_history SET error_text = NULL WHERE kind = 'mail' AND error_text LIKE $1";
+        sqlx::query(text).bind(format!("%{address}%")).execute(&mut *tx).await?;
     }
     for text in [
         "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",

@@ -2,6 +2,7 @@
 
 use super::world::{Browser, World, with_token, world, worlds};
 use axum::http::StatusCode;
+use base64::Engine as _;
 use loopmaster::db::{Db, new_id};
 use loopmaster::http::account::export;
 use loopmaster::mail::{self, Letter, Mailer};
@@ -47,7 +48,7 @@ async fn a_mix_goes_with_its_last_master_and_comes_back_with_an_undo() {
         let second = another(&world, &user, &mix, None, "failed").await;
         assert_eq!(ana.delete(&format!("/v1/masters/{first}")).await.status, StatusCode::OK);
         final_now(&world).await;
-        assert_eq!(uploads(&mut ana, "").await, [mix.clone()], "{}: another master uses it", world.name);
+        assert_eq!(uploads(&mut ana, "").await, std::slice::from_ref(&mix), "{}: another master uses it", world.name);
 
         assert_eq!(ana.delete(&format!("/v1/masters/{second}")).await.status, StatusCode::OK);
         assert!(uploads(&mut ana, "").await.is_empty(), "{}: hidden with its last master", world.name);
@@ -58,7 +59,7 @@ async fn a_mix_goes_with_its_last_master_and_comes_back_with_an_undo() {
         assert_eq!(again.status, StatusCode::NOT_FOUND, "{again:?}");
         let back = ana.post("/v1/masters/restore", &json!({ "ids": [second] })).await;
         assert_eq!(back.json["items"][0]["id"], json!(second), "{back:?}");
-        assert_eq!(uploads(&mut ana, "").await, [mix.clone()]);
+        assert_eq!(uploads(&mut ana, "").await, std::slice::from_ref(&mix));
 
         ana.post("/v1/masters/delete", &json!({ "ids": [second] })).await;
         retention::sweep(&world.app).await.unwrap();
@@ -100,7 +101,11 @@ async fn a_mix_is_kept_where_its_owner_says_so_and_then_until_they_delete_it() {
         let made = ana.post("/v1/masters", &json!({ "uploads": [kept] })).await;
         assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
         let made = made.json["items"][0]["id"].as_str().unwrap().to_owned();
-        assert_eq!(uploads(&mut ana, "?kept=true").await, [kept_too.clone()], "a new master ends the keeping");
+        assert_eq!(
+            uploads(&mut ana, "?kept=true").await,
+            std::slice::from_ref(&kept_too),
+            "a new master ends the keeping"
+        );
         ana.delete(&format!("/v1/masters/{made}")).await;
         assert_eq!(ana.delete(&format!("/v1/uploads/{kept_too}")).await.status, StatusCode::NO_CONTENT);
         final_now(&world).await;
@@ -113,7 +118,7 @@ async fn a_mix_is_kept_where_its_owner_says_so_and_then_until_they_delete_it() {
         assert_eq!(ana.delete(&format!("/v1/uploads/{mix}")).await.status, StatusCode::NO_CONTENT);
         assert!(uploads(&mut ana, "").await.is_empty());
         ana.post("/v1/masters/restore", &json!({ "ids": [four] })).await;
-        assert_eq!(uploads(&mut ana, "").await, [mix.clone()]);
+        assert_eq!(uploads(&mut ana, "").await, std::slice::from_ref(&mix));
         assert_eq!(ana.delete(&format!("/v1/uploads/{mix}")).await.code(), "upload.in_use");
     }
 }
@@ -142,7 +147,12 @@ async fn a_reference_stays_as_long_as_something_uses_it() {
         ana.delete(&format!("/v1/masters/{close_to_it}")).await;
         final_now(&world).await;
         let left = uploads(&mut ana, "?state=stored").await;
-        assert_eq!(left, [reference.clone()], "{}: what is under way needs it, and the mix is gone", world.name);
+        assert_eq!(
+            left,
+            std::slice::from_ref(&reference),
+            "{}: what is under way needs it, and the mix is gone",
+            world.name
+        );
         let coming = coming.json["id"].as_str().unwrap();
         assert_eq!(ana.delete(&format!("/v1/uploads/{coming}")).await.status, StatusCode::NO_CONTENT);
         let last = another(&world, &user, &reference, None, "cancelled").await;
@@ -378,6 +388,13 @@ async fn nothing_of_a_deleted_account_is_left_in_the_data_folder() {
     canaries.extend(sessions);
     export::build(&world.app, &user).await.unwrap();
     deliver(&world).await;
+    world
+        .run(&format!(
+            "INSERT INTO job_history (id, kind, subject, owner_key, state, attempts, error_text, created_at, ended_at)
+             VALUES ('job_1', 'mail', 'mail_1', '', 'dead', 1, '550 <{address}>: no such user', 1, {})",
+            world.app.db.now().await.unwrap()
+        ))
+        .await;
     // Some songs before the account: their places in the file are taken by others.
     ana.post("/v1/masters/delete", &json!({ "ids": songs[..10] })).await;
     final_now(&world).await;
@@ -396,7 +413,7 @@ async fn nothing_of_a_deleted_account_is_left_in_the_data_folder() {
     // The last letter says that the account is gone; in a folder it is there for a week.
     deliver(&world).await;
     assert_eq!(everywhere(&world, &canaries).len(), 1, "{:?}", everywhere(&world, &canaries));
-    age_letters(&world, Duration::from_secs(6 * 86_400));
+    age_letters(&world, Duration::from_hours(6 * 24));
     retention::sweep(&world.app).await.unwrap();
     assert_eq!(everywhere(&world, &canaries).len(), 1);
     age_letters(&world, Duration::from_secs(7 * 86_400 + 1));
@@ -449,6 +466,31 @@ async fn nothing_of_a_deleted_song_is_left_in_the_data_folder() {
     assert!(left.is_empty(), "{left:#?}");
     assert_eq!(world.count("SELECT COUNT(*) FROM masters").await, 40);
     assert_eq!(world.count("SELECT COUNT(*) FROM uploads").await, 40);
+}
+
+/// A worker or an export that was killed cannot clean up after itself.
+#[test]
+fn what_a_dead_worker_left_behind_goes_after_a_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let age = |path: &Path, hours: u64| {
+        let time = SystemTime::now() - Duration::from_hours(hours);
+        std::fs::File::open(path).unwrap().set_modified(time).unwrap();
+    };
+    for (name, file_hours) in [("track-dead", 25), ("export-dead", 25), ("track-alive", 1), ("other", 25)] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.join("out")).unwrap();
+        std::fs::write(path.join("out/mix.wav"), b"music").unwrap();
+        age(&path.join("out/mix.wav"), file_hours);
+        age(&path.join("out"), 30);
+        age(&path, 30);
+    }
+    loopmaster::work::sweep_scratch(folder.path());
+    let mut left: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["other", "track-alive"]);
 }
 
 /// A file of the version before, in which deleted rows were not overwritten.
@@ -521,7 +563,6 @@ async fn keys_of_addresses_lie_sealed() {
         assert!(kept.starts_with("1."), "{kept}");
         // With nothing but the database nobody gets from an address to its hash: neither by the text nor by what it encodes.
         let sealed = kept.rsplit('.').next().unwrap();
-        use base64::Engine as _;
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(sealed).unwrap();
         for key in bytes.windows(32).chain(std::iter::once(kept.as_bytes())) {
             let tried = loopmaster::http::signed::hmac(key, &[&[203, 0, 113, 7]]);
