@@ -38,11 +38,11 @@ fn excerpts() -> Vec<PathBuf> {
 
 /// The excerpts of `tests/data`, one after the other, until there are [`SECONDS`] of them.
 fn music() -> Audio {
-    let mut music = Audio { rate: 44_100, channels: [Vec::new(), Vec::new()] };
+    let mut music = Audio::new(44_100, [Vec::new(), Vec::new()]);
     for path in excerpts().iter().cycle() {
         let excerpt = decode_file(path, &Limits::default()).expect("our own excerpt").audio;
         for (whole, part) in music.channels.iter_mut().zip(excerpt.channels) {
-            whole.extend(part);
+            whole.extend_from_slice(&part).expect("room");
         }
         if music.seconds() >= SECONDS as f64 {
             break;
@@ -71,13 +71,13 @@ fn stage_decode(c: &mut Criterion) {
             b.iter(|| decode(Cursor::new(&file), None, &Limits::default()).expect("our own file"));
         });
     }
-    group.bench_function("44100 to 48000", |b| b.iter(|| resample(&music, 48_000)));
+    group.bench_function("44100 to 48000", |b| b.iter(|| resample(&music, 48_000).expect("room")));
     group.finish();
 }
 
 fn meters(c: &mut Criterion) {
     let music = music();
-    let channels = music.channels.each_ref().map(Vec::as_slice);
+    let channels = music.channels.each_ref().map(|channel| &channel[..]);
     let mut group = c.benchmark_group("meter");
     group.throughput(Throughput::Elements(SECONDS as u64));
     group.bench_function("loudness", |b| b.iter(|| Loudness::measure(black_box(&channels), &STEREO, music.rate)));
@@ -122,7 +122,11 @@ fn stage_render(c: &mut Criterion) {
     });
     let saturation = SaturationCurve::new(&Saturation { odd: 0.3, even: 0.1, reference: Db(0.0) }, 0.8);
     group.bench_function("saturate", |b| {
-        b.iter_batched_ref(|| music.clone(), |audio| Cpu.saturate(audio, hop, &saturation), BatchSize::PerIteration);
+        b.iter_batched_ref(
+            || music.clone(),
+            |audio| Cpu.saturate(audio, hop, &saturation).expect("room"),
+            BatchSize::PerIteration,
+        );
     });
     // A ceiling in the midst of the music: every block is worked on, which no plan allows.
     let curve = ClipCurve::new(&standard_clipper(), 0.2);
@@ -188,7 +192,7 @@ fn stage_verify(c: &mut Criterion) {
 
 fn stage_encode(c: &mut Criterion) {
     let music = music();
-    let studio = resample(&music, 48_000);
+    let studio = resample(&music, 48_000).expect("room");
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Elements(SECONDS as u64));
     for (name, codec) in Codec::ALL {

@@ -4,7 +4,7 @@ use crate::cli::AnalyzeArgs;
 use crate::progress::{Progress, Voice, Watch};
 use crate::{inputs, schedule, thread_count};
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
-use loopmaster_core::decode::decode_file;
+use loopmaster_core::decode::decode_file_in;
 use loopmaster_core::settings::Limits;
 use loopmaster_core::{Error, Stage};
 use serde_json::json;
@@ -21,10 +21,11 @@ pub fn run(args: &AnalyzeArgs) -> bool {
             eprintln!("{error} [{}]", error.code());
         }
     }
+    let pool = args.room.pool();
     let results = schedule::run(&inputs, thread_count(args.threads), |_, input| {
         let mut line = progress.track(&input.path);
         line.stage(Stage::Decode, "");
-        let result = decode_file(&input.path, &Limits::default()).map(|track| {
+        let result = decode_file_in(&input.path, &Limits::default(), &pool).map(|track| {
             line.length(track.audio.seconds());
             line.stage(Stage::Analyse, "");
             analyse(&track)

@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use loopmaster_core::Settings;
+use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{Aspect, Edit, Format, Loudness, OutputRate, Phase, ReferenceAmounts, Strength, Style};
 use loopmaster_core::units::{Dbtp, Lufs, Seconds};
 use std::path::PathBuf;
@@ -230,6 +231,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
+    /// Where samples lie.
+    #[command(flatten)]
+    pub room: RoomArgs,
+
     /// One JSON object per line on standard output: stages, results, errors.
     #[arg(long)]
     pub json: bool,
@@ -237,6 +242,29 @@ pub struct RunArgs {
     /// Only errors.
     #[arg(short, long, action = ArgAction::SetTrue, conflicts_with = "json")]
     pub quiet: bool,
+}
+
+/// Where samples lie.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Running")]
+pub struct RoomArgs {
+    /// Memory for samples, e.g. 512M or 2G [default: three eighths of the machine's]. What does not fit lies in scratch files. The bytes
+    /// do not depend on it.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+
+    /// Folder for scratch files; nothing stays there [default: the system's for temporary files that is on a disk].
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    scratch: Option<PathBuf>,
+}
+
+impl RoomArgs {
+    /// Where samples lie.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        let folder = self.scratch.clone().unwrap_or_else(crate::machine::scratch);
+        Pool::new(self.memory.unwrap_or_else(crate::machine::budget), folder)
+    }
 }
 
 /// `loopmaster analyze`
@@ -256,6 +284,10 @@ pub struct AnalyzeArgs {
     /// Threads to use [default: all cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+
+    /// Where samples lie.
+    #[command(flatten)]
+    pub room: RoomArgs,
 }
 
 /// Where the configuration is.
@@ -560,6 +592,23 @@ fn parse_format(text: &str) -> Result<Format, String> {
     text.trim().parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
 }
 
+/// A number of bytes with K, M, G or T, in powers of 1024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || "use a size such as 512M or 2G".to_owned();
+    let text = text.trim().to_ascii_uppercase();
+    let text = text.strip_suffix("IB").or_else(|| text.strip_suffix('B')).unwrap_or(&text);
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let shift = match text[digits.len()..].trim() {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(wrong()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(wrong)
+}
+
 fn parse_rate(text: &str) -> Result<OutputRate, String> {
     text.parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
 }
@@ -598,6 +647,18 @@ mod tests {
         assert_eq!(settings(&["--loudness=-14"]).loudness, Loudness::Lufs(Lufs(-14.0)));
         assert_eq!(settings(&["--loudness", "Spotify"]).loudness, Loudness::Destination("spotify".to_owned()));
         assert!(Cli::try_parse_from(["loopmaster", "master", "a.wav", "--loudness", "3"]).is_err());
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, bytes) in
+            [("0", 0), ("17", 17), ("512M", 512 << 20), ("2g", 2 << 30), ("1 KiB", 1024), ("3TB", 3 << 40)]
+        {
+            assert_eq!(parse_size(text).ok(), Some(bytes), "{text}");
+        }
+        for text in ["", "M", "-1", "2.5G", "1X", "99999999999T", "1MM"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -304,7 +304,7 @@ impl Default for Quota {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Worker {
-    /// Bytes of decoded audio held at a time.
+    /// Bytes of memory for samples; beyond that they lie in files. 0: three eighths of what this machine has.
     pub budget_bytes: u64,
     /// auto, gpu, cpu or reference.
     pub backend: String,
@@ -319,7 +319,7 @@ pub struct Worker {
 impl Default for Worker {
     fn default() -> Self {
         Self {
-            budget_bytes: 2 << 30,
+            budget_bytes: 0,
             backend: "auto".to_owned(),
             threads: 0,
             folder: String::new(),
@@ -549,6 +549,15 @@ impl Config {
         if self.worker.folder.is_empty() { self.data.join("work") } else { PathBuf::from(&self.worker.folder) }
     }
 
+    /// Bytes of memory that a worker's samples may take.
+    #[must_use]
+    pub fn budget(&self) -> u64 {
+        match self.worker.budget_bytes {
+            0 => crate::machine::budget(),
+            bytes => bytes,
+        }
+    }
+
     /// Folder of the embedded storage.
     #[must_use]
     pub fn files_folder(&self) -> PathBuf {
@@ -685,7 +694,9 @@ impl Config {
             within(&format!("retention.{setting}"), days.into(), 1..=3_650);
         }
         within("retention.account_days", retention.account_days.into(), 0..=3_650);
-        within("worker.budget_bytes", self.worker.budget_bytes, 64 << 20..=1 << 44);
+        if self.worker.budget_bytes != 0 {
+            within("worker.budget_bytes", self.worker.budget_bytes, crate::machine::LEAST_BUDGET..=1 << 44);
+        }
         within("worker.threads", self.worker.threads.into(), 0..=1_024);
         if !["auto", "gpu", "cpu", "reference"].contains(&self.worker.backend.as_str()) {
             complain(

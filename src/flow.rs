@@ -9,12 +9,13 @@ use crate::deliver::{self, DeliverError, Draft};
 use crate::inputs::Input;
 use crate::progress::Watch;
 use loopmaster_core::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
-use loopmaster_core::decode::{Tags, Track, decode_file};
+use loopmaster_core::decode::{Tags, Track, decode_file_in};
 use loopmaster_core::encode::{EncodeError, Metadata, encode, file_name, peaks};
 use loopmaster_core::meter::{Loudness, loudness::STEREO, true_peak::METERS};
 use loopmaster_core::plan::{Limiter, Plan, plan};
-use loopmaster_core::render::{Backend, BackendInfo, Job, Master, Trace};
+use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, Trace};
 use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
+use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{Codec, Format, Limits, Settings};
 use loopmaster_core::units::{Db, Dbtp, Seconds};
 use loopmaster_core::verify::{Expect, GateFailure, LOSSY_CEILING, verify};
@@ -44,6 +45,8 @@ pub struct Order<'a> {
     pub backend: &'a dyn Backend,
     /// Bounds on the input.
     pub limits: Limits,
+    /// Where samples lie.
+    pub pool: &'a Pool,
 }
 
 /// A track that was delivered.
@@ -94,7 +97,7 @@ impl From<EncodeError> for TrackError {
 /// `decode` → `analyse` → `plan` of one file.
 pub fn decide(input: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Track, Analysis, Plan), Error> {
     line.stage(Stage::Decode, "");
-    let track = decode_file(input, &order.limits)?;
+    let track = decode_file_in(input, &order.limits, order.pool)?;
     let (mix, plan) = judge(&track, order, line)?;
     Ok((track, mix, plan))
 }
@@ -119,7 +122,7 @@ fn judge(track: &Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Anal
 pub fn master(input: &Input, folder: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<Outcome, TrackError> {
     let (track, mix, plan) = decide(&input.path, order, line)?;
     let seconds = track.audio.seconds();
-    let (ready, audio) = Ready::assemble(track, mix, plan, order);
+    let (ready, audio) = Ready::assemble(track, mix, plan, order)?;
     let place = Place { input: &input.path, folder };
     deliver::check_targets(&ready.targets(&place, order), order.extras.force)?;
 
@@ -217,10 +220,10 @@ impl Ready {
     /// `analyse` → `plan` of a decoded track; its samples come back for the render.
     pub fn new(track: Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Self, Audio), Error> {
         let (mix, plan) = judge(&track, order, line)?;
-        Ok(Self::assemble(track, mix, plan, order))
+        Self::assemble(track, mix, plan, order)
     }
 
-    fn assemble(track: Track, mix: Analysis, plan: Plan, order: &Order<'_>) -> (Self, Audio) {
+    fn assemble(track: Track, mix: Analysis, plan: Plan, order: &Order<'_>) -> Result<(Self, Audio), Error> {
         let Track { audio, source: _, tags } = track;
         let settings = order.settings;
         let native = audio.rate;
@@ -229,8 +232,12 @@ impl Ready {
         let mut rates: Vec<u32> = formats.iter().map(|(_, rate)| *rate).collect();
         rates.sort_unstable_by_key(|rate| (*rate != native, *rate));
         rates.dedup();
-        let before = order.extras.preview.then(|| for_preview(&audio, order).into_owned());
-        (Self { mix, plan, tags, formats, rates, before }, audio)
+        let before = match order.extras.preview.then(|| for_preview(&audio, order)).transpose()? {
+            Some(Cow::Borrowed(audio)) => Some(audio.try_clone().map_err(no_room)?),
+            Some(Cow::Owned(audio)) => Some(audio),
+            None => None,
+        };
+        Ok((Self { mix, plan, tags, formats, rates, before }, audio))
     }
 
     /// What to render.
@@ -359,14 +366,15 @@ impl Work<'_> {
         target: &Path,
     ) -> Result<(Draft, DeliveredFile), TrackError> {
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut audio = Cow::Borrowed(master);
+        let mut tamed: Option<Audio> = None;
         let mut round = 0;
         loop {
             let (draft, mut file) = Draft::create(target)?;
-            let encoded = encode(&audio, format.codec, meta, &mut file)?;
+            let audio = tamed.as_ref().unwrap_or(master);
+            let encoded = encode(audio, format.codec, meta, &mut file)?;
             drop(file);
-            let decoded = decode_file(draft.path(), &Limits::default()).map_err(Error::from)?;
-            let expect = Expect { codec: format.codec, master: &audio, mix: &self.ready.mix, plan: &self.ready.plan };
+            let decoded = decode_file_in(draft.path(), &Limits::default(), master.pool()).map_err(Error::from)?;
+            let expect = Expect { codec: format.codec, master: audio, mix: &self.ready.mix, plan: &self.ready.plan };
             let verified = verify(&decoded.audio, &expect);
             if let Some(limiter) = self.ready.plan.limiter
                 && format.codec.lossy()
@@ -374,14 +382,19 @@ impl Work<'_> {
                 && round < LOSSY_ROUNDS + LOSSY_WHOLE
             {
                 round += 1;
+                let mut audio = match tamed.take() {
+                    Some(audio) => audio,
+                    None => master.try_clone().map_err(no_room)?,
+                };
                 if round <= LOSSY_ROUNDS {
                     // A little lower each time, because the codec adds to the new samples differently.
                     let ceiling = Dbtp(LOSSY_CEILING.0 - 0.15 * f64::from(round));
-                    self.order.backend.tame(audio.to_mut(), &decoded.audio, &Limiter { ceiling, ..limiter });
+                    self.order.backend.tame(&mut audio, &decoded.audio, &Limiter { ceiling, ..limiter });
                 } else {
                     let gain = Db(LOSSY_CEILING.0 - verified.true_peak.0 - 0.1).amplitude() as f32;
-                    audio.to_mut().channels.iter_mut().flatten().for_each(|x| *x *= gain);
+                    audio.channels.iter_mut().flatten().for_each(|x| *x *= gain);
                 }
+                tamed = Some(audio);
                 continue;
             }
             drop(decoded);
@@ -432,7 +445,7 @@ impl Work<'_> {
     fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Piece>, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview).opus"))?;
         let meta = self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak));
-        encode(&for_preview(&master.audio, self.order), Codec::Opus, &meta, &mut file)?;
+        encode(&*for_preview(&master.audio, self.order)?, Codec::Opus, &meta, &mut file)?;
         let preview = self.preview(analysis);
         let text = json!({
             "start": preview.start,
@@ -502,9 +515,17 @@ impl Work<'_> {
 }
 
 /// Audio at the rate of previews.
-fn for_preview<'b>(audio: &'b Audio, order: &Order<'_>) -> Cow<'b, Audio> {
+fn for_preview<'b>(audio: &'b Audio, order: &Order<'_>) -> Result<Cow<'b, Audio>, Error> {
     let rate = Format { codec: Codec::Opus, rate: None }.rate_for(audio.rate, order.settings.rate);
-    if audio.rate == rate { Cow::Borrowed(audio) } else { Cow::Owned(loopmaster_core::resample::resample(audio, rate)) }
+    if audio.rate == rate {
+        return Ok(Cow::Borrowed(audio));
+    }
+    Ok(Cow::Owned(loopmaster_core::resample::resample(audio, rate).map_err(no_room)?))
+}
+
+/// A copy of the track has no room.
+fn no_room(error: std::io::Error) -> Error {
+    RenderError::Room(error).into()
 }
 
 /// Writes a whole small file under a temporary name.

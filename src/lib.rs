@@ -15,6 +15,7 @@ pub mod flow;
 pub mod gpu;
 pub mod http;
 pub mod inputs;
+pub mod machine;
 pub mod mail;
 pub mod master;
 pub mod notices;

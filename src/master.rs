@@ -7,10 +7,11 @@ use crate::progress::{Progress, Voice};
 use crate::{deliver, schedule, thread_count};
 use loopmaster_core::Error;
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
-use loopmaster_core::decode::decode_file;
+use loopmaster_core::decode::decode_file_in;
 use loopmaster_core::encode::{Delivered, Manifest};
 use loopmaster_core::plan::{Goal, Plan};
 use loopmaster_core::render::{Backend, reference::Reference};
+use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::Limits;
 use loopmaster_gpu::gpu::Config;
 use loopmaster_gpu::renderer::Renderer;
@@ -46,7 +47,8 @@ pub fn run(args: &MasterArgs) -> bool {
         },
         BackendArg::Reference => Box::new(Reference),
     };
-    let Some((saved, reference)) = preparations(args, &progress) else { return false };
+    let pool = args.run.room.pool();
+    let Some((saved, reference)) = preparations(args, &pool, &progress) else { return false };
     let order = Order {
         settings: &settings,
         saved: saved.as_ref(),
@@ -54,6 +56,7 @@ pub fn run(args: &MasterArgs) -> bool {
         extras: args.extras(),
         backend: &*backend,
         limits: Limits::default(),
+        pool: &pool,
     };
 
     for error in &missing {
@@ -84,7 +87,7 @@ pub fn run(args: &MasterArgs) -> bool {
 }
 
 /// The saved plan and the analysed reference; `None` when one of them cannot be had, after saying so.
-fn preparations(args: &MasterArgs, progress: &Progress) -> Option<(Option<Plan>, Option<Analysis>)> {
+fn preparations(args: &MasterArgs, pool: &Pool, progress: &Progress) -> Option<(Option<Plan>, Option<Analysis>)> {
     let saved = match &args.plan {
         None => None,
         Some(path) => match read_plan(path) {
@@ -97,7 +100,7 @@ fn preparations(args: &MasterArgs, progress: &Progress) -> Option<(Option<Plan>,
     };
     let reference = match &args.reference {
         None => None,
-        Some(path) => match decode_file(path, &Limits::default()) {
+        Some(path) => match decode_file_in(path, &Limits::default(), pool) {
             Ok(track) => Some(analyse(&track)),
             Err(error) => {
                 let error = Error::from(error);

@@ -74,7 +74,7 @@ fn words(rate: u32, frames: usize, bits: u32) -> Audio {
         state ^= state << 17;
         ((state >> 32) as i32 >> (32 - bits)) as f32 / (1_u32 << (bits - 1)) as f32
     };
-    Audio { rate, channels: [(0..frames).map(|_| word()).collect(), (0..frames).map(|_| word()).collect()] }
+    Audio::new(rate, [(0..frames).map(|_| word()).collect(), (0..frames).map(|_| word()).collect()])
 }
 
 /// Something like music: low and high tones, fading, with a hard-panned part, at most −3 dBFS.
@@ -86,7 +86,7 @@ fn music(rate: u32, frames: usize) -> Audio {
         (0.3 * tone(110.0) + 0.2 * pulse * tone(440.0 * c) + 0.15 * tone(3_000.0 * c)) as f32
     };
     let channel = |c: f64| (0..frames).map(|i| sample(i, c)).collect();
-    Audio { rate, channels: [channel(1.0), channel(1.01)] }
+    Audio::new(rate, [channel(1.0), channel(1.01)])
 }
 
 /// The body of a RIFF chunk.

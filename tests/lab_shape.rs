@@ -44,7 +44,7 @@ fn shape(plan: &Plan, audio: Audio) -> Audio {
 }
 
 fn stereo(rate: u32, left: Vec<f32>, right: Vec<f32>) -> Audio {
-    Audio { rate, channels: [left, right] }
+    Audio::new(rate, [left, right])
 }
 
 /// Real and imaginary part of the spectrum of `x` at `hz`.

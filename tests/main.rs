@@ -22,6 +22,8 @@ mod lab_finish;
 #[cfg(test)]
 mod lab_shape;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod parity;
 #[cfg(test)]
 mod push;

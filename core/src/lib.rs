@@ -49,9 +49,13 @@ pub mod report;
 #[cfg(feature = "engine")]
 pub mod resample;
 #[cfg(feature = "engine")]
+pub mod samples;
+#[cfg(feature = "engine")]
 pub mod verify;
 
 #[cfg(feature = "engine")]
 pub use audio::Audio;
 #[cfg(feature = "engine")]
 pub use error::Error;
+#[cfg(feature = "engine")]
+pub use samples::Samples;

@@ -3,10 +3,11 @@
 //! Zero latency by construction (the filter is symmetric around 0 and applied as a real spectrum), any pair of rates, and blocks
 //! that know nothing of each other: parallel, and the same bytes on any number of threads.
 
-use crate::Audio;
+use crate::{Audio, Samples};
 use rayon::prelude::*;
 use realfft::{RealFftPlanner, num_complex::Complex};
 use std::f64::consts::PI;
+use std::io;
 
 /// Pass band up to this share of the lower rate's Nyquist frequency: 20.3 kHz for 44.1 kHz …
 const PASS: f64 = 0.92;
@@ -21,13 +22,17 @@ const BLOCK: usize = 16_384;
 ///
 /// Pass band flat within ±0.01 dB to 0.92 of the lower Nyquist frequency, nothing from 0.975 of it on, images and aliases below −120 dB.
 ///
+/// The result lies in the pool of the input.
+///
+/// # Errors
+/// There is no room for it.
+///
 /// # Panics
 /// If one of the rates is 0.
-#[must_use]
-pub fn resample(audio: &Audio, rate: u32) -> Audio {
+pub fn resample(audio: &Audio, rate: u32) -> io::Result<Audio> {
     assert!(audio.rate > 0 && rate > 0, "a sample rate of 0 Hz has no audio");
     if audio.rate == rate {
-        return audio.clone();
+        return audio.try_clone();
     }
     let plan = Layout::new(audio.rate, rate);
     let response = response(&plan);
@@ -39,8 +44,8 @@ pub fn resample(audio: &Audio, rate: u32) -> Audio {
         let exact = (frames as u128 * u128::from(rate) * 2 + u128::from(audio.rate)) / (2 * u128::from(audio.rate));
         exact as usize
     };
-    let one = |input: &Vec<f32>| {
-        let mut out = vec![0.0_f32; length(input.len())];
+    let one = |input: &Samples| -> io::Result<Samples> {
+        let mut out = input.like(length(input.len()))?;
         out.par_chunks_mut(plan.hop_out).enumerate().for_each_init(
             || {
                 (
@@ -77,11 +82,11 @@ pub fn resample(audio: &Audio, rate: u32) -> Audio {
                 out.copy_from_slice(&time_out[plan.pad_out..plan.pad_out + out.len()]);
             },
         );
-        out
+        Ok(out)
     };
     let [left, right] = &audio.channels;
     let (left, right) = rayon::join(|| one(left), || one(right));
-    Audio { rate, channels: [left, right] }
+    Ok(Audio { rate, channels: [left?, right?] })
 }
 
 /// Sizes of the blocks: all of them whole multiples of the smallest stretch that has whole frames at both rates.
@@ -179,7 +184,7 @@ mod tests {
 
     fn stereo(rate: u32, left: Vec<f32>) -> Audio {
         let right = left.iter().map(|x| -x).collect();
-        Audio { rate, channels: [left, right] }
+        Audio::new(rate, [left, right])
     }
 
     /// Amplitude and phase of `hz`, through a Blackman-Harris window over the middle half (side lobes below −92 dB).
@@ -227,7 +232,7 @@ mod tests {
             let frames = 2 * from as usize; // divisible by 4; the steady middle second is longer than every window below
             let (mut ripple, mut shift) = (0.0_f64, 0.0_f64);
             for hz in [20.0, 100.0, 997.0, 5_000.0, 10_000.0, 15_000.0, 18_000.0, 19_500.0, 20_000.0] {
-                let out = resample(&stereo(from, tone(from, frames, hz)), to);
+                let out = resample(&stereo(from, tone(from, frames, hz)), to).unwrap();
                 assert_eq!(out.frames(), 2 * to as usize);
                 let (amplitude, phase) = phasor(to, &out.channels[0], hz);
                 ripple = ripple.max((20.0 * amplitude.log10()).abs());
@@ -238,7 +243,7 @@ mod tests {
             let lower = f64::from(from.min(to)) / 2.0;
             let mut image = f64::NEG_INFINITY;
             for hz in [997.0, 10_000.0, 0.85 * lower, PASS * lower] {
-                let out = resample(&stereo(from, tone(from, frames, hz)), to);
+                let out = resample(&stereo(from, tone(from, frames, hz)), to).unwrap();
                 image = image.max(worst_bin(&out.channels[0], hz / f64::from(to)));
             }
             // Tones that the lower rate cannot hold must vanish altogether.
@@ -246,7 +251,7 @@ mod tests {
             if from > to {
                 for hz in [lower * 1.001, lower * 1.05, lower * 1.5, f64::from(from) / 2.0 * 0.97] {
                     if hz < f64::from(from) / 2.0 {
-                        let out = resample(&stereo(from, tone(from, frames, hz)), to);
+                        let out = resample(&stereo(from, tone(from, frames, hz)), to).unwrap();
                         alias = alias.max(worst_bin(&out.channels[0], -1.0));
                     }
                 }
@@ -289,7 +294,7 @@ mod tests {
     fn a_step_keeps_its_place_and_the_channels_their_own() {
         let mut left = vec![0.0; 30_000];
         left[12_345] = 1.0;
-        let out = resample(&Audio { rate: 44_100, channels: [left, vec![0.0; 30_000]] }, 88_200);
+        let out = resample(&Audio::new(44_100, [left, vec![0.0; 30_000]]), 88_200).unwrap();
         let top = out.channels[0].iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
         assert_eq!(top, 24_690);
         assert!(out.channels[1].iter().all(|&x| x == 0.0));
@@ -303,7 +308,7 @@ mod tests {
             from in prop_oneof![Just(8_000_u32), Just(22_050), Just(32_000), Just(44_100), Just(48_000), Just(192_000), Just(44_056)],
             to in prop_oneof![Just(44_100_u32), Just(48_000), Just(88_200), Just(96_000)],
         ) {
-            let out = resample(&stereo(from, vec![0.25; frames]), to);
+            let out = resample(&stereo(from, vec![0.25; frames]), to).unwrap();
             let exact = (frames as f64 * f64::from(to) / f64::from(from)).round() as usize;
             prop_assert_eq!(out.frames(), exact);
             prop_assert!(out.channels.iter().flatten().all(|x| x.is_finite() && x.abs() < 0.5));
@@ -314,7 +319,11 @@ mod tests {
     fn any_number_of_threads_gives_the_same_bytes() {
         let audio = stereo(44_100, tone(44_100, 100_003, 1_000.0));
         let with = |threads| {
-            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| resample(&audio, 48_000))
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap()
+                .install(|| resample(&audio, 48_000).unwrap())
         };
         assert_eq!(with(1), with(7));
     }

@@ -46,7 +46,7 @@ pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
         on_ended: Some(on_ended(app)),
     };
     let work = WorkConfig {
-        budget: config.worker.budget_bytes,
+        budget: config.budget(),
         threads,
         tracks: threads * 2,
         scratch: config.work_folder(),

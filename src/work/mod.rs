@@ -6,10 +6,12 @@
 //!
 //! Every claimed track is on its way by itself; they meet at the renderer, which gathers batches. What bounds them is claimed bytes of
 //! decoded audio: a track takes [`TIMES_DECODED`] times its samples at its worst, so the budget divided by that is what may be claimed.
-//! A track whose estimate was too low is stopped by its decoder before it takes more, and goes back with its true size.
+//! A track that is larger comes alone, with its samples in files. One whose estimate was too low is stopped by its decoder before it takes
+//! more, and goes back with its true size.
 //!
 //! A lease is kept by heartbeats. Whoever lost it, by the database's word or by the own clock, stops and writes nothing.
 
+pub mod capacity;
 mod chores;
 mod engine;
 mod estimate;
@@ -20,6 +22,7 @@ mod result;
 pub mod sandbox;
 mod track;
 
+pub use capacity::TIMES_DECODED;
 pub use chores::{Chore, ChoreError, Chores, Next};
 use engine::{Engine, Share};
 pub use estimate::{Estimate, estimate};
@@ -32,6 +35,7 @@ use crate::db::{Change, Db, DbError, Tx};
 use crate::queue::{self, Beat, Class, LEASE, Lease, Limits, NewJob};
 use loopmaster_core::Stage;
 use loopmaster_core::render::Backend;
+use loopmaster_core::samples::{Pool, Usage};
 use render::Renderer;
 use sandbox::Sandbox;
 use std::collections::HashMap;
@@ -45,9 +49,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Memory of a track at its worst in units of its decoded samples: its decoder's copy and ours, then the mix, the master, its decoded
-/// files and the previews.
-pub const TIMES_DECODED: u64 = 6;
 /// Part of the budget that only interactive jobs may take: one in so many.
 const RESERVED: u64 = 5;
 /// Estimated work of what is claimed at once, so that nobody waits for more than this.
@@ -66,13 +67,13 @@ const CHORES: usize = 4;
 /// How a worker is to work.
 #[derive(Clone, Debug)]
 pub struct WorkConfig {
-    /// Memory for tracks.
+    /// Memory for the samples of tracks.
     pub budget: u64,
     /// Threads of the engine.
     pub threads: usize,
     /// Tracks on their way at the same time.
     pub tracks: usize,
-    /// Where files lie while they are worked on.
+    /// Where files lie while they are worked on, and samples that the budget has no room for.
     pub scratch: PathBuf,
     /// How files are decoded.
     pub sandbox: Sandbox,
@@ -188,6 +189,10 @@ struct Shared {
     renderer: Renderer,
     decoders: tokio::sync::Semaphore,
     memory: Arc<Memory>,
+    /// Where samples lie.
+    pool: Pool,
+    /// Most bytes of decoded audio of one track.
+    largest: u64,
     held: Mutex<HashMap<String, Arc<Held>>>,
     stages: Mutex<HashMap<String, (String, Stage)>>,
     speed: Mutex<f64>,
@@ -211,6 +216,14 @@ impl Worker {
         let health = Arc::new(Health::default());
         let device = services.device.clone();
         let renderer = Renderer::start(device, Arc::clone(&services.cpu), Arc::clone(&engine), Arc::clone(&health));
+        if crate::machine::in_memory(&config.scratch) {
+            tracing::warn!(
+                folder = %config.scratch.display(),
+                "scratch files lie in memory here: long tracks take more than worker.budget_bytes; set worker.folder to a disk"
+            );
+        }
+        let pool = Pool::new(config.budget, &config.scratch);
+        let largest = capacity::largest_in(config.budget, &config.scratch, &config.sandbox.limits);
         let memory = Memory {
             whole: (config.budget / TIMES_DECODED).max(1),
             used: AtomicU64::new(0),
@@ -226,6 +239,8 @@ impl Worker {
             renderer,
             decoders: tokio::sync::Semaphore::new(threads),
             memory: Arc::new(memory),
+            pool,
+            largest,
             held: Mutex::default(),
             stages: Mutex::default(),
             speed: Mutex::new(FIRST_SPEED),
@@ -237,6 +252,13 @@ impl Worker {
     #[must_use]
     pub fn health(&self) -> Arc<Health> {
         Arc::clone(&self.health)
+    }
+
+    /// What samples take now, and the most they ever took.
+    #[must_use]
+    pub fn samples(&self) -> impl Fn() -> Usage + Send + use<> {
+        let pool = self.shared.pool.clone();
+        move || pool.usage()
     }
 
     /// How much memory is set aside.
@@ -254,6 +276,7 @@ impl Worker {
             tokio::spawn(Arc::clone(&shared).beat(ended.clone())),
             tokio::spawn(Arc::clone(&shared).tell(ended.clone())),
             tokio::spawn(Arc::clone(&shared).reap(drain.clone())),
+            tokio::spawn(Arc::clone(&shared).announce(drain.clone())),
             tokio::spawn(Arc::clone(&shared).chores(drain.clone(), tasks.clone())),
         ];
         Arc::clone(&shared).tracks(&drain, &tasks).await;
@@ -387,8 +410,8 @@ impl Shared {
         let leases = queue::claim(&self.services.db, &self.name, limits).await?;
         let mut tracks = Vec::with_capacity(leases.len());
         for lease in leases {
-            let bytes = lease.bytes.clamp(1, self.memory.whole);
-            let room = self.memory.take(bytes);
+            let bytes = lease.bytes.clamp(1, self.largest.max(1));
+            let room = self.memory.take(bytes.min(self.memory.whole));
             let held = Held::new(lease, bytes);
             self.held().insert(held.lease.id.clone(), Arc::clone(&held));
             tracks.push((held, room));
@@ -518,6 +541,23 @@ impl Shared {
             if let Err(error) = told.await {
                 tracing::debug!(%error, "stages are not told");
             }
+        }
+    }
+
+    /// Says that this worker lives, and how large a track it takes.
+    async fn announce(self: Arc<Self>, drain: CancellationToken) {
+        let db = &self.services.db;
+        loop {
+            if let Err(error) = capacity::announce(db, &self.name, self.largest).await {
+                tracing::warn!(%error, "what this worker takes cannot be told");
+            }
+            tokio::select! {
+                () = drain.cancelled() => break,
+                () = tokio::time::sleep(capacity::ANNOUNCE) => {}
+            }
+        }
+        if let Err(error) = capacity::leave(db, &self.name).await {
+            tracing::debug!(%error, "the end of this worker is not told");
         }
     }
 

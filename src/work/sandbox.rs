@@ -5,12 +5,13 @@
 //! size, and a seccomp filter that knows only what computing needs: no file can be opened, no socket made, no program run. A crash, a
 //! hang or a balloon ends that process and that job.
 //!
-//! What comes back is checked like any other input: a length-prefixed JSON header, the cover, and the samples of the left and then
-//! the right channel, little endian.
+//! What comes back is checked like any other input. Samples are handed over as they are decoded, so that the child holds none of them:
+//! messages of one byte that says what it is (`b` rate, channels and announced frames; `f` a number of frames, planar; `d` how many of the
+//! last frames were padding), little endian, and at the end `e` with a length-prefixed JSON header and the cover.
 
 use crate::cli::Confined;
-use loopmaster_core::Audio;
-use loopmaster_core::decode::{Picture, Source, Tags, Track, decode};
+use loopmaster_core::decode::{DecodeError, Gather, Picture, Sink, Source, Tags, Track, decode_into};
+use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::Limits;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -23,12 +24,19 @@ use std::time::Duration;
 
 /// A header is a few hundred bytes; tags may take megabytes.
 const LONGEST_HEADER: u32 = 32 << 20;
-/// Address space beyond the samples: the program, its stacks and buffers.
-const OWN_MEMORY: u64 = 768 << 20;
-/// The samples, once more while they are resampled, and a growing vector's slack.
-const TIMES_SAMPLES: u64 = 4;
-/// Samples go through the pipe in pieces of so many bytes.
-const PIECE: usize = 256 << 10;
+/// Address space: the program, its stacks and buffers, and the tables of packets that some containers begin with. Samples are not held.
+const OWN_MEMORY: u64 = 896 << 20;
+/// Most frames of one message.
+const MOST_FRAMES: u32 = 1 << 23;
+/// Short messages go through the pipe together.
+const BUFFER: usize = 256 << 10;
+/// Messages begin with these.
+const BEGIN: u8 = b'b';
+const FRAMES: u8 = b'f';
+const DROP: u8 = b'd';
+const END: u8 = b'e';
+/// Decoded bytes for which the processor has a second on top: a long track may take longer.
+const BYTES_A_SECOND: u64 = 32 << 20;
 /// What the pipe holds, so that the two processes do not wait for each other at every 64 KiB.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1 << 20;
@@ -77,10 +85,10 @@ struct Order {
     unsandboxed: bool,
 }
 
-/// What the child answers, before the samples.
+/// What the child answers, after the samples.
 #[derive(Debug, Serialize, Deserialize)]
 enum Header {
-    Track { rate: u32, frames: u64, source: Box<Source>, tags: Box<Tags>, cover: Option<(String, u64)> },
+    Track { source: Box<Source>, tags: Box<Tags>, cover: Option<(String, u64)> },
     Larger(u64),
     Refused { code: String, text: String },
     Machine(String),
@@ -92,31 +100,45 @@ impl Sandbox {
         Ok(Self { program: std::env::current_exe()?, unsandboxed: false, seconds: 120, threads: 1, limits })
     }
 
-    /// Decodes `file`, whose audio may take `memory` bytes. Whoever stops waiting stops the decoder.
-    pub async fn decode(&self, file: &Path, extension: Option<&str>, memory: u64) -> Result<Track, Refusal> {
-        let limits = Limits { memory: memory.min(self.limits.memory), ..self.limits };
+    /// Decodes `file`, whose audio may have `bytes` bytes, into `pool`. Whoever stops waiting stops the decoder.
+    pub async fn decode(
+        &self,
+        file: &Path,
+        extension: Option<&str>,
+        bytes: u64,
+        pool: &Pool,
+    ) -> Result<Track, Refusal> {
+        let limits = Limits { memory: bytes.min(self.limits.memory), ..self.limits };
+        let seconds = self.seconds + limits.memory / BYTES_A_SECOND;
         let order = Order {
             extension: extension.map(str::to_owned),
             limits,
-            seconds: self.seconds,
+            seconds,
             threads: self.threads,
             unsandboxed: self.unsandboxed,
         };
         let order = serde_json::to_string(&order).map_err(io::Error::from)?;
         let mut child = self.command(&["decode-confined", &order]).stdin(File::open(file)?).spawn()?;
-        let Some(mut pipe) = child.stdout.take() else {
+        let Some(pipe) = child.stdout.take() else {
             return Err(io::Error::other("the decoder has no output").into());
         };
         // A system that allows less is slower, and that is all.
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
         let child = Running(Arc::new(Mutex::new(child)));
-        let reading = tokio::task::spawn_blocking(move || receive(&mut pipe, &limits));
-        match tokio::time::timeout(Duration::from_secs(self.seconds * 2), reading).await {
-            Err(_) => Err(too_slow(self.seconds * 2)),
+        let gather = Gather::new(pool);
+        // What is left to do with the samples is done on as many threads as the decoder has.
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads.max(1)).build();
+        let threads = threads.map_err(|error| io::Error::other(error.to_string()))?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut pipe = io::BufReader::with_capacity(BUFFER, pipe);
+            threads.install(|| receive(&mut pipe, &limits, gather))
+        });
+        match tokio::time::timeout(Duration::from_secs(seconds * 2), reading).await {
+            Err(_) => Err(too_slow(seconds * 2)),
             // A broken answer is explained by how the child ended.
             Ok(Ok(Err(broken))) => match child.ended().await {
-                Ok(status) => Err(self.explain(status, &broken)),
+                Ok(status) => Err(explain(status, seconds, &broken)),
                 Err(error) => Err(error.into()),
             },
             Ok(Ok(Ok(answer))) => answer,
@@ -128,36 +150,6 @@ impl Sandbox {
         let mut command = Command::new(&self.program);
         command.args(arguments).env_clear().current_dir("/").stdout(Stdio::piped()).stderr(Stdio::null());
         command
-    }
-
-    fn explain(&self, status: ExitStatus, broken: &io::Error) -> Refusal {
-        let file = |code: &str, text: String| Refusal::File { code: code.to_owned(), text };
-        #[cfg(unix)]
-        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-        #[cfg(not(unix))]
-        let signal: Option<i32> = None;
-        let crashed = "export it again, in another format if you can";
-        // Whatever it says, or ends with after saying it: it has been taken over.
-        if broken.kind() == io::ErrorKind::InvalidData {
-            return file(
-                "decode.crashed",
-                format!("the file makes its decoder say what is not true ({broken}); {crashed}"),
-            );
-        }
-        match signal {
-            Some(KILLED) => io::Error::other("the decoder was killed, by hand or because memory is short").into(),
-            Some(TIME_IS_UP) => too_slow(self.seconds),
-            Some(FORBIDDEN) => {
-                file("decode.crashed", format!("the file makes its decoder do what no decoder has to; {crashed}"))
-            }
-            Some(signal) => {
-                file("decode.crashed", format!("the file makes its decoder crash (signal {signal}); {crashed}"))
-            }
-            None if status.success() || status.code() == Some(PANICKED) => {
-                file("decode.crashed", format!("the file's decoder ended in the middle ({broken}); {crashed}"))
-            }
-            None => io::Error::other(format!("the decoder ended with {status}")).into(),
-        }
     }
 
     /// Tries what must not be possible. The worker refuses to start on a machine that would let it happen.
@@ -215,6 +207,37 @@ fn too_slow(seconds: u64) -> Refusal {
     Refusal::File { code: "decode.too_slow".to_owned(), text }
 }
 
+/// Why there is no answer, by how the child ended.
+fn explain(status: ExitStatus, seconds: u64, broken: &io::Error) -> Refusal {
+    let file = |code: &str, text: String| Refusal::File { code: code.to_owned(), text };
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    let signal: Option<i32> = None;
+    let crashed = "export it again, in another format if you can";
+    // Whatever it says, or ends with after saying it: it has been taken over.
+    if broken.kind() == io::ErrorKind::InvalidData {
+        return file(
+            "decode.crashed",
+            format!("the file makes its decoder say what is not true ({broken}); {crashed}"),
+        );
+    }
+    match signal {
+        Some(KILLED) => io::Error::other("the decoder was killed, by hand or because memory is short").into(),
+        Some(TIME_IS_UP) => too_slow(seconds),
+        Some(FORBIDDEN) => {
+            file("decode.crashed", format!("the file makes its decoder do what no decoder has to; {crashed}"))
+        }
+        Some(signal) => {
+            file("decode.crashed", format!("the file makes its decoder crash (signal {signal}); {crashed}"))
+        }
+        None if status.success() || status.code() == Some(PANICKED) => {
+            file("decode.crashed", format!("the file's decoder ended in the middle ({broken}); {crashed}"))
+        }
+        None => io::Error::other(format!("the decoder ended with {status}")).into(),
+    }
+}
+
 /// A child that ends when nobody waits for it any more.
 struct Running(Arc<Mutex<Child>>);
 
@@ -241,26 +264,83 @@ impl Drop for Running {
 }
 
 /// Reads an answer; `Err` outside: what came is no answer.
-fn receive(pipe: &mut impl Read, limits: &Limits) -> io::Result<Result<Track, Refusal>> {
-    let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
-    let mut length = [0; 4];
-    pipe.read_exact(&mut length)?;
-    let length = u32::from_le_bytes(length);
+fn receive(pipe: &mut impl Read, limits: &Limits, mut gather: Gather) -> io::Result<Result<Track, Refusal>> {
+    let mut begun: Option<(u64, u64)> = None;
+    loop {
+        let [message] = read(pipe)?;
+        match (message, &mut begun) {
+            (BEGIN, None) => {
+                let rate = u32::from_le_bytes(read(pipe)?);
+                let [channels] = read(pipe)?;
+                let expected = u64::from_le_bytes(read(pipe)?);
+                if !(limits.rate.0..=limits.rate.1).contains(&rate) || !(1..=2).contains(&channels) {
+                    return Err(wrong("a layout that is none"));
+                }
+                // The same arithmetic as the decoder's own: slow files are raised to 44.1 kHz.
+                let raised = f64::from(rate.max(44_100)) / f64::from(rate);
+                let most = (limits.memory as f64 / (8.0 * raised)).ceil() as u64;
+                if let Err(error) = gather.begin(rate, channels.into(), expected.min(most)) {
+                    return Ok(Err(Refusal::Machine(error)));
+                }
+                begun = Some((0, most));
+            }
+            (FRAMES, Some((total, most))) => {
+                let frames = u32::from_le_bytes(read(pipe)?);
+                *total += u64::from(frames);
+                if frames > MOST_FRAMES || *total > *most {
+                    return Err(wrong("more samples than were asked for"));
+                }
+                let mut come = Ok(());
+                let taken = gather.push(frames as usize, &mut |left, right| {
+                    come = samples(pipe, left).and_then(|()| samples(pipe, right));
+                });
+                come?;
+                if let Err(error) = taken {
+                    return Ok(Err(Refusal::Machine(error)));
+                }
+            }
+            (DROP, Some((total, _))) => {
+                let frames = u64::from_le_bytes(read(pipe)?);
+                *total = total.checked_sub(frames).ok_or_else(|| wrong("padding that was never sent"))?;
+                gather.drop_end(frames)?;
+            }
+            (END, _) => return end(pipe, limits, gather),
+            _ => return Err(wrong("a message that is none")),
+        }
+    }
+}
+
+fn wrong(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+fn read<const N: usize>(pipe: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    pipe.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn samples(pipe: &mut impl Read, out: &mut [f32]) -> io::Result<()> {
+    pipe.read_exact(bytemuck::cast_slice_mut(out))?;
+    if cfg!(target_endian = "big") {
+        out.iter_mut().for_each(|sample| *sample = f32::from_bits(sample.to_bits().swap_bytes()));
+    }
+    Ok(())
+}
+
+/// What comes after the samples, and the track.
+fn end(pipe: &mut impl Read, limits: &Limits, gather: Gather) -> io::Result<Result<Track, Refusal>> {
+    let length = u32::from_le_bytes(read(pipe)?);
     if length > LONGEST_HEADER {
         return Err(wrong("a header that never ends"));
     }
     let mut text = vec![0; length as usize];
     pipe.read_exact(&mut text)?;
-    let (rate, frames, source, mut tags, cover) =
-        match serde_json::from_slice(&text).map_err(|_| wrong("a header that is none"))? {
-            Header::Track { rate, frames, source, tags, cover } => (rate, frames, source, tags, cover),
-            Header::Larger(bytes) => return Ok(Err(Refusal::Larger(bytes))),
-            Header::Refused { code, text } => return Ok(Err(Refusal::File { code, text })),
-            Header::Machine(text) => return Ok(Err(Refusal::Machine(io::Error::other(text)))),
-        };
-    let bytes = frames.checked_mul(8).filter(|bytes| *bytes <= limits.memory);
-    let (Some(_), true) = (bytes, (44_100..=limits.rate.1).contains(&rate)) else {
-        return Err(wrong("more samples than were asked for"));
+    let (source, mut tags, cover) = match serde_json::from_slice(&text).map_err(|_| wrong("a header that is none"))? {
+        Header::Track { source, tags, cover } => (source, tags, cover),
+        Header::Larger(bytes) => return Ok(Err(Refusal::Larger(bytes))),
+        Header::Refused { code, text } => return Ok(Err(Refusal::File { code, text })),
+        Header::Machine(text) => return Ok(Err(Refusal::Machine(io::Error::other(text)))),
     };
     if let Some((mime, bytes)) = cover {
         if bytes > limits.metadata {
@@ -270,27 +350,19 @@ fn receive(pipe: &mut impl Read, limits: &Limits) -> io::Result<Result<Track, Re
         pipe.read_exact(&mut picture)?;
         tags.cover = Some(Picture { mime, bytes: picture });
     }
-    let frames = usize::try_from(frames).map_err(|_| wrong("more samples than fit"))?;
-    let mut buffer = vec![0; PIECE];
-    let left = channel(pipe, frames, &mut buffer)?;
-    let right = channel(pipe, frames, &mut buffer)?;
-    if pipe.read(&mut buffer)? != 0 {
+    if pipe.read(&mut [0])? != 0 {
         return Err(wrong("more bytes than were announced"));
     }
-    Ok(Ok(Track { audio: Audio { rate, channels: [left, right] }, source: *source, tags: *tags }))
+    Ok(gather.track(*source, *tags).map_err(Refusal::from))
 }
 
-fn channel(pipe: &mut impl Read, frames: usize, buffer: &mut [u8]) -> io::Result<Vec<f32>> {
-    let mut samples = Vec::with_capacity(frames);
-    while samples.len() < frames {
-        let bytes = buffer.len().min((frames - samples.len()) * 4);
-        pipe.read_exact(&mut buffer[..bytes])?;
-        samples.extend(buffer[..bytes].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
-    }
-    if samples.iter().all(|sample| sample.is_finite()) {
-        Ok(samples)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "samples that are no numbers"))
+impl From<DecodeError> for Refusal {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::NeedsMemory { bytes, .. } => Self::Larger(bytes),
+            DecodeError::Read(error) | DecodeError::Room(error) => Self::Machine(error),
+            error => Self::File { code: error.code().to_owned(), text: error.to_string() },
+        }
     }
 }
 
@@ -370,48 +442,85 @@ pub fn confined(args: &Confined) -> u8 {
         }
         return 0;
     }
-    let answer = decode(File::from(input), order.extension.as_deref(), &order.limits);
+    let out = io::BufWriter::with_capacity(BUFFER, io::stdout().lock());
+    let mut pipe = Pipe { out, planes: [Vec::new(), Vec::new()], mono: false };
+    let answer = decode_into(File::from(input), order.extension.as_deref(), &order.limits, &mut pipe);
     // A parent that is gone wants nothing.
-    u8::from(send(&mut io::stdout().lock(), answer).is_err())
+    u8::from(finish(&mut pipe.out, answer).is_err())
 }
 
-fn send(pipe: &mut impl Write, answer: Result<Track, loopmaster_core::decode::DecodeError>) -> io::Result<()> {
-    use loopmaster_core::decode::DecodeError;
+/// The way to the parent.
+struct Pipe<W> {
+    out: W,
+    planes: [Vec<f32>; 2],
+    mono: bool,
+}
+
+impl<W: Write> Sink for Pipe<W> {
+    fn begin(&mut self, rate: u32, channels: u16, expected: u64) -> io::Result<()> {
+        self.mono = channels < 2;
+        self.out.write_all(&[BEGIN])?;
+        self.out.write_all(&rate.to_le_bytes())?;
+        self.out.write_all(&[if self.mono { 1 } else { 2 }])?;
+        self.out.write_all(&expected.to_le_bytes())
+    }
+
+    fn push(&mut self, frames: usize, fill: &mut dyn FnMut(&mut [f32], &mut [f32])) -> io::Result<()> {
+        let [left, right] = &mut self.planes;
+        left.resize(frames, 0.0);
+        right.resize(if self.mono { 0 } else { frames }, 0.0);
+        fill(left, right);
+        // One piece never holds so many frames that this could be reached: it keeps both sides from depending on that.
+        let most = MOST_FRAMES as usize;
+        for start in (0..frames).step_by(most) {
+            let range = start..(start + most).min(frames);
+            self.out.write_all(&[FRAMES])?;
+            self.out.write_all(&(range.len() as u32).to_le_bytes())?;
+            for plane in [left.get(range.clone()), right.get(range)].into_iter().flatten() {
+                if cfg!(target_endian = "little") {
+                    self.out.write_all(bytemuck::cast_slice(plane))?;
+                } else {
+                    self.out.write_all(&plane.iter().flat_map(|sample| sample.to_le_bytes()).collect::<Vec<u8>>())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_end(&mut self, frames: u64) -> io::Result<()> {
+        self.out.write_all(&[DROP])?;
+        self.out.write_all(&frames.to_le_bytes())
+    }
+}
+
+/// The last message.
+fn finish(pipe: &mut impl Write, answer: Result<(Source, Tags), DecodeError>) -> io::Result<()> {
     let mut cover = None;
-    let (header, audio) = match answer {
-        Ok(Track { audio, source, mut tags }) => {
+    let header = match answer {
+        Ok((source, mut tags)) => {
             cover = tags.cover.take();
             let picture = cover.as_ref().map(|picture| (picture.mime.clone(), picture.bytes.len() as u64));
-            let (source, tags) = (Box::new(source), Box::new(tags));
-            let header =
-                Header::Track { rate: audio.rate, frames: audio.frames() as u64, source, tags, cover: picture };
-            (header, Some(audio))
+            Header::Track { source: Box::new(source), tags: Box::new(tags), cover: picture }
         }
-        Err(DecodeError::NeedsMemory { bytes, .. }) => (Header::Larger(bytes), None),
-        Err(DecodeError::Read(error)) => (Header::Machine(error.to_string()), None),
-        Err(error) => (Header::Refused { code: error.code().to_owned(), text: error.to_string() }, None),
+        // The only room that is needed here is the parent's.
+        Err(DecodeError::Room(error)) => return Err(error),
+        Err(DecodeError::NeedsMemory { bytes, .. }) => Header::Larger(bytes),
+        Err(DecodeError::Read(error)) => Header::Machine(error.to_string()),
+        Err(error) => Header::Refused { code: error.code().to_owned(), text: error.to_string() },
     };
     let text = serde_json::to_vec(&header)?;
+    pipe.write_all(&[END])?;
     pipe.write_all(&u32::try_from(text.len()).map_err(io::Error::other)?.to_le_bytes())?;
     pipe.write_all(&text)?;
     if let Some(picture) = cover {
         pipe.write_all(&picture.bytes)?;
-    }
-    let mut buffer = Vec::with_capacity(PIECE);
-    for samples in audio.iter().flat_map(|audio| &audio.channels) {
-        for piece in samples.chunks(PIECE / 4) {
-            buffer.clear();
-            buffer.extend(piece.iter().flat_map(|sample| sample.to_le_bytes()));
-            pipe.write_all(&buffer)?;
-        }
     }
     pipe.flush()
 }
 
 #[cfg(target_os = "linux")]
 fn confine(order: &Order, input: &impl AsRawFd) -> Result<(), String> {
-    let samples = order.limits.memory.saturating_mul(TIMES_SAMPLES);
-    let memory = samples.saturating_add(order.limits.metadata).saturating_add(OWN_MEMORY);
+    let memory = order.limits.metadata.saturating_add(OWN_MEMORY);
     limit(libc::RLIMIT_AS, memory, memory)?;
     // The first says that time is up, the second kills.
     limit(libc::RLIMIT_CPU, order.seconds, order.seconds.saturating_add(1))?;

@@ -3,27 +3,30 @@
 use super::record::{self, Artifact, Assignment, Upload};
 use super::render::{Again, Rendered, Request, Unrendered};
 use super::sandbox::Refusal;
-use super::{FilesError, Held, Room, Shared, Summary, Why, summary};
+use super::{FilesError, Held, Room, Shared, Summary, Why, capacity, summary};
 use crate::cli::Extras;
 use crate::flow::{Kind, Made, Order, Piece, Place, Ready, TrackError, write_draft};
 use crate::progress::{Clock, Watch};
 use crate::queue::{self, Failure, FailureClass, Fate, QueueError};
 use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::analyse::{Analysis, analyse};
+use loopmaster_core::decode::{DecodeError, Track};
 use loopmaster_core::encode::{Delivered, Manifest};
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
 use loopmaster_core::settings::{Limits, Settings};
-use loopmaster_core::{Audio, Error, Stage, decode::Track, plan::Limiter};
+use loopmaster_core::{Audio, Error, Stage, plan::Limiter};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Everything a page shows.
 const EXTRAS: Extras = Extras { report: true, preview: true, manifest: true, clean: false, force: true };
+/// A track that found no room on the disk is tried again after this time.
+const ROOM_AGAIN: Duration = Duration::from_mins(1);
 /// Transfers of one track at the same time.
 const TRANSFERS: usize = 4;
 
@@ -43,7 +46,12 @@ impl From<TrackError> for Stopped {
         use loopmaster_core::encode::EncodeError;
         let class = match &error {
             // The disk, not the file.
-            TrackError::Deliver(_) | TrackError::Core(Error::Encode(EncodeError::Write(_))) => FailureClass::Transient,
+            TrackError::Deliver(_)
+            | TrackError::Core(
+                Error::Encode(EncodeError::Write(_))
+                | Error::Render(RenderError::Room(_))
+                | Error::Decode(DecodeError::Room(_)),
+            ) => FailureClass::Transient,
             TrackError::Core(Error::Render(RenderError::Device(_))) => FailureClass::Device,
             TrackError::Core(_) => FailureClass::Permanent,
         };
@@ -151,13 +159,15 @@ async fn settle(shared: &Shared, held: &Held, stopped: Stopped) {
             return;
         }
         Stopped::Why(why) => Err((why, 0)),
-        Stopped::Larger(bytes) if held.room < shared.memory.whole => {
+        Stopped::Larger(bytes) if held.room < shared.largest => {
             Err((Why::Drain, bytes.saturating_add(bytes / 16).max(held.room.saturating_mul(2))))
         }
         Stopped::Larger(bytes) => {
-            let whole = shared.memory.whole;
+            let largest = shared.largest;
             let text = format!(
-                "decoded, the track takes at least {bytes} bytes and this service has {whole} for one; lower the sample rate, or split it"
+                "decoded, the track takes at least {bytes} bytes and this service has room for {largest} ({}); lower the sample rate, or \
+                 split it",
+                capacity::in_words(largest, &shared.config.sandbox.limits)
             );
             Ok(Failure { class: FailureClass::Permanent, code: "decode.needs_memory".to_owned(), text, after: None })
         }
@@ -233,6 +243,7 @@ async fn whole(
     let mix = fetch(shared, scratch.path(), "mix", &upload).await?;
     let track = decode(shared, held.room, &mix, &upload).await?;
     room.shrink(size(&track.audio).max(1));
+    room_on_disk(shared, &track.audio)?;
 
     let this = Steps { shared: Arc::clone(shared), settings, reference, name: PathBuf::from(&upload.name) };
     let this = Arc::new(this);
@@ -311,6 +322,26 @@ async fn whole(
     }
 }
 
+/// A track whose samples lie in files needs several times as much of the disk before it is done: nothing is begun that cannot end.
+fn room_on_disk(shared: &Shared, audio: &Audio) -> Result<(), Stopped> {
+    if !audio.channels[0].is_file() {
+        return Ok(());
+    }
+    let need = size(audio).saturating_mul(capacity::TIMES_ON_DISK - 1);
+    let (free, _) = crate::machine::disk(&shared.config.scratch)?;
+    if free >= need {
+        return Ok(());
+    }
+    let text =
+        format!("the track needs {need} bytes of scratch space and {free} are free; the service tries again later");
+    Err(Stopped::Failed(Failure {
+        class: FailureClass::Transient,
+        code: "work.disk".to_owned(),
+        text,
+        after: Some(ROOM_AGAIN),
+    }))
+}
+
 /// Bytes of decoded audio.
 fn size(audio: &Audio) -> u64 {
     8 * audio.frames() as u64
@@ -327,7 +358,7 @@ async fn decode(shared: &Shared, room: u64, file: &Path, upload: &Upload) -> Res
     let extension = Path::new(&upload.name).extension().and_then(|extension| extension.to_str());
     // Closed only with the worker.
     let _slot = shared.decoders.acquire().await.ok();
-    shared.config.sandbox.decode(file, extension, room).await
+    shared.config.sandbox.decode(file, extension, room, &shared.pool).await
 }
 
 /// The analysed reference. Its samples are gone before those of the mix come.
@@ -414,6 +445,7 @@ impl Steps {
             extras: EXTRAS,
             backend,
             limits: Limits::default(),
+            pool: &self.shared.pool,
         }
     }
 

@@ -7,7 +7,6 @@
 
 use super::{BAR, bits, distance, music, noise};
 use crate::parity::shape::{COMPRESS, OFF, toned, with_bands};
-use loopmaster_core::Audio;
 use loopmaster_core::analyse::{BANDS, analyse};
 use loopmaster_core::decode::{Track, decode_file};
 use loopmaster_core::plan::{BandDynamics, Goal, Plan, Saturation, plan};
@@ -16,6 +15,7 @@ use loopmaster_core::render::reference::Reference;
 use loopmaster_core::render::{Backend, Job, Master, chain};
 use loopmaster_core::settings::{Limits, Loudness, Phase, Settings, Style};
 use loopmaster_core::units::{Db, Dbtp, Lufs, Seconds};
+use loopmaster_core::{Audio, Samples};
 use loopmaster_gpu::cpu::Cpu;
 use loopmaster_gpu::gpu::{Config, Gpu, GpuError};
 use loopmaster_gpu::renderer::Renderer;
@@ -182,8 +182,8 @@ fn thirty_minutes_of_real_music() {
     let track = excerpt("tame-anderson-make-me.flac", 60.0);
     let plan = plan(&analyse(&track), &Settings::default(), None).unwrap();
     let frames = Seconds(1_800.0).frames(track.audio.rate) + 1;
-    let long = |channel: Vec<f32>| channel.into_iter().cycle().take(frames).collect();
-    let audio = Audio { rate: track.audio.rate, channels: track.audio.channels.map(long) };
+    let long = |channel: &Samples| channel.iter().copied().cycle().take(frames).collect();
+    let audio = Audio { rate: track.audio.rate, channels: track.audio.channels.each_ref().map(long) };
     let want = on(&Cpu, &audio, &plan, Some(3.0));
     let got = on_card(&gpu, &audio, &plan, Some(3.0));
     let far = distance(&got.audio, &want.audio);

@@ -3,6 +3,7 @@
 use crate::cli::{music, wav};
 use loopmaster::work::sandbox::{Refusal, Sandbox};
 use loopmaster_core::decode::decode_file;
+use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::Limits;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -33,7 +34,10 @@ async fn what_comes_out_is_what_went_in() {
     std::fs::write(&song, wav(&music(48_000, 3.0, 0.5), 48_000, true)).unwrap();
     for file in [song, data("skiessi-onion.flac"), data("tame-anderson-make-me.flac")] {
         let direct = decode_file(&file, &Limits::default()).unwrap();
-        let apart = sandbox().decode(&file, file.extension().and_then(|e| e.to_str()), 1 << 30).await.unwrap();
+        let apart = sandbox()
+            .decode(&file, file.extension().and_then(|e| e.to_str()), 1 << 30, &Pool::default())
+            .await
+            .unwrap();
         assert_eq!(apart.audio, direct.audio, "{}", file.display());
         assert_eq!((apart.source, apart.tags), (direct.source, direct.tags));
     }
@@ -45,19 +49,24 @@ async fn refusals_keep_their_words() {
     let file = folder.path().join("a.wav");
     std::fs::write(&file, b"%PDF-1.7").unwrap();
     let direct = decode_file(&file, &Limits::default()).unwrap_err();
-    let Err(Refusal::File { code, text }) = sandbox().decode(&file, Some("wav"), 1 << 30).await else { panic!() };
+    let Err(Refusal::File { code, text }) = sandbox().decode(&file, Some("wav"), 1 << 30, &Pool::default()).await
+    else {
+        panic!()
+    };
     assert_eq!((code.as_str(), text), (direct.code(), direct.to_string()));
 
     // More audio than was set aside is no fault of the file.
     std::fs::write(&file, wav(&music(44_100, 3.0, 0.5), 44_100, false)).unwrap();
-    let Err(Refusal::Larger(bytes)) = sandbox().decode(&file, Some("wav"), 1 << 20).await else { panic!() };
+    let Err(Refusal::Larger(bytes)) = sandbox().decode(&file, Some("wav"), 1 << 20, &Pool::default()).await else {
+        panic!()
+    };
     assert_eq!(bytes, 3 * 44_100 * 8);
-    assert!(sandbox().decode(&file, Some("wav"), bytes).await.is_ok());
+    assert!(sandbox().decode(&file, Some("wav"), bytes, &Pool::default()).await.is_ok());
 
-    let missing = sandbox().decode(&folder.path().join("none"), None, 1 << 20).await;
+    let missing = sandbox().decode(&folder.path().join("none"), None, 1 << 20, &Pool::default()).await;
     assert!(matches!(missing, Err(Refusal::Machine(_))));
     let nothing = Sandbox { program: folder.path().join("none"), ..sandbox() };
-    assert!(matches!(nothing.decode(&file, None, 1 << 20).await, Err(Refusal::Machine(_))));
+    assert!(matches!(nothing.decode(&file, None, 1 << 20, &Pool::default()).await, Err(Refusal::Machine(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +84,8 @@ async fn crash_hang_balloon_and_lies() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.wav");
     std::fs::write(&file, b"x").unwrap();
-    let code = async |script: &str| match impostor(&folder, script).decode(&file, None, 1 << 20).await {
+    let code = async |script: &str| match impostor(&folder, script).decode(&file, None, 1 << 20, &Pool::default()).await
+    {
         Err(Refusal::File { code, text }) => format!("{code}: {text}"),
         Err(Refusal::Machine(error)) => format!("machine: {error}"),
         Err(Refusal::Larger(_)) => "larger".to_owned(),
@@ -92,6 +102,26 @@ async fn crash_hang_balloon_and_lies() {
         ("printf '\\100\\0\\0\\0{\"Tr'", "decode.crashed"),
         ("printf '\\377\\377\\377\\177'; cat /dev/zero", "decode.crashed"),
         ("printf '\\1\\0\\0\\0{'; cat /dev/zero", "decode.crashed"),
+        // The same in messages: an end whose header never ends, or is none; frames before their layout; a layout that is none; more
+        // frames than were asked for; frames cut off in the middle; padding that was never sent.
+        ("printf 'e\\377\\377\\377\\177'; cat /dev/zero", "decode.crashed"),
+        ("printf 'e\\1\\0\\0\\0{'", "decode.crashed"),
+        ("printf 'f\\1\\0\\0\\0'; cat /dev/zero", "decode.crashed"),
+        ("printf 'b\\0\\0\\0\\0\\2\\0\\0\\0\\0\\0\\0\\0\\0'; cat /dev/zero", "decode.crashed"),
+        ("printf 'b\\104\\254\\0\\0\\3\\0\\0\\0\\0\\0\\0\\0\\0'; cat /dev/zero", "decode.crashed"),
+        (
+            "printf 'b\\104\\254\\0\\0\\2\\377\\377\\377\\377\\377\\377\\377\\377f\\0\\0\\3\\0'; cat /dev/zero",
+            "decode.crashed",
+        ),
+        (
+            "printf 'b\\104\\254\\0\\0\\2\\377\\377\\377\\377\\377\\377\\377\\377f\\377\\377\\377\\377'; cat /dev/zero",
+            "decode.crashed",
+        ),
+        ("printf 'b\\104\\254\\0\\0\\2\\0\\0\\0\\0\\0\\0\\0\\0f\\10\\0\\0\\0abc'", "decode.crashed"),
+        (
+            "printf 'b\\104\\254\\0\\0\\2\\0\\0\\0\\0\\0\\0\\0\\0d\\1\\0\\0\\0\\0\\0\\0\\0'; cat /dev/zero",
+            "decode.crashed",
+        ),
     ] {
         let found = code(script).await;
         assert!(found.starts_with(wanted), "{script}: {found}");
@@ -103,7 +133,7 @@ async fn crash_hang_balloon_and_lies() {
     let pid = folder.path().join("pid");
     let slow = impostor(&folder, &format!("echo $$ > {}; exec sleep 60", pid.display()));
     let slow = Sandbox { seconds: 60, ..slow };
-    let _ = tokio::time::timeout(Duration::from_millis(500), slow.decode(&file, None, 1 << 20)).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), slow.decode(&file, None, 1 << 20, &Pool::default())).await;
     let pid = std::fs::read_to_string(&pid).unwrap();
     assert!(!PathBuf::from(format!("/proc/{}", pid.trim())).exists());
 }

@@ -16,6 +16,10 @@ const WORKING: f32 = 0.1;
 /// Every so many blocks the reduction is noted.
 const NOTE: usize = 4;
 
+/// Bytes that all rungs in work may take, and what one takes for each block.
+const AT_ONCE: usize = 256 << 20;
+const RUNG: usize = 48;
+
 /// The ladder from the highest point and the K-weighted energy of every `block` frames.
 pub(super) fn ladder(audio: &Audio, peaks: &[f32], energies: &[f64], block: usize) -> Vec<Rung> {
     let (frames, rate) = (audio.frames(), audio.rate.max(1));
@@ -32,7 +36,12 @@ pub(super) fn ladder(audio: &Audio, peaks: &[f32], energies: &[f64], block: usiz
     let levels = Levels::new(peak, [&left, &right], hop, rate);
     let model = Model::with(levels, energies, frames, None, None, Some(standard(CEILING)));
     let touch = (CEILING.0 - Db::from_amplitude(f64::from(top)).0).floor();
-    ABOVE.into_par_iter().filter_map(|above| rung(&model, Db(touch + above))).collect()
+    // Each rung takes a dozen values per block while it is worked out: of a long track only a few stand side by side.
+    let at_once = (AT_ONCE / (model.levels().peak.len() * RUNG).max(1)).clamp(1, ABOVE.len());
+    let side_by_side = |above: &[f64]| -> Vec<Option<Rung>> {
+        above.par_iter().map(|above| rung(&model, Db(touch + above))).collect()
+    };
+    ABOVE.chunks(at_once).flat_map(side_by_side).flatten().collect()
 }
 
 /// Loudness and reduction after a gain; `None` where there is no loudness.

@@ -238,7 +238,7 @@ pub fn analyse_audio(audio: &Audio, source: Source) -> Analysis {
     let rate = audio.rate.max(1);
     let frames = audio.frames();
     let seconds = |frames: usize| Seconds(frames as f64 / f64::from(rate));
-    let channels = [audio.channels[0].as_slice(), audio.channels[1].as_slice()];
+    let channels = audio.channels.each_ref().map(|channel| &channel[..]);
 
     let levels = levels::measure(audio);
     let hop = (rate as usize).div_ceil(100);

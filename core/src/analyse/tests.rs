@@ -26,7 +26,7 @@ fn music(rate: u32, seconds: u32) -> Audio {
             })
             .collect()
     };
-    Audio { rate, channels: [channel(1), channel(2)] }
+    Audio::new(rate, [channel(1), channel(2)])
 }
 
 fn codes(a: &Analysis) -> Vec<&str> {
@@ -68,8 +68,8 @@ fn every_length_and_rate_gives_finite_figures() {
     for frames in [1, 2, 33, 441, 20_000] {
         for rate in [44_100, 48_000, 192_000] {
             for audio in [
-                Audio { rate, channels: [noise(frames, 1, 0.5), noise(frames, 2, 0.5)] },
-                Audio { rate, channels: [vec![0.5; frames], vec![0.0; frames]] },
+                Audio::new(rate, [noise(frames, 1, 0.5), noise(frames, 2, 0.5)]),
+                Audio::new(rate, [vec![0.5; frames], vec![0.0; frames]]),
                 Audio::silence(rate, frames),
             ] {
                 let text = serde_json::to_string(&analyse_audio(&audio, Source::default())).unwrap();
@@ -102,7 +102,7 @@ fn clipping_is_counted_and_slow_sines_are_not_clipped() {
     let sine: Vec<f32> = (0..10 * rate)
         .map(|i| ((32_767.0 * (TAU * 20.0 * f64::from(i) / f64::from(rate)).sin()).round() / 32_768.0) as f32)
         .collect();
-    let a = analyse_audio(&Audio { rate, channels: [sine.clone(), sine] }, Source::default());
+    let a = analyse_audio(&Audio::new(rate, [sine.clone(), sine]), Source::default());
     assert_eq!((a.clipping.clipped_runs, a.clipping.flat_runs), (0, 0));
 }
 
@@ -120,13 +120,12 @@ fn a_limited_mix_is_known_by_its_flat_tops() {
 #[test]
 fn faults_of_left_and_right_are_told() {
     let music = music(44_100, 10);
-    let with = |right: Vec<f32>| {
-        analyse_audio(&Audio { rate: 44_100, channels: [music.channels[0].clone(), right] }, Source::default())
-    };
+    let with =
+        |right: Vec<f32>| analyse_audio(&Audio::new(44_100, [music.channels[0].to_vec(), right]), Source::default());
     let left = &music.channels[0];
     let inverted = with(left.iter().map(|v| -v).collect());
     assert!(inverted.stereo.inverted && inverted.stereo.correlation < -0.999 && codes(&inverted).contains(&"inverted"));
-    let mono = with(left.clone());
+    let mono = with(left.to_vec());
     assert!(mono.stereo.mono && mono.stereo.mono_loss.0 == 0.0 && codes(&mono).contains(&"mono"));
     let single = with(vec![0.0; left.len()]);
     assert!(codes(&single).contains(&"balance") && single.stereo.correlation == 0.0);
@@ -144,7 +143,7 @@ fn silence_offset_and_word_length_are_measured() {
         let mut x = vec![0.0f32; 2 * rate as usize];
         x.extend(channel.iter().map(|v| ((v + 0.02) * 32_768.0).round() / 32_768.0));
         x.extend(vec![0.0f32; 6 * rate as usize]);
-        *channel = x;
+        *channel = x.into();
     }
     let source = Source { bits: Some(24), rate, channels: 2, ..Source::default() };
     let a = analyse_audio(&audio, source);
@@ -172,10 +171,10 @@ fn a_codecs_low_pass_is_found_and_a_full_spectrum_is_not() {
         .collect();
     let cut: Vec<f32> = full.windows(255).map(|w| w.iter().zip(&taps).map(|(a, b)| a * b).sum()).collect();
     let source = Source { bits: Some(24), rate, channels: 2, ..Source::default() };
-    let a = analyse_audio(&Audio { rate, channels: [cut.clone(), cut] }, source.clone());
+    let a = analyse_audio(&Audio::new(rate, [cut.clone(), cut]), source.clone());
     println!("low-pass at 16 kHz read as {:.0}", a.condition.bandwidth);
     assert!((a.condition.bandwidth.0 - 16_000.0).abs() < 500.0 && codes(&a).contains(&"bandwidth"));
-    let a = analyse_audio(&Audio { rate, channels: [full.clone(), full] }, source);
+    let a = analyse_audio(&Audio::new(rate, [full.clone(), full]), source);
     assert!(a.condition.bandwidth.0 > 21_500.0 && !codes(&a).contains(&"bandwidth"));
 }
 
@@ -188,6 +187,6 @@ fn the_loudest_half_minute_is_found() {
         .enumerate()
         .map(|(i, v)| if (20 * rate as usize..50 * rate as usize).contains(&i) { v * 4.0 } else { *v })
         .collect();
-    let a = analyse_audio(&Audio { rate, channels: [x.clone(), x] }, Source::default());
+    let a = analyse_audio(&Audio::new(rate, [x.clone(), x]), Source::default());
     assert!((a.loudest.0 - 20.0).abs() < 0.11, "{}", a.loudest);
 }

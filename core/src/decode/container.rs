@@ -1,7 +1,7 @@
 //! Everything but PCM in WAV: symphonia's demuxers and decoders, libopus for Opus.
 
-use super::{Source, Tags, chunks, error::DecodeError, media::Media, mp4, pcm::flush, sniff::Kind, tags};
-use crate::{Audio, settings::Limits, units::Seconds};
+use super::{Sink, Source, Tags, chunks, error::DecodeError, media::Media, mp4, pcm::flush, sniff::Kind, tags};
+use crate::{settings::Limits, units::Seconds};
 use std::{io, sync::atomic::Ordering::Relaxed};
 use symphonia::core::{
     audio::Channels,
@@ -35,7 +35,8 @@ pub(super) fn read(
     kind: &Kind,
     hint: Option<&str>,
     limits: &Limits,
-) -> Result<(Audio, Source, Tags), DecodeError> {
+    sink: &mut dyn Sink,
+) -> Result<(Source, Tags), DecodeError> {
     let bytes = media.len();
     let meter = media.meter();
     let mp4::Scan { edit, seconds, cut } = mp4::scan(&mut media)?;
@@ -123,7 +124,8 @@ pub(super) fn read(
         super::check(rate, channels, promised, limits)?;
     }
 
-    let mut sink = Sink::new(limits, promised.unwrap_or(0).min(bytes.saturating_mul(FRAMES_PER_BYTE)), skip, keep);
+    let expected = promised.unwrap_or(0).min(bytes.saturating_mul(FRAMES_PER_BYTE));
+    let mut sink = Trimmed::new(sink, limits, expected, skip, keep);
     let (mut packets, mut broken) = (0_u64, 0_u64);
     loop {
         let packet = match format.next_packet() {
@@ -161,8 +163,7 @@ pub(super) fn read(
 
     let rate = sink.rate.or(params.sample_rate).unwrap_or(0);
     let channels = sink.channels.max(1);
-    let audio = sink.finish(rate);
-    let frames = audio.frames() as u64;
+    let frames = sink.length;
     if let Some(want) = promised {
         let tolerance = match params.codec {
             _ if lossy => LOSSY_TOLERANCE.frames(rate) as u64,
@@ -185,7 +186,7 @@ pub(super) fn read(
         _ => params.bits_per_sample.or(params.bits_per_coded_sample),
     };
     let source = Source { container: container.into(), codec, lossy, bits, float, rate, channels, frames, bytes };
-    Ok((audio, source, found))
+    Ok((source, found))
 }
 
 /// What the probe's refusal means to the person who sent the file.
@@ -200,9 +201,13 @@ fn not_a_container(error: &Error, kind: &Kind) -> DecodeError {
     }
 }
 
-/// Planar memory that grows only under the limits.
-struct Sink {
-    channels_out: [Vec<f32>; 2],
+/// Hands planar frames on, without what a codec adds at the ends, and only under the limits.
+struct Trimmed<'a> {
+    out: &'a mut dyn Sink,
+    /// Frames handed on.
+    length: u64,
+    /// Frames that were announced.
+    expected: u64,
     channels: u16,
     rate: Option<u32>,
     /// Frames to drop at the start and frames to keep after those.
@@ -212,11 +217,12 @@ struct Sink {
     scratch: [Vec<f32>; 2],
 }
 
-impl Sink {
-    fn new(limits: &Limits, expected: u64, skip: u64, keep: Option<u64>) -> Self {
-        let capacity = usize::try_from(expected).unwrap_or(0);
+impl<'a> Trimmed<'a> {
+    fn new(out: &'a mut dyn Sink, limits: &Limits, expected: u64, skip: u64, keep: Option<u64>) -> Self {
         Self {
-            channels_out: [Vec::with_capacity(capacity), Vec::new()],
+            out,
+            length: 0,
+            expected,
             channels: 0,
             rate: None,
             skip,
@@ -227,7 +233,7 @@ impl Sink {
     }
 
     fn at(&self) -> Seconds {
-        Seconds(self.channels_out[0].len() as f64 / f64::from(self.rate.unwrap_or(1).max(1)))
+        Seconds(self.length as f64 / f64::from(self.rate.unwrap_or(1).max(1)))
     }
 
     fn corrupt(&self, what: impl Into<String>) -> DecodeError {
@@ -240,9 +246,9 @@ impl Sink {
             super::check(rate, channels as u64, None, &self.limits)?;
             self.rate = Some(rate);
             self.channels = channels as u16;
-            if channels == 2 {
-                self.channels_out[1].reserve_exact(self.channels_out[0].capacity());
-            }
+            // Where no rate was known ahead, nobody has held the announced length against the limits.
+            let most = (self.limits.memory / 8).min((self.limits.seconds * f64::from(rate)) as u64);
+            self.out.begin(rate, self.channels, self.expected.min(most)).map_err(DecodeError::Room)?;
         } else if self.rate != Some(rate) || usize::from(self.channels) != channels {
             return Err(self.corrupt(format!(
                 "it changes from {} channels at {} Hz to {channels} at {rate} Hz",
@@ -271,11 +277,21 @@ impl Sink {
         let count = (frames as u64 - skip).min(self.keep);
         self.keep -= count;
         let range = skip as usize..(skip + count) as usize;
-        let total = (self.channels_out[0].len() + range.len()) as u64;
-        super::check_length(self.rate.unwrap_or(0), total, &self.limits)?;
-        for (out, plane) in self.channels_out.iter_mut().zip(&self.scratch).take(if mono { 1 } else { 2 }) {
-            out.extend(plane[range.clone()].iter().map(|&x| flush(x)));
-        }
+        super::check_length(self.rate.unwrap_or(0), self.length + count, &self.limits)?;
+        let copy = |out: &mut [f32], plane: &[f32]| {
+            for (out, x) in out.iter_mut().zip(plane) {
+                *out = flush(*x);
+            }
+        };
+        let [a, b] = &self.scratch;
+        let planes = &mut |left: &mut [f32], right: &mut [f32]| {
+            copy(left, &a[range.clone()]);
+            if !right.is_empty() {
+                copy(right, &b[range.clone()]);
+            }
+        };
+        self.out.push(range.len(), planes).map_err(DecodeError::Room)?;
+        self.length += count;
         Ok(())
     }
 
@@ -288,18 +304,13 @@ impl Sink {
         self.push(frames.min(65_535) as usize, |planes| planes.iter_mut().for_each(|p| p.fill(0.0)))
     }
 
-    fn drop_end(&mut self, frames: u64) {
-        for out in &mut self.channels_out {
-            out.truncate(out.len().saturating_sub(frames as usize));
+    fn drop_end(&mut self, frames: u64) -> Result<(), DecodeError> {
+        let frames = frames.min(self.length);
+        self.length -= frames;
+        if frames > 0 {
+            self.out.drop_end(frames).map_err(DecodeError::Room)?;
         }
-    }
-
-    fn finish(self, rate: u32) -> Audio {
-        let [left, mut right] = self.channels_out;
-        if self.channels < 2 {
-            right.clone_from(&left);
-        }
-        Audio { rate, channels: [left, right] }
+        Ok(())
     }
 }
 
@@ -347,7 +358,7 @@ impl Decoder {
         }
     }
 
-    fn decode(&mut self, packet: &Packet, sink: &mut Sink) -> Result<(), Failure> {
+    fn decode(&mut self, packet: &Packet, sink: &mut Trimmed<'_>) -> Result<(), Failure> {
         match self {
             Self::Symphonia(decoder) => {
                 let buffer = match decoder.decode(packet) {
@@ -381,7 +392,7 @@ impl Decoder {
                         }
                     }
                 })?;
-                sink.drop_end(packet.trim_end.get().min(frames as u64));
+                sink.drop_end(packet.trim_end.get().min(frames as u64))?;
             }
         }
         Ok(())

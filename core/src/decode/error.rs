@@ -104,6 +104,9 @@ pub enum DecodeError {
         /// The limit.
         limit: u64,
     },
+    /// What was decoded has no room: the machine's fault, not the file's.
+    #[error("there is no room for the decoded audio ({0}); make room on that disk, or allow more memory")]
+    Room(#[source] io::Error),
     /// The file cannot be read.
     #[error("cannot read the file: {0}; check that it exists, is a file and may be read")]
     Read(#[from] io::Error),
@@ -132,6 +135,7 @@ impl DecodeError {
             Self::BadRate { .. } => "decode.bad_rate",
             Self::NonFinite { .. } => "decode.non_finite",
             Self::MetadataTooLarge { .. } => "decode.metadata_too_large",
+            Self::Room(_) => "decode.room",
             Self::Read(_) => "decode.read",
         }
     }

@@ -7,15 +7,18 @@ mod error;
 mod media;
 mod mp4;
 mod pcm;
+mod sink;
 mod sniff;
 mod tags;
 mod wav;
 
 pub use error::DecodeError;
 pub use media::Input;
+pub use sink::{Gather, Sink};
 
 use crate::{
-    Audio, resample,
+    Audio, Samples,
+    samples::Pool,
     settings::Limits,
     units::{Db, Seconds},
 };
@@ -121,33 +124,50 @@ const LOWEST_RATE: u32 = 44_100;
 /// Frames per piece of the parallel scan.
 const PIECE: usize = 1 << 16;
 
-/// Decodes the file at `path`. Its extension is a hint for the probe and never believed.
+/// Decodes the file at `path` into memory. Its extension is a hint for the probe and never believed.
 pub fn decode_file(path: &Path, limits: &Limits) -> Result<Track, DecodeError> {
+    decode_file_in(path, limits, &Pool::default())
+}
+
+/// Decodes the file at `path` into a pool.
+pub fn decode_file_in(path: &Path, limits: &Limits, pool: &Pool) -> Result<Track, DecodeError> {
     let file = File::open(path)?;
     if file.metadata()?.is_dir() {
         return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into());
     }
-    decode(file, path.extension().and_then(|e| e.to_str()), limits)
+    let mut sink = Gather::new(pool);
+    let (source, tags) = decode_into(file, path.extension().and_then(|e| e.to_str()), limits, &mut sink)?;
+    sink.track(source, tags)
 }
 
 /// Decodes a whole file: WAV (RF64, BW64), AIFF, CAF, FLAC, ALAC and AAC in MP4, MP3, Vorbis and Opus in Ogg or Matroska.
 ///
 /// Hostile input is normal input: nothing is allocated but under `limits`, and nothing panics through.
 pub fn decode<'a>(input: impl Input + 'a, extension: Option<&str>, limits: &Limits) -> Result<Track, DecodeError> {
-    // The decoders are not ours, and a panic in one of them must cost no more than this track.
-    let Track { mut audio, source, tags } = catch_unwind(AssertUnwindSafe(|| {
-        read(Media::new(input)?, extension, limits)
-    }))
-    .unwrap_or_else(|_| Err(DecodeError::Corrupt { at: Seconds(0.0), what: "its decoder gave up on it".into() }))?;
-    inspect(&audio)?;
-    if audio.rate < LOWEST_RATE {
-        let target = if LOWEST_RATE.is_multiple_of(audio.rate) { LOWEST_RATE } else { 48_000 };
-        audio = resample::resample(&audio, target);
-    }
-    Ok(Track { audio, source, tags })
+    let mut sink = Gather::new(&Pool::default());
+    let (source, tags) = decode_into(input, extension, limits, &mut sink)?;
+    sink.track(source, tags)
 }
 
-fn read(mut media: Media<'_>, extension: Option<&str>, limits: &Limits) -> Result<Track, DecodeError> {
+/// The same, with the frames handed on as they come; nothing of them is held here. What is wrong with a file may turn up after some of
+/// it has been handed on. The samples themselves are looked at by whoever has gathered them ([`Gather::track`]).
+pub fn decode_into<'a>(
+    input: impl Input + 'a,
+    extension: Option<&str>,
+    limits: &Limits,
+    sink: &mut dyn Sink,
+) -> Result<(Source, Tags), DecodeError> {
+    // The decoders are not ours, and a panic in one of them must cost no more than this track.
+    catch_unwind(AssertUnwindSafe(|| read(Media::new(input)?, extension, limits, sink)))
+        .unwrap_or_else(|_| Err(DecodeError::Corrupt { at: Seconds(0.0), what: "its decoder gave up on it".into() }))
+}
+
+fn read(
+    mut media: Media<'_>,
+    extension: Option<&str>,
+    limits: &Limits,
+    sink: &mut dyn Sink,
+) -> Result<(Source, Tags), DecodeError> {
     if media.len() > limits.bytes {
         return Err(DecodeError::TooLarge { bytes: media.len(), limit: limits.bytes });
     }
@@ -165,14 +185,12 @@ fn read(mut media: Media<'_>, extension: Option<&str>, limits: &Limits) -> Resul
         sniff::Kind::Aiff => aiff::read(&mut media, limits)?.map(|(pcm, tags)| ("aiff", pcm, tags)),
         sniff::Kind::Container(_) | sniff::Kind::Unknown => None,
     };
-    let (audio, source, tags) = if let Some((container, pcm, tags)) = header {
-        let (audio, source) = pcm.read(&mut media, container, limits)?;
-        (audio, source, tags)
+    if let Some((container, pcm, tags)) = header {
+        Ok((pcm.read(&mut media, container, limits, sink)?, tags))
     } else {
         media.seek(SeekFrom::Start(0))?;
-        container::read(media, &kind, extension, limits)?
-    };
-    Ok(Track { audio, source, tags })
+        container::read(media, &kind, extension, limits, sink)
+    }
 }
 
 /// Holds a layout against the limits.
@@ -212,7 +230,7 @@ fn inspect(audio: &Audio) -> Result<(), DecodeError> {
     let peak_bits = peak_bits.unwrap_or(0);
     let rate = f64::from(audio.rate);
     if peak_bits >= f32::INFINITY.to_bits() {
-        let first = |c: &Vec<f32>| c.iter().position(|x| !x.is_finite());
+        let first = |c: &Samples| c.iter().position(|x| !x.is_finite());
         let positions = audio.channels.iter().enumerate().filter_map(|(channel, c)| first(c).map(|at| (at, channel)));
         let (frame, channel) = positions.min().unwrap_or_default();
         return Err(DecodeError::NonFinite { frame, at: Seconds(frame as f64 / rate), channel });

@@ -1,7 +1,7 @@
 //! Linear PCM → planar `f32`, many cores at once. Exact for 8 to 24 bits, correctly rounded for 32 bits and doubles.
 
-use super::{Source, chunks::corrupt, error::DecodeError, media::Media};
-use crate::{Audio, settings::Limits, units::Seconds};
+use super::{Sink, Source, chunks::corrupt, error::DecodeError, media::Media};
+use crate::{settings::Limits, units::Seconds};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::io::{Read, Seek, SeekFrom};
@@ -57,7 +57,8 @@ impl Pcm {
         media: &mut Media<'_>,
         container: &str,
         limits: &Limits,
-    ) -> Result<(Audio, Source), DecodeError> {
+        sink: &mut dyn Sink,
+    ) -> Result<Source, DecodeError> {
         if self.channels == 0 || self.rate == 0 {
             return Err(corrupt(format!("{} channels at {} Hz", self.channels, self.rate)));
         }
@@ -69,8 +70,8 @@ impl Pcm {
         }
         let frames = self.there / frame;
         let count = usize::try_from(frames).map_err(|_| corrupt("too long for this machine"))?;
-        let audio = self.unpack_all(media, count)?;
-        let source = Source {
+        self.unpack_all(media, count, sink)?;
+        Ok(Source {
             container: container.into(),
             codec: self.codec(),
             lossy: false,
@@ -80,8 +81,7 @@ impl Pcm {
             channels: self.channels,
             frames,
             bytes: media.len(),
-        };
-        Ok((audio, source))
+        })
     }
 
     /// The name that ffmpeg and symphonia use.
@@ -98,11 +98,9 @@ impl Pcm {
         format!("pcm_{kind}{}", if self.big_endian { "be" } else { "le" })
     }
 
-    fn unpack_all(&self, media: &mut Media<'_>, frames: usize) -> Result<Audio, DecodeError> {
-        let mono = self.channels == 1;
+    fn unpack_all(&self, media: &mut Media<'_>, frames: usize, sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let frame = self.sample.bytes() * usize::from(self.channels);
-        let mut left = vec![0.0_f32; frames];
-        let mut right = vec![0.0_f32; if mono { 0 } else { frames }];
+        sink.begin(self.rate, self.channels, frames as u64).map_err(DecodeError::Room)?;
         let block = (BLOCK_BYTES / frame).next_multiple_of(PIECE);
         let mut bytes = vec![0_u8; block.min(frames) * frame];
 
@@ -111,19 +109,19 @@ impl Pcm {
             let count = block.min(frames - start);
             let bytes = &mut bytes[..count * frame];
             media.read_exact(bytes)?;
-            let pieces = bytes.par_chunks(PIECE * frame);
-            let left = left[start..start + count].par_chunks_mut(PIECE);
-            if mono {
-                pieces.zip(left).for_each(|(bytes, out)| self.unpack(bytes, out, &mut []));
-            } else {
-                let right = right[start..start + count].par_chunks_mut(PIECE);
-                pieces.zip(left.zip(right)).for_each(|(bytes, (left, right))| self.unpack(bytes, left, right));
-            }
+            let unpack = &mut |left: &mut [f32], right: &mut [f32]| {
+                let pieces = bytes.par_chunks(PIECE * frame);
+                let left = left.par_chunks_mut(PIECE);
+                if right.is_empty() {
+                    pieces.zip(left).for_each(|(bytes, out)| self.unpack(bytes, out, &mut []));
+                } else {
+                    let right = right.par_chunks_mut(PIECE);
+                    pieces.zip(left.zip(right)).for_each(|(bytes, (left, right))| self.unpack(bytes, left, right));
+                }
+            };
+            sink.push(count, unpack).map_err(DecodeError::Room)?;
         }
-        if mono {
-            right.clone_from(&left);
-        }
-        Ok(Audio { rate: self.rate, channels: [left, right] })
+        Ok(())
     }
 
     fn unpack(&self, bytes: &[u8], left: &mut [f32], right: &mut [f32]) {

@@ -118,7 +118,7 @@ mod tests {
 
     /// A level no word can hold, so that the track is dithered, 10⁻⁶ LSB above silence.
     fn almost_silence(frames: usize) -> Audio {
-        Audio { rate: 48_000, channels: [vec![3e-11; frames], vec![3e-11; frames]] }
+        Audio::new(48_000, [vec![3e-11; frames], vec![3e-11; frames]])
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
         let frames = 1 << 20;
         // Ramps through two LSBs, so that every position between two words occurs.
         let ramp: Vec<f32> = (0..frames).map(|i| (i as f32 / frames as f32) * 2.0 / 32_768.0).collect();
-        let audio = Audio { rate: 48_000, channels: [ramp.clone(), ramp] };
+        let audio = Audio::new(48_000, [ramp.clone(), ramp]);
         let ([left, _], _) = quantise(&audio, 16, 3);
         for part in 0..8 {
             let range = part * frames / 8..(part + 1) * frames / 8;
@@ -164,14 +164,14 @@ mod tests {
     fn words_pass_unchanged_and_overs_are_counted() {
         let words: Vec<i32> = (-32_768..32_768).collect();
         let samples: Vec<f32> = words.iter().map(|&w| w as f32 / 32_768.0).collect();
-        let audio = Audio { rate: 44_100, channels: [samples.clone(), samples] };
+        let audio = Audio::new(44_100, [samples.clone(), samples]);
         assert!(!Quantiser::new(&audio, 16, 1).dithers());
         let ([left, right], clamped) = quantise(&audio, 16, 1);
         assert_eq!((left, right, clamped), (words.clone(), words.clone(), 0));
         let ([left, _], clamped) = quantise(&audio, 24, 1);
         assert_eq!((left, clamped), (words.iter().map(|w| w << 8).collect(), 0));
 
-        let hot = Audio { rate: 44_100, channels: [vec![1.0, -1.0, 1.5, -1.5, 0.999_95], vec![f32::NAN; 5]] };
+        let hot = Audio::new(44_100, [vec![1.0, -1.0, 1.5, -1.5, 0.999_95], vec![f32::NAN; 5]]);
         let ([left, right], clamped) = quantise(&hot, 16, 1);
         assert_eq!(clamped, 3);
         assert_eq!((left[0], left[2], left[3]), (32_767, 32_767, -32_768));

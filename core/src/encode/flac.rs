@@ -260,7 +260,7 @@ mod tests {
     fn music(frames: usize) -> Audio {
         let sample = |i: usize, f: f64| ((i as f64 * f).sin() * 0.4 + (i as f64 * f * 7.3).sin() * 0.2) as f32;
         let wave = |f: f64| (0..frames).map(move |i| sample(i, f));
-        Audio { rate: 44_100, channels: [wave(0.031).collect(), wave(0.0317).collect()] }
+        Audio::new(44_100, [wave(0.031).collect(), wave(0.0317).collect()])
     }
 
     #[test]

@@ -63,8 +63,7 @@ mod tests {
 
     #[test]
     fn both_forms_tell_the_same() {
-        let audio =
-            Audio { rate: 48_000, channels: [vec![0.0, 0.5, -0.25, 1.5, 0.0], vec![0.1, -1.0, 0.0, 0.0, 0.25]] };
+        let audio = Audio::new(48_000, [vec![0.0, 0.5, -0.25, 1.5, 0.0], vec![0.1, -1.0, 0.0, 0.0, 0.25]]);
         let wave = waveform(&audio, 2);
         assert_eq!(wave.points, [(-1.0, 0.5), (-0.25, 1.5), (0.0, 0.25)]);
         let bytes = dat(&wave);

@@ -680,7 +680,7 @@ mod tests {
             let (low, high) = (tone(60.0, 0.501_187), tone(5_000.0, 0.1));
             let left = low.iter().zip(&high).map(|(a, b)| a + b).collect();
             let right = low.iter().zip(&high).map(|(a, b)| a - b).collect();
-            let s = Spectra::measure(&Audio { rate, channels: [left, right] });
+            let s = Spectra::measure(&Audio::new(rate, [left, right]));
             assert_eq!(s.spectrum.hz.len(), POINTS);
             let thirds = s.spectrum.third_octaves();
             assert_eq!(thirds.len(), 29);
@@ -704,7 +704,7 @@ mod tests {
     #[test]
     fn white_noise_is_a_straight_line_across_the_crossover() {
         let rate = 44_100;
-        let audio = Audio { rate, channels: [noise(rate as usize * 60, 1), noise(rate as usize * 60, 2)] };
+        let audio = Audio::new(rate, [noise(rate as usize * 60, 1), noise(rate as usize * 60, 2)]);
         let s = Spectra::measure(&audio);
         // White noise: +3 dB per octave. Uniform in ±1: mean square 1/3 per channel, half of it in mid, over 22.05 kHz.
         for third in s.spectrum.third_octaves() {
@@ -725,7 +725,7 @@ mod tests {
 
     #[test]
     fn the_tone_alone_is_the_same_tone() {
-        let audio = Audio { rate: 44_100, channels: [noise(300_000, 5), noise(300_000, 6)] };
+        let audio = Audio::new(44_100, [noise(300_000, 5), noise(300_000, 6)]);
         let (whole, tone) = (Spectra::measure(&audio), Spectra::tone(&audio));
         assert_eq!(whole.spectrum, tone.spectrum);
         assert_eq!((whole.mono_loss, whole.mono_loss_low), (tone.mono_loss, tone.mono_loss_low));
@@ -735,7 +735,7 @@ mod tests {
     fn any_length_gives_finite_figures() {
         for frames in [1, 2, 31, 882, 883, 20_000] {
             for rate in [44_100, 192_000] {
-                let s = Spectra::measure(&Audio { rate, channels: [noise(frames, 3), vec![0.0; frames]] });
+                let s = Spectra::measure(&Audio::new(rate, [noise(frames, 3), vec![0.0; frames]]));
                 assert!(s.spectrum.mid.iter().chain(&s.spectrum.side).all(|v| v.is_finite() && *v >= FLOOR));
                 assert_eq!(s.matrix.mid[0].len(), frames.div_ceil(rate as usize / 50));
                 assert!(s.crest.iter().all(|c| c.0.is_finite()) && s.mono_loss.0.is_finite());

@@ -262,16 +262,20 @@ pub fn true_peak_and_blocks(channels: &[&[f32]], rate: u32) -> (TruePeak, Vec<f3
             *h = h.max(p);
         }
     }
+    // How far the waveform can rise above its highest point on a grid: 1/cos(π/4) on 2×, 1/cos(π/8) on 4×.
+    let loss = if half { std::f32::consts::FRAC_1_SQRT_2 } else { (std::f32::consts::PI / 8.0).cos() };
+    // Gathered are only those that can hold the peak: long tracks have tens of millions.
+    let floor = floor(highest.iter().fold(0.0f32, |a, &b| a.max(b)), loss);
     let mut blocks: Vec<Block<'_>> = work
         .iter()
         .zip(&coarse)
         .flat_map(|(&(x, from), (peaks, _))| {
-            peaks.iter().enumerate().map(move |(b, &peak)| Block { x, from: from + b * BLOCK, peak })
+            let near = peaks.iter().enumerate().filter(move |(_, peak)| can_hold(**peak, floor));
+            near.map(move |(b, &peak)| Block { x, from: from + b * BLOCK, peak })
         })
         .collect();
-    // How far the waveform can rise above its highest point on a grid: 1/cos(π/4) on 2×, 1/cos(π/8) on 4×.
+    drop(coarse);
     if half {
-        keep_near(&mut blocks, std::f32::consts::FRAC_1_SQRT_2);
         blocks.par_iter_mut().for_each(|b| {
             let near = window(b.x, b.from, COARSE_BACK, BLOCK + COARSE_TAPS / 2);
             coarse_peaks(&near, &COARSE, false, std::slice::from_mut(&mut b.peak));
@@ -297,10 +301,18 @@ struct Block<'a> {
 
 /// Keeps the blocks that can hold the peak, given the largest loss of the grid; returns the level they reach.
 fn keep_near(blocks: &mut Vec<Block<'_>>, loss: f32) -> f32 {
-    let highest = blocks.iter().fold(0.0f32, |a, b| a.max(b.peak));
-    let floor = highest * loss / RIPPLE;
-    blocks.retain(|b| b.peak > 0.0 && b.peak >= floor);
+    let floor = floor(blocks.iter().fold(0.0f32, |a, b| a.max(b.peak)), loss);
+    blocks.retain(|b| can_hold(b.peak, floor));
     floor
+}
+
+/// The level from which on a block can hold the peak.
+fn floor(highest: f32, loss: f32) -> f32 {
+    highest * loss / RIPPLE
+}
+
+fn can_hold(peak: f32, floor: f32) -> bool {
+    peak > 0.0 && peak >= floor
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl<K: Kernels> Backend for K {
 /// Renders one job at each of its rates.
 ///
 /// # Errors
-/// A non-finite sample in the result.
+/// A non-finite sample in the result, or no room for a copy of the track.
 pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderError> {
     let Job { audio, plan, rates, solved } = job;
     let audio = trim(audio, &plan.edit);
@@ -42,7 +42,7 @@ pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderErr
     let (mut audio, bands) = kernels.shape(audio, &ShapeDesign::new(plan, native));
     if let Some(saturation) = plan.saturation.filter(|s| s.odd != 0.0 || s.even != 0.0) {
         let peak = audio.channels.iter().flatten().fold(0f32, |peak, x| peak.max(x.abs()));
-        kernels.saturate(&mut audio, hop(native), &SaturationCurve::new(&saturation, peak));
+        kernels.saturate(&mut audio, hop(native), &SaturationCurve::new(&saturation, peak))?;
     }
     let native_only = [native];
     let rates = if rates.is_empty() { &native_only } else { rates };
@@ -51,8 +51,8 @@ pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderErr
     for (i, &rate) in rates.iter().enumerate() {
         let last = i + 1 == rates.len();
         let source = match &shaped {
-            Some(audio) if rate != audio.rate => crate::resample::resample(audio, rate),
-            Some(audio) if !last => audio.clone(),
+            Some(audio) if rate != audio.rate => crate::resample::resample(audio, rate)?,
+            Some(audio) if !last => audio.try_clone()?,
             _ => shaped.take().unwrap_or_else(|| Audio::silence(rate, 0)),
         };
         if last {
@@ -96,8 +96,7 @@ pub fn trim(mut audio: Audio, edit: &Edit) -> Audio {
     let kept = finish::kept(edit, audio.frames(), audio.rate);
     if kept.len() < audio.frames() {
         for channel in &mut audio.channels {
-            channel.truncate(kept.end);
-            channel.drain(..kept.start);
+            channel.keep(kept.clone());
         }
     }
     audio
@@ -130,7 +129,7 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
     let mut passes = 1;
     loop {
         let may_repeat = aim.target.is_some() && passes <= 2;
-        let (mut out, keep) = if may_repeat { (shaped.clone(), Some(shaped)) } else { (shaped, None) };
+        let (mut out, keep) = if may_repeat { (shaped.try_clone()?, Some(shaped)) } else { (shaped, None) };
         let (mut trace, bound) = pass(kernels, &control, &mut out, aim.gain);
         if fades(&plan.edit) {
             apply_fades(&mut out, &plan.edit);

@@ -5,6 +5,7 @@ use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
 use crate::Audio;
 use crate::units::Db;
+use std::io;
 use std::ops::Range;
 
 /// How closely [`Kernels::block_peaks`] looks between the samples.
@@ -48,7 +49,10 @@ pub trait Kernels: Send + Sync {
     fn shape(&self, audio: Audio, shape: &ShapeDesign) -> (Audio, Vec<Db>);
 
     /// Adds the harmonics of a curve, in place. Its slow offset is taken out over blocks of `hop` frames.
-    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve);
+    ///
+    /// # Errors
+    /// There is no room for what is to be added.
+    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve) -> io::Result<()>;
 
     /// Soft-clips the given blocks of `hop` frames in place; frames away from them stay as they are, bit for bit. Returns how many
     /// samples of both channels lose more than 0.1 dB.

@@ -107,6 +107,9 @@ pub enum RenderError {
     /// The device did not do it; the track may be innocent and is worth another try, alone or elsewhere.
     #[error("the device failed: {0}")]
     Device(String),
+    /// A copy of the track has no room.
+    #[error("there is no room to render the track ({0}); make room on that disk, or allow more memory")]
+    Room(#[from] std::io::Error),
 }
 
 impl RenderError {
@@ -116,6 +119,7 @@ impl RenderError {
         match self {
             Self::NonFinite { .. } => "render.non_finite",
             Self::Device(_) => "render.device",
+            Self::Room(_) => "render.room",
         }
     }
 }

@@ -208,7 +208,7 @@ mod tests {
         let amplitude = 10f64.powf(level / 20.0);
         let sample = |i: u32| (amplitude * (std::f64::consts::TAU * 997.0 / 48_000.0 * f64::from(i)).sin()) as f32;
         let samples: Vec<f32> = (0..240_000).map(sample).collect();
-        Audio { rate: 48_000, channels: [samples.clone(), samples] }
+        Audio::new(48_000, [samples.clone(), samples])
     }
 
     fn plan(target: f64, ceiling: f64) -> Plan {

@@ -121,7 +121,7 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state as f32 / 4_294_967_296.0 - 0.5
         };
-        Audio { rate: 44_100, channels: [(0..frames).map(|_| next()).collect(), (0..frames).map(|_| next()).collect()] }
+        Audio::new(44_100, [(0..frames).map(|_| next()).collect(), (0..frames).map(|_| next()).collect()])
     }
 
     #[test]
@@ -145,16 +145,16 @@ mod tests {
         let master = noise(100_000);
         assert_eq!(aligned(&master, &master).measured, 0.0);
         for shift in [1_isize, -1, 529, 1_105, -1_152] {
-            let moved = |x: &Vec<f32>| {
+            let moved = |x: &[f32]| {
                 let at = |i: usize| usize::try_from(i as isize - shift).ok().and_then(|i| x.get(i)).copied();
                 (0..x.len()).map(|i| at(i).unwrap_or(0.0)).collect()
             };
-            let decoded = Audio { rate: 44_100, channels: [moved(&master.channels[0]), moved(&master.channels[1])] };
+            let decoded = Audio::new(44_100, [moved(&master.channels[0]), moved(&master.channels[1])]);
             let gate = aligned(&decoded, &master);
             assert!(!gate.passed && gate.measured == shift as f64, "{shift}: {}", gate.text);
         }
         let tone: Vec<f32> = (0..44_100).map(|i| (i as f32 * std::f32::consts::TAU / 100.0).sin()).collect();
-        let tone = Audio { rate: 44_100, channels: [tone.clone(), tone] };
+        let tone = Audio::new(44_100, [tone.clone(), tone]);
         assert!(aligned(&tone, &tone).passed);
         for frames in [0, 1, 31] {
             assert!(aligned(&noise(frames), &noise(frames)).passed);

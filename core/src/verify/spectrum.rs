@@ -88,7 +88,7 @@ mod tests {
     fn noise(corner: f32, side: f32) -> Audio {
         let mut state = 9_u32;
         let (mut m, mut s) = (0.0, 0.0);
-        let mut audio = Audio { rate: 48_000, channels: [Vec::new(), Vec::new()] };
+        let mut channels = [Vec::new(), Vec::new()];
         let mut next = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             state as f32 / 4_294_967_296.0 - 0.5
@@ -96,10 +96,10 @@ mod tests {
         for _ in 0..288_000 {
             m += corner * (next() - m);
             s += corner * (next() - s);
-            audio.channels[0].push(0.5 * (m + side * s));
-            audio.channels[1].push(0.5 * (m - side * s));
+            channels[0].push(0.5 * (m + side * s));
+            channels[1].push(0.5 * (m - side * s));
         }
-        audio
+        Audio::new(48_000, channels)
     }
 
     fn analysis(audio: &Audio) -> Analysis {

@@ -17,6 +17,7 @@ use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::{Grid, Kernels};
 use loopmaster_core::units::Db;
+use std::io;
 use std::ops::Range;
 
 /// The fast backend on the CPU; it implements [`Kernels`](loopmaster_core::render::kernels::Kernels).
@@ -32,8 +33,8 @@ impl Kernels for Cpu {
         shape::shape(audio, shape)
     }
 
-    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve) {
-        saturate::saturate(audio, hop, curve);
+    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve) -> io::Result<()> {
+        saturate::saturate(audio, hop, curve)
     }
 
     fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {

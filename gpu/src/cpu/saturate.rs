@@ -7,15 +7,16 @@ use loopmaster_core::render::limiter::{block_means, slow_part};
 use loopmaster_core::render::oversample::HALF_TAPS;
 use multiversion::multiversion;
 use rayon::prelude::*;
+use std::io;
 
 /// Blocks per task.
 const TASK: usize = 128;
 
 /// See [`loopmaster_core::render::reference::saturate`].
-pub(super) fn saturate(audio: &mut Audio, hop: usize, curve: &SaturationCurve) {
+pub(super) fn saturate(audio: &mut Audio, hop: usize, curve: &SaturationCurve) -> io::Result<()> {
     let (frames, rate) = (audio.frames(), audio.rate);
     for channel in &mut audio.channels {
-        let mut added = vec![0f32; frames];
+        let mut added = channel.like(frames)?;
         added.par_chunks_mut(TASK * hop).enumerate().for_each(|(task, out)| {
             harmonics(channel, task * TASK * hop, curve, out);
         });
@@ -28,6 +29,7 @@ pub(super) fn saturate(audio: &mut Audio, hop: usize, curve: &SaturationCurve) {
             },
         );
     }
+    Ok(())
 }
 
 /// Adds `added` less the spline through the offset's `points`.

@@ -568,15 +568,18 @@ pub(super) fn download(
     store: Store,
     members: &[usize],
 ) -> Result<Vec<Audio>, GpuError> {
-    let mut out: Vec<Audio> = members
-        .iter()
-        .map(|at| Audio::silence(group.members[*at].task.audio.rate, group.members[*at].task.frames()))
-        .collect();
+    let mut out = Vec::with_capacity(members.len());
+    for task in members.iter().map(|at| &group.members[*at].task) {
+        let room = Audio::silence_in(task.audio.rate, task.frames(), task.audio.pool());
+        out.push(room.map_err(|error| GpuError::Failed(error.to_string()))?);
+    }
     let parts: Vec<(Store, u64, u64)> = members
         .iter()
         .map(|at| (store, 8 * group.tracks[*at].store as u64, 8 * group.members[*at].task.frames() as u64))
         .collect();
-    lane.read(&parts, &mut |part, at, bytes| pack::unpack(bytes, at as usize / 8, &mut out[part].channels))?;
+    lane.read(&parts, &mut |part, at, bytes| {
+        pack::unpack(bytes, at as usize / 8, out[part].channels.each_mut().map(|channel| &mut **channel));
+    })?;
     Ok(out)
 }
 

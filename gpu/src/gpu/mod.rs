@@ -262,7 +262,7 @@ impl Gpu {
             .par_iter()
             .filter_map(|(at, rate)| {
                 let shaped = made[*at].as_ref().ok()?.shaped.as_ref()?;
-                Some((*at, resample(shaped, *rate)))
+                Some((*at, resample(shaped, *rate).ok()?))
             })
             .collect();
         let tasks = converted

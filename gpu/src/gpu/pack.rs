@@ -72,7 +72,7 @@ pub(super) fn pack(samples: &[f32], bytes: u32, out: WriteOnly<'_, [u8]>) {
 }
 
 /// Left and right of interleaved floats, written to frames `from..` of both channels.
-pub(super) fn unpack(bytes: &[u8], from: usize, channels: &mut [Vec<f32>; 2]) {
+pub(super) fn unpack(bytes: &[u8], from: usize, channels: [&mut [f32]; 2]) {
     let frames: &[[[u8; 4]; 2]] = bytemuck::cast_slice(bytes);
     let [left, right] = channels;
     let left = left[from..][..frames.len()].par_chunks_mut(1 << 15);

@@ -674,6 +674,5 @@ fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Bytes free for this user on the file system of a path.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
-    let about = rustix::fs::statvfs(path)?;
-    Ok(about.f_bavail.saturating_mul(about.f_frsize))
+    Ok(crate::machine::disk(path)?.0)
 }

@@ -30,6 +30,7 @@ use super::design::ShapeDesign;
 use super::kernels::{Grid, Kernels};
 use crate::Audio;
 use crate::units::Db;
+use std::io;
 use std::ops::Range;
 
 /// The readable backend; it implements [`Kernels`].
@@ -75,11 +76,12 @@ impl Kernels for Reference {
             }
         }
         let channels = [1.0, -1.0].map(|sign| y[0].iter().zip(&y[1]).map(|(m, s)| (m + sign * s) as f32).collect());
-        (Audio { rate: audio.rate, channels }, reductions)
+        (Audio::new(audio.rate, channels), reductions)
     }
 
-    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve) {
+    fn saturate(&self, audio: &mut Audio, hop: usize, curve: &SaturationCurve) -> io::Result<()> {
         saturate(audio, hop, curve);
+        Ok(())
     }
 
     fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
