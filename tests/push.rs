@@ -63,6 +63,8 @@ struct Seen {
     away: Vec<u16>,
     /// The results lie about their hash.
     damage: bool,
+    /// Most bytes of decoded audio; `None`: a service that does not know the question.
+    decoded: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -99,6 +101,7 @@ impl World {
             let proxy = Router::new().fallback(pass).with_state(service.clone());
             tokio::spawn(async move { axum::serve(proxied, proxy).await });
             let api = Router::new()
+                .route("/v1/limits", get(limits))
                 .route("/v1/batches", post(batch))
                 .route("/v1/batches/{id}", get(batch_masters))
                 .route("/v1/uploads", post(create))
@@ -236,6 +239,16 @@ async fn door(
         next.run(request).await
     };
     tokio::spawn(through).await.unwrap()
+}
+
+async fn limits(State(service): State<Service>) -> Response {
+    match service.seen(|seen| seen.decoded) {
+        Some(decoded) => {
+            Json(json!({ "file_bytes": 4_u64 << 30, "seconds": 7200.0, "decoded_bytes": decoded, "more": 1 }))
+                .into_response()
+        }
+        None => problem(404, "request.nothing_here"),
+    }
 }
 
 async fn batch(State(service): State<Service>, headers: HeaderMap, Json(body): Json<Value>) -> Json<Value> {
@@ -535,6 +548,31 @@ fn detached_then_fetched_with_one_that_fails() {
     let summary = events.last().unwrap();
     assert_eq!((&summary["mastered"], &summary["failed"]), (&json!(1), &json!(1)));
     assert_eq!(world.journals(), 0);
+}
+
+#[test]
+fn what_the_service_has_no_room_for_is_not_sent() {
+    let world = World::new();
+    // 3 s, 1.06 MB decoded, as WAV and as FLAC of the real kind; and a short one.
+    let song = crate::cli::wav(&crate::cli::music(44_100, 3.0, 0.5), 44_100, false);
+    std::fs::write(world.file("mixes/long.wav"), song).unwrap();
+    std::fs::write(world.file("mixes/short.wav"), crate::cli::wav(&crate::cli::music(44_100, 2.0, 0.5), 44_100, false))
+        .unwrap();
+    let flac = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/skiessi-onion.flac");
+    std::fs::copy(flac, world.file("mixes/onion.flac")).unwrap();
+    world.service.seen(|seen| seen.decoded = Some(800_000));
+    let (good, events) = world.push(&["mixes", "-o", "out", "--token-file", "token"]);
+    assert!(!good);
+    assert_eq!(failures(&events), ["decode.needs_memory", "decode.needs_memory"], "{events:#?}");
+    let told: Vec<&str> = events.iter().filter_map(|event| event["message"].as_str()).collect();
+    assert!(
+        told.iter().any(|text| text.contains("at least 1058400 bytes and 800000 may be used; lower the sample rate")),
+        "{told:?}"
+    );
+    world.service.seen(|seen| {
+        let sent: Vec<&str> = seen.uploads.values().map(|upload| upload.name.as_str()).collect();
+        assert_eq!(sent, ["short.wav"]);
+    });
 }
 
 #[test]

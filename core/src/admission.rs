@@ -53,6 +53,21 @@ pub enum Refusal {
         /// The limit.
         limit: u64,
     },
+    /// More audio than [`Limits::memory`], whatever is in it.
+    #[error(
+        "“{name}” has {bytes} bytes, at least {decoded} decoded, and there is room for {limit}; lower the sample rate, export fewer bits \
+         per sample, or split it"
+    )]
+    NeedsMemory {
+        /// The file.
+        name: String,
+        /// Its size.
+        bytes: u64,
+        /// Least size of its audio, decoded.
+        decoded: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// Certainly something else than audio.
     #[error("“{name}” is {media_type}, not audio; choose a WAV, AIFF, FLAC, MP3, M4A or OGG file")]
     NotAudio {
@@ -70,6 +85,7 @@ impl Refusal {
         match self {
             Self::Empty { .. } => "decode.empty",
             Self::TooLarge { .. } => "decode.too_large",
+            Self::NeedsMemory { .. } => "decode.needs_memory",
             Self::NotAudio { .. } => "decode.not_audio",
         }
     }
@@ -83,6 +99,11 @@ pub fn admit(declared: Declared<'_>, limits: &Limits) -> Result<Admitted, Refusa
     }
     if declared.bytes > limits.bytes {
         return Err(Refusal::TooLarge { name, bytes: declared.bytes, limit: limits.bytes });
+    }
+    // No file we read has more than 16 bytes for the 8 of a decoded frame: PCM as doubles. Pictures and tags are no audio.
+    let decoded = declared.bytes.saturating_sub(limits.metadata) / 2;
+    if decoded > limits.memory {
+        return Err(Refusal::NeedsMemory { name, bytes: declared.bytes, decoded, limit: limits.memory });
     }
     let media_type = essence(declared.media_type);
     if says_otherwise(&media_type) && !has_audio_ending(&name) {
@@ -187,6 +208,13 @@ mod tests {
         assert_eq!(large.code(), "decode.too_large");
         assert!(large.to_string().contains("4294967297") && large.to_string().contains("4294967296"));
         assert!(judge("song.wav", 4 << 30, "audio/wav").is_ok(), "the limit itself is allowed");
+        // A small machine: twice its room and the pictures may well be a file of doubles.
+        let small = Limits { memory: 100 << 20, ..Limits::default() };
+        let of = |bytes| admit(Declared { name: "song.wav", bytes, media_type: "" }, &small);
+        assert!(of((200 << 20) + small.metadata).is_ok());
+        let large = of((200 << 20) + small.metadata + 2).unwrap_err();
+        assert_eq!(large.code(), "decode.needs_memory");
+        assert!(large.to_string().contains("104857600; lower the sample rate"), "{large}");
     }
 
     #[test]
@@ -208,7 +236,12 @@ mod tests {
         fn any_declaration_gets_a_short_clean_answer(name in ".{0,400}", bytes: u64, media_type in ".{0,200}") {
             let shown = match judge(&name, bytes, &media_type) {
                 Ok(admitted) => admitted.name,
-                Err(Refusal::Empty { name } | Refusal::TooLarge { name, .. } | Refusal::NotAudio { name, .. }) => name,
+                Err(
+                    Refusal::Empty { name }
+                    | Refusal::TooLarge { name, .. }
+                    | Refusal::NeedsMemory { name, .. }
+                    | Refusal::NotAudio { name, .. },
+                ) => name,
             };
             prop_assert!((1..=LONGEST_NAME).contains(&shown.chars().count()));
             prop_assert!(!shown.contains(['/', '\\']) && !shown.chars().any(char::is_control));

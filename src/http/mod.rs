@@ -7,6 +7,7 @@
 //! Handlers read rows, write rows, and sign addresses; bytes of audio go between client and storage. Only ZIPs stream through here.
 
 pub mod account;
+mod admission;
 pub mod artifacts;
 pub mod auth;
 pub mod batches;
@@ -179,6 +180,7 @@ fn documented() -> OpenApiRouter<App> {
         events::routes(),
         auth::routes(),
         account::routes(),
+        admission::routes(),
         status::routes(),
     ];
     let v1 = parts.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge);

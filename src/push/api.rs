@@ -1,6 +1,7 @@
 //! The service's HTTP API as this client needs it, with patience for what passes.
 
 use super::error::PushError;
+use loopmaster_core::settings::Limits;
 use rand::RngExt;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -165,6 +166,24 @@ impl Api {
         let body = json!({ "name": name, "album": album, "tracks": tracks });
         let batch: Value = self.call(Method::POST, "batches", Some(&body), Some(key)).await?;
         Ok(batch["id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// What the service takes; the usual limits where it does not say.
+    pub(super) async fn limits(&self) -> Result<Limits, PushError> {
+        #[derive(Deserialize)]
+        struct Told {
+            file_bytes: u64,
+            seconds: f64,
+            decoded_bytes: u64,
+        }
+        match self.call::<Told>(Method::GET, "limits", None, None).await {
+            Ok(Told { file_bytes, seconds, decoded_bytes }) => {
+                Ok(Limits { bytes: file_bytes, seconds, memory: decoded_bytes, ..Limits::default() })
+            }
+            // A service of an earlier version.
+            Err(error) if error.is_gone() => Ok(Limits::default()),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn create(&self, new: &NewUpload<'_>, key: &str) -> Result<Upload, PushError> {

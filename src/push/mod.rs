@@ -4,6 +4,7 @@
 mod api;
 mod error;
 mod fetch;
+mod fits;
 mod journal;
 mod send;
 
@@ -117,7 +118,9 @@ async fn push(args: &PushArgs, inputs: &[Input], progress: &Progress) -> Result<
         }
     };
     let (tell, news) = watch::channel(HashMap::new());
-    let sender = Sender { api: &api, journal: &journal, parts: Arc::new(Semaphore::new(args.parallel.into())) };
+    let limits = api.limits().await?;
+    let sender =
+        Sender { api: &api, journal: &journal, limits: &limits, parts: Arc::new(Semaphore::new(args.parallel.into())) };
     let mut work = Push {
         args,
         progress,

@@ -2,9 +2,11 @@
 
 use super::api::{Api, Arrived, NewUpload, Upload, patiently};
 use super::error::PushError;
+use super::fits;
 use super::journal::{Journal, Step};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use loopmaster_core::settings::Limits;
 use reqwest::header::{CONTENT_LENGTH, ETAG};
 use reqwest::{Body, StatusCode};
 use s3s::crypto::{Checksum, Md5};
@@ -91,6 +93,8 @@ pub(super) struct Order<'a> {
 pub(super) struct Sender<'a> {
     pub(super) api: &'a Api,
     pub(super) journal: &'a Journal,
+    /// What the service takes.
+    pub(super) limits: &'a Limits,
     /// Parts on their way at once, of all files.
     pub(super) parts: Arc<Semaphore>,
 }
@@ -123,6 +127,9 @@ impl Sender<'_> {
         let upload = if let Some(id) = known {
             self.api.upload(&id).await?
         } else {
+            let (path, limits) = (source.path.clone(), *self.limits);
+            let judged = tokio::task::spawn_blocking(move || fits::judge(&path, &limits)).await;
+            judged.unwrap_or(Ok(()))?;
             let name = source.path.file_name().unwrap_or_default().to_string_lossy();
             let new = NewUpload {
                 name: &name,

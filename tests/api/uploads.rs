@@ -151,6 +151,40 @@ async fn what_cannot_be_music_is_refused_before_it_travels() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_workers_have_no_room_for_is_told_and_refused_before_it_travels() {
+    for service in Service::both(|_| {}).await {
+        let guest = service.guest();
+        let limits = async || service.bearer(None, reqwest::Method::GET, "/v1/limits", None).await.good();
+        let hours = |limits: &Value, rate: u32| {
+            let longest = limits["longest"].as_array().unwrap();
+            longest.iter().find(|longest| longest["rate"] == rate).unwrap()["seconds"].as_f64().unwrap()
+        };
+        let large = json!({ "name": "set.wav", "bytes": 300 << 20 });
+        // Nobody works here: the promise stands.
+        let told = limits().await;
+        assert_eq!((hours(&told, 44_100), hours(&told, 192_000)), (7_200.0, 7_200.0), "{told}");
+        assert_eq!((&told["file_bytes"], &told["seconds"]), (&json!(4_u64 << 30), &json!(7_200.0)));
+        guest.post("/v1/uploads", large.clone()).await.good();
+        // A small machine, a smaller one, and one that has not been heard of for an hour.
+        let mut tx = service.app.db.begin().await.unwrap();
+        for (name, bytes, ago) in [("a", 500_i64 << 20, 0_i64), ("b", 128 << 20, 60_000), ("c", 1, 3_600_000)] {
+            let text = tx.sql("INSERT INTO workers (name, largest_bytes, seen_at) VALUES ($1, $2, {now} - $3)");
+            sqlx::query(text).bind(name).bind(bytes).bind(ago).execute(&mut *tx).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let told = limits().await;
+        assert_eq!(told["decoded_bytes"], 128 << 20, "{told}");
+        assert_eq!((hours(&told, 44_100), hours(&told, 192_000)), (380.0, 87.0));
+        let refused = guest.post("/v1/uploads", large.clone()).await;
+        assert_eq!(refused.problem(), (422, "decode.needs_memory".to_owned()));
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("134217728") && detail.contains("lower the sample rate"), "{detail}");
+        // What may fit is admitted: the decoder knows.
+        guest.post("/v1/uploads", json!({ "name": "set.wav", "bytes": 270 << 20 })).await.good();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn uploads_are_refused_before_the_disk_is_full() {
     let service = Service::with(|config| config.storage.keep_free = 1 << 60).await;
     let reply = service.guest().post("/v1/uploads", json!({ "name": "a.wav", "bytes": 9 })).await;

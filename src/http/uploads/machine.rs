@@ -10,6 +10,7 @@
 //! completed. What came by a POST is copied to a key for which no client holds a signature, so that what is mastered is what was
 //! checked; parts need no copy. With the row's `stored` the master and its job are written in one transaction.
 
+use super::super::admission;
 use super::super::idempotency::Ticket;
 use super::super::identity::{Identity, audit, welcome};
 use super::super::limits::{Rule, quota, spend};
@@ -289,7 +290,7 @@ fn part_size(bytes: u64, wished: u64) -> u64 {
 /// Begins an upload. The answer is kept with the ticket, in the same transaction.
 pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ticket>) -> Answer<(Upload, Row)> {
     let limits = &app.config.limits;
-    let admission = loopmaster_core::settings::Limits { bytes: limits.file_bytes, ..Default::default() };
+    let admission = admission::limits(app).await?;
     // Where the size is not declared it is looked at when it is there.
     let declared = Declared { name: &wish.name, bytes: wish.bytes.unwrap_or(1), media_type: &wish.media_type };
     let admitted =

@@ -1,0 +1,43 @@
+//! Whether the service would take a file, from what the file's own header says: nobody has to wait for an upload to hear a certain "no".
+
+use super::error::PushError;
+use crate::work::capacity;
+use loopmaster_core::decode::{DecodeError, Sink, decode_into};
+use loopmaster_core::settings::Limits;
+use std::io;
+use std::path::Path;
+
+/// Ends the decoder as soon as it would hand on samples.
+struct Enough;
+
+impl Sink for Enough {
+    fn begin(&mut self, _rate: u32, _channels: u16, _expected: u64) -> io::Result<()> {
+        Err(io::Error::other("enough"))
+    }
+
+    fn push(&mut self, _frames: usize, _fill: &mut dyn FnMut(&mut [f32], &mut [f32])) -> io::Result<()> {
+        Err(io::Error::other("enough"))
+    }
+
+    fn drop_end(&mut self, _frames: u64) -> io::Result<()> {
+        Err(io::Error::other("enough"))
+    }
+}
+
+/// Refuses what is certainly too large for the service. Everything else is the service's to judge.
+pub(super) fn judge(path: &Path, limits: &Limits) -> Result<(), PushError> {
+    let failed = |source| PushError::File { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let refused = |code: &str, detail: String| Err(PushError::Failed { code: code.to_owned(), detail });
+    match decode_into(file, extension, limits, &mut Enough) {
+        Err(error @ DecodeError::NeedsMemory { .. }) => {
+            let most = capacity::in_words(limits.memory, limits);
+            refused(error.code(), format!("{error}; the service takes {most}"))
+        }
+        Err(error @ (DecodeError::TooLong { .. } | DecodeError::TooLarge { .. })) => {
+            refused(error.code(), error.to_string())
+        }
+        _ => Ok(()),
+    }
+}
