@@ -10,3 +10,77 @@ export function refusal(file: { name: string; size: number; type: string }, most
   if (!audio && !ENDINGS.test(file.name)) return `This is ${type}, not audio; choose a WAV, AIFF, FLAC, MP3, M4A or OGG file.`;
   return null;
 }
+
+/** What the service takes, as it says itself (`GET /v1/limits`). */
+export interface FileLimits {
+  file_bytes: number;
+  seconds: number;
+  decoded_bytes: number;
+}
+
+/** Rate and length of a track. */
+export interface Length {
+  rate: number;
+  frames: number;
+}
+
+/** Where headers stand: tags ahead of them that are larger are not looked through. */
+const HEAD = 256 << 10;
+
+/** What the header of a WAV, AIFF or FLAC file says; null where that is not certain. */
+export async function lengthOf(file: Blob): Promise<Length | null> {
+  const view = new DataView(await file.slice(0, HEAD).arrayBuffer());
+  const word = (at: number): string => (at + 4 <= view.byteLength ? String.fromCharCode(...new Uint8Array(view.buffer, at, 4)) : "");
+  const has = (at: number, bytes: number): boolean => at + bytes <= view.byteLength;
+  if (word(0) === "fLaC" && has(8, 18)) {
+    // STREAMINFO: 20 bits of rate, 3 of channels, 5 of word length, 36 of frames.
+    const bits = view.getBigUint64(18);
+    const frames = Number(bits & 0xf_ffff_ffffn);
+    return frames === 0 ? null : { rate: Number(bits >> 44n), frames };
+  }
+  const wave = /^(RIFF|RF64|BW64)$/.test(word(0)) && word(8) === "WAVE";
+  const aiff = word(0) === "FORM" && /^AIF[FC]$/.test(word(8));
+  if (!wave && !aiff) return null;
+  let rate = 0;
+  let frame = 0;
+  for (let at = 12; has(at, 8); ) {
+    const size = view.getUint32(at + 4, wave);
+    const body = at + 8;
+    if (wave && word(at) === "fmt " && has(body, 16)) {
+      rate = view.getUint32(body + 4, true);
+      frame = view.getUint16(body + 12, true);
+    }
+    if (wave && word(at) === "data") {
+      // Long files and those that were written as a stream say nothing useful: then it is what the file has.
+      const bytes = size === 0xffff_ffff || size === 0 ? file.size - body : Math.min(size, file.size - body);
+      return rate > 0 && frame > 0 ? { rate, frames: Math.floor(bytes / frame) } : null;
+    }
+    if (aiff && word(at) === "COMM" && has(body, 18)) {
+      // The rate is an 80-bit float: a whole number of hertz lies in its upper bits.
+      const exponent = (view.getUint16(body + 8) & 0x7fff) - 16_383;
+      const mantissa = Number(view.getBigUint64(body + 10));
+      const hertz = Math.round(mantissa * 2 ** (exponent - 63));
+      return hertz > 0 ? { rate: hertz, frames: view.getUint32(body + 2) } : null;
+    }
+    at = body + size + (size % 2);
+  }
+  return null;
+}
+
+const minutes = (seconds: number): string => {
+  const whole = Math.floor(seconds / 60);
+  return whole >= 120 && whole % 60 === 0 ? `${whole / 60} hours` : `${Math.max(whole, 1)} minutes`;
+};
+
+/** A track that the service has no room for, in words; null where it has, or where nobody can tell yet. */
+export async function tooLong(file: Blob, limits: FileLimits): Promise<string | null> {
+  const length = await lengthOf(file);
+  if (!length) return null;
+  const seconds = length.frames / length.rate;
+  // Two channels of four bytes; slow files are raised to 44.1 kHz.
+  const most = Math.min(limits.seconds, limits.decoded_bytes / 8 / Math.max(length.rate, 44_100));
+  if (seconds <= most) return null;
+  const rate = `${length.rate / 1000}\u202fkHz`;
+  const long = `It is ${minutes(seconds)} long at ${rate}, and ${minutes(most)} are the most here`;
+  return most < limits.seconds ? `${long}; lower the sample rate, or split it.` : `${long}; split it.`;
+}

@@ -1,10 +1,10 @@
 // The uploader: fingerprint, create, sign in batches, send parts in parallel, complete, master. Everything that may fail in passing is
 // tried again with patience; after a reload only the missing parts are sent, because the service knows which have arrived.
 
-import { Problem, insist, key, online, sleep, backoff } from "./api";
+import { Problem, ask, insist, key, online, sleep, backoff } from "./api";
 import { fingerprint } from "./fingerprint";
 import { type UploadRecord, dropHandle, dropUpload, handleOf, keepHandle, keepUpload, keepUploads, sweepHandles, uploadRecords } from "./storage";
-import { refusal } from "./admission";
+import { type FileLimits, refusal, tooLong } from "./admission";
 
 export type State =
   | "new" // being looked at
@@ -89,6 +89,17 @@ export interface Options {
   remember?: boolean;
   /** Tells of items that came, went, or may be mastered. */
   changed: () => void;
+}
+
+let asked: Promise<FileLimits | null> | null = null;
+
+/** What the service takes, asked once; null where it does not say: then it judges after the upload. */
+function limitsHere(): Promise<FileLimits | null> {
+  asked ??= ask<FileLimits>("/limits").catch(() => {
+    asked = null;
+    return null;
+  });
+  return asked;
 }
 
 /** The queue of one tab. */
@@ -275,6 +286,12 @@ export class Uploader {
     if (this.items.some((other) => other !== item && other.print === item.print)) {
       item.print = "";
       return item.say("failed", "This file is already in the list.");
+    }
+    const limits = await limitsHere();
+    const long = limits && (await tooLong(item.file, limits).catch(() => null));
+    if (long) {
+      item.print = "";
+      return item.say("failed", long);
     }
     if (!(await this.alone(item))) return;
     const record = uploadRecords().find((it) => it.fingerprint === item.print);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { refusal } from "../src/admission";
+import { lengthOf, refusal, tooLong } from "../src/admission";
 import { fingerprint } from "../src/fingerprint";
 import { PREROLL, header, pageAt, pages, stretch } from "../src/player/ogg";
 import { settingsOf } from "../src/settings";
@@ -33,6 +33,51 @@ test("what cannot be music is refused before it travels", () => {
   assert.match(no("a.wav", 1001, "audio/wav") ?? "", /Too large/);
   assert.match(no("a.pdf", 9, "application/pdf") ?? "", /not audio/);
   for (const [name, type] of [["a.wav", "audio/x-wav; codecs=1"], ["a.m4a", "video/mp4"], ["a", ""], ["a.caf", "text/plain"]] as const) assert.equal(no(name, 9, type), null);
+});
+
+/** A WAV header for so many bytes of samples; the file is as long as it says, or as given. */
+const wave = (rate: number, frame: number, data: number, size = data, name = "RIFF"): Blob => {
+  const head = new DataView(new ArrayBuffer(44));
+  const word = (at: number, text: string): void => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
+  word(0, name);
+  word(8, "WAVEfmt ");
+  head.setUint32(16, 16, true);
+  head.setUint16(20, 1, true);
+  head.setUint16(22, 2, true);
+  head.setUint32(24, rate, true);
+  head.setUint16(32, frame, true);
+  word(36, "data");
+  head.setUint32(40, Math.min(data, 0xffff_ffff), true);
+  const blob = new Blob([head.buffer]);
+  // A long file without its bytes.
+  return Object.defineProperty(blob, "size", { value: 44 + size }) as Blob;
+};
+
+test("a track that is too long is told before it travels", async () => {
+  const limits = { file_bytes: 4 << 30, seconds: 7200, decoded_bytes: 805_306_368 };
+  assert.deepEqual(await lengthOf(wave(192_000, 6, 6 * 192_000 * 600)), { rate: 192_000, frames: 192_000 * 600 });
+  assert.match((await tooLong(wave(192_000, 6, 6 * 192_000 * 600), limits)) ?? "", /10 minutes long at 192.kHz, and 8 minutes are the most here; lower the sample rate/);
+  assert.equal(await tooLong(wave(44_100, 4, 4 * 44_100 * 600), limits), null);
+  // 22.05 kHz is raised: 40 minutes take as much as at 44.1 kHz.
+  assert.match((await tooLong(wave(22_050, 4, 4 * 22_050 * 2400), limits)) ?? "", /40 minutes long at 22.05.kHz, and 38 minutes/);
+  const roomy = { ...limits, decoded_bytes: 2 ** 40 };
+  assert.match((await tooLong(wave(44_100, 4, 4 * 44_100 * 7260), roomy)) ?? "", /121 minutes long at 44.1.kHz, and 2 hours are the most here; split it\.$/);
+  // RF64 and streams do not say how long they are: the file does.
+  assert.deepEqual(await lengthOf(wave(96_000, 8, 0xffff_ffff, 8 * 96_000 * 60, "RF64")), { rate: 96_000, frames: 96_000 * 60 });
+  // A header that lies about more than is there is no reason to refuse.
+  assert.deepEqual(await lengthOf(wave(96_000, 8, 0xffff_fff0, 8 * 96_000)), { rate: 96_000, frames: 96_000 });
+  const flac = new DataView(new ArrayBuffer(42));
+  [...[0x66, 0x4c, 0x61, 0x43, 0x80, 0, 0, 34]].forEach((byte, at) => flac.setUint8(at, byte));
+  flac.setBigUint64(18, (96_000n << 44n) | (1n << 41n) | (23n << 36n) | 345_600_000n);
+  assert.deepEqual(await lengthOf(new Blob([flac.buffer])), { rate: 96_000, frames: 345_600_000 });
+  const aiff = new DataView(new ArrayBuffer(38));
+  [..."FORM....AIFFCOMM"].forEach((c, at) => aiff.setUint8(at, c.charCodeAt(0)));
+  aiff.setUint32(16, 18);
+  aiff.setUint32(22, 44_100 * 60);
+  aiff.setUint16(28, 16_383 + 15);
+  aiff.setBigUint64(30, 44_100n << 48n);
+  assert.deepEqual(await lengthOf(new Blob([aiff.buffer])), { rate: 44_100, frames: 44_100 * 60 });
+  for (const odd of ["", "RIFF", "RIFF....WAVE", "RIFF....WAVEdata\0\0\0\0", "fLaC", "FORM....AIFF", "ID3\u0004 and so on"]) assert.equal(await lengthOf(new Blob([odd])), null);
 });
 
 test("records of other hands are not believed", () => {
