@@ -279,8 +279,9 @@ fn found(folder: &Path, canaries: &[String]) -> Vec<String> {
                 continue;
             }
             let Ok(bytes) = std::fs::read(&path) else { continue };
+            let text = String::from_utf8_lossy(&bytes);
             for canary in canaries {
-                let times = bytes.windows(canary.len()).filter(|window| *window == canary.as_bytes()).count();
+                let times = text.matches(canary.as_str()).count();
                 if times > 0 {
                     hits.push(format!("{times} × {canary} in {}", path.display()));
                 }
