@@ -284,6 +284,45 @@ async fn a_crash_between_storages_complete_and_ours_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_storage_has_completed_leaves_nobody_waiting() {
+    for service in Service::both(small_parts).await {
+        let guest = service.guest();
+        let content = two_parts();
+        for all in [true, false] {
+            let upload = guest.begin("song.wav", &content, json!({ "settings": {} })).await;
+            let path = format!("/v1/uploads/{}", id(&upload));
+            let mut parts = guest.put_all(&upload, &content).await;
+            let row = machine::find(&service.app.db, guest.guest.as_ref().unwrap(), &id(&upload)).await.unwrap();
+            if !all {
+                // A part that was named, and did not survive.
+                let storage = row.s3_upload.as_ref().unwrap();
+                service.app.store.abort(&row.client_key, storage).await.unwrap();
+                let again = service.app.store.create_multipart(&row.client_key, "audio/wav").await.unwrap();
+                service.change(&format!("UPDATE uploads SET s3_upload = '{again}' WHERE id = $1"), &row.id).await;
+            }
+            // Our process dies before it has asked storage: the row says `completing`, and nobody is at it.
+            let text = "UPDATE uploads SET state = 'completing', stored_key = client_key WHERE id = $1";
+            service.change(text, &row.id).await;
+
+            // A client that comes back finds out what is left to do, whatever it asks first.
+            let listed = guest.get(&format!("{path}/parts")).await;
+            let shown = guest.get(&path).await.good();
+            if all {
+                assert_eq!(listed.problem(), (409, "upload.complete".to_owned()), "{}", service.name);
+                assert_eq!(shown["state"], "stored");
+                assert!(shown["master"].as_str().is_some(), "{shown}");
+            } else {
+                assert_eq!(listed.good()["parts"], json!([]), "{}", service.name);
+                assert_eq!(shown["state"], "uploading");
+                parts = guest.put_all(&upload, &content).await;
+            }
+            let done = complete(&guest, &upload, &json!(parts)).await.good();
+            assert_eq!((&done["state"], done["master"].as_str().is_some()), (&json!("stored"), true));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_tabs_complete_at_once_and_one_master_is_made() {
     for service in Service::both(small_parts).await {
         let guest = service.guest();

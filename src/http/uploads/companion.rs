@@ -173,7 +173,7 @@ async fn list(
     Path(place): Path<Place>,
     Query(key): Query<Key>,
 ) -> Told<axum::Json<Vec<Listed>>> {
-    let row = find(&app, &sender, &place, &key).await?;
+    let row = machine::current(&app, find(&app, &sender, &place, &key).await?).await?;
     let parts = machine::arrived(&app, &row).await?;
     let parts = parts.into_iter().map(|part| Listed {
         part_number: part.number.into(),
@@ -189,7 +189,7 @@ async fn sign(
     Path(place): Path<Place>,
     Query(key): Query<Key>,
 ) -> Told<axum::Json<Value>> {
-    let row = find(&app, &sender, &place, &key).await?;
+    let row = machine::current(&app, find(&app, &sender, &place, &key).await?).await?;
     let number = number(place.number.unwrap_or_default())?;
     let url = machine::sign(&app, &row, number).await?;
     Ok(axum::Json(json!({ "url": url, "expires": SIGNED_FOR.as_secs() })))
@@ -212,7 +212,7 @@ async fn batch(
     Path(place): Path<Place>,
     Query(key): Query<Key>,
 ) -> Told<axum::Json<Value>> {
-    let row = find(&app, &sender, &place, &key).await?;
+    let row = machine::current(&app, find(&app, &sender, &place, &key).await?).await?;
     let wanted = key.part_numbers.as_deref().unwrap_or_default();
     let numbers: Vec<u64> = wanted.split(',').map(|number| number.trim().parse().unwrap_or_default()).collect();
     if numbers.len() > MOST_NUMBERS {

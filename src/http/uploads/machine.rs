@@ -252,6 +252,19 @@ pub async fn find(db: &Db, owner: &str, id: &str) -> Answer<Row> {
     row.map(|row| Row::read(&row)).transpose()?.ok_or_else(|| Problem::not_found("upload", id))
 }
 
+/// An upload as far as it has come: what a process that died left in the middle of being completed is brought to its end first, so that
+/// no client waits for somebody who is not there. What is being completed here is waited for.
+pub async fn current(app: &App, row: Row) -> Answer<Row> {
+    if row.state != State::Completing {
+        return Ok(row);
+    }
+    match settle(app, &row.id).await {
+        // Parts are missing after all: it is open again, and says so itself.
+        Err(problem) if problem.status().is_client_error() => find(&app.db, &row.owner, &row.id).await,
+        settled => settled,
+    }
+}
+
 async fn load(db: &Db, id: &str) -> Answer<Row> {
     let text = db.sql(&format!("SELECT {COLUMNS} FROM uploads u WHERE u.id = $1"));
     let row = sqlx::query(text).bind(id).fetch_optional(db.read()).await?;

@@ -205,7 +205,7 @@ async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Li
     responses((status = 200, body = Upload), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn show(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Upload>> {
     visitor.needs(Scope::Uploads)?;
-    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
     Ok(Json(Upload::of(&row, app.unfinished())))
 }
 
@@ -260,7 +260,7 @@ async fn sign(
             format!("{} part numbers were given; ask for 1 to {MOST_NUMBERS} at a time", numbers.len()),
         ));
     }
-    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
     let expires_at = app.db.now().await? + SIGNED_FOR.as_millis() as i64;
     let mut urls = BTreeMap::new();
     for number in numbers {
@@ -288,7 +288,7 @@ pub struct Parts {
     responses((status = 200, body = Parts), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn parts(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Parts>> {
     visitor.needs(Scope::Uploads)?;
-    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
     let parts = machine::arrived(&app, &row).await?;
     let parts = parts.into_iter().map(|part| Arrived {
         number: part.number.into(),
