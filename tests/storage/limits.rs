@@ -179,6 +179,70 @@ async fn put_part(store: &Store, id: &str, number: u16, length: u64) -> u16 {
     http().put(url).body(noise(length, length as usize)).send().await.unwrap().status().as_u16()
 }
 
+/// Killed between a blob and the record that was to name it: it goes with the next start, and not hours later.
+#[tokio::test]
+async fn what_a_killed_process_left_goes_at_the_next_start() {
+    let ours = Ours::start().await;
+    ours.store.put_bytes("kept", noise(1, 1_000), "audio/wav").await.unwrap();
+    let folder = ours.folder.path().join("buckets").join(BUCKET).join("blobs");
+    for name in ["00112233445566778899aabbccddeeff", "ff000000000000000000000000000001"] {
+        std::fs::write(folder.join(&name[..2]).join(name), noise(2, 1_000)).unwrap();
+    }
+    let ours = restarted(ours).await;
+    ours.handle.sweep().await.unwrap();
+    assert_eq!(blobs(ours.folder.path()), 1);
+    assert!(ours.store.get("kept").await.unwrap().bytes(1 << 20).await.unwrap() == noise(1, 1_000));
+}
+
+/// However often it sweeps, what is just being written is not taken for left over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sweeps_beside_writers_take_nothing_of_theirs() {
+    let ours = Ours::start().await;
+    let until = std::time::Instant::now() + Duration::from_secs(2);
+    let writers = (0..6_u64).map(|writer| {
+        let store = ours.store.clone();
+        tokio::spawn(async move {
+            let mut number = 0;
+            while std::time::Instant::now() < until {
+                number += 1;
+                let (key, bytes) = (format!("{writer}/{}", number % 7), noise(writer * 1_000 + number, 30_000));
+                let copy = format!("copy/{writer}");
+                match number % 3 {
+                    0 => drop(store.put_bytes(&key, bytes.clone(), "audio/wav").await.unwrap()),
+                    1 => {
+                        let id = store.create_multipart(&key, "audio/wav").await.unwrap();
+                        let url = store.presign_part(&key, &id, 1, 30_000, MINUTE).await.unwrap();
+                        assert_eq!(http().put(url).body(bytes.clone()).send().await.unwrap().status(), 200);
+                        let parts = store.list_parts(&key, &id).await.unwrap();
+                        store.complete(&key, &id, &parts).await.unwrap();
+                    }
+                    _ => {
+                        store.put_bytes(&key, bytes.clone(), "audio/wav").await.unwrap();
+                        store.copy(&key, &copy).await.unwrap();
+                        assert!(store.get(&copy).await.unwrap().bytes(1 << 20).await.unwrap() == bytes);
+                    }
+                }
+                assert!(store.get(&key).await.unwrap().bytes(1 << 20).await.unwrap() == bytes, "{key}");
+            }
+        })
+    });
+    let writing = futures_util::future::join_all(writers);
+    let sweeping = async {
+        while std::time::Instant::now() < until {
+            ours.handle.sweep().await.unwrap();
+        }
+    };
+    let (written, ()) = tokio::join!(writing, sweeping);
+    written.into_iter().for_each(|writer| writer.unwrap());
+    let objects = ours.store.list("").await.unwrap();
+    assert!(objects.len() > 20, "{}", objects.len());
+    for object in &objects {
+        let bytes = ours.store.get(&object.key).await.unwrap().bytes(1 << 20).await.unwrap();
+        assert_eq!(bytes.len(), 30_000, "{}", object.key);
+    }
+    assert_eq!(blobs(ours.folder.path()), objects.len());
+}
+
 async fn restarted(ours: Ours) -> Ours {
     let Ours { folder, handle, .. } = ours;
     handle.stop().await;

@@ -178,6 +178,7 @@ pub(super) struct Disk {
     keys: Vec<RwLock<()>>,
     uploads: Vec<RwLock<()>>,
     pub(super) held: Mutex<HashMap<String, Held>>,
+    pub(super) fresh: Arc<Fresh>,
     /// Free bytes never to be used up.
     reserve: u64,
     /// One server at a time: held as long as this lives.
@@ -185,10 +186,20 @@ pub(super) struct Disk {
 }
 
 /// An object being read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Held {
     readers: usize,
-    pub(super) doomed: Vec<PathBuf>,
+    pub(super) record: Arc<Record>,
+    doomed: Vec<PathBuf>,
+}
+
+/// Blobs of this process that no record names yet, by their numbers. There is one server at a time, so that every other blob without a
+/// record was left by a process that died.
+pub(super) type Fresh = Mutex<HashSet<u128>>;
+
+/// A blob's name as a number: a million of them fit into little memory.
+pub(super) fn number_of(blob: &str) -> Option<u128> {
+    u128::from_str_radix(blob, 16).ok().filter(|_| blob.len() == 32)
 }
 
 /// A blob no record names yet; dropped unkept, it goes.
@@ -197,6 +208,7 @@ pub(super) struct NewBlob {
     pub(super) name: String,
     path: PathBuf,
     kept: bool,
+    fresh: Arc<Fresh>,
 }
 
 impl NewBlob {
@@ -212,6 +224,7 @@ impl Drop for NewBlob {
         {
             tracing::warn!(%error, path = %self.path.display(), "storage: an unfinished blob stays for the sweep");
         }
+        number_of(&self.name).map(|number| locked(&self.fresh).remove(&number));
     }
 }
 
@@ -266,6 +279,7 @@ impl Disk {
             keys: locks(),
             uploads: locks(),
             held: Mutex::default(),
+            fresh: Arc::default(),
             reserve,
             _lock: lock,
         };
@@ -413,10 +427,17 @@ impl Disk {
 
     /// A fresh file for bytes on their way.
     pub(super) fn new_blob(&self, bucket: &str) -> io::Result<(NewBlob, File)> {
-        let name = Uuid::new_v4().simple().to_string();
-        let path = self.blob_path(bucket, &name);
-        let file = File::create_new(&path)?;
-        Ok((NewBlob { name, path, kept: false }, file))
+        let blob = self.fresh_blob(bucket);
+        let file = File::create_new(&blob.path)?;
+        Ok((blob, file))
+    }
+
+    /// A name for a blob, known to the sweep before there is a file.
+    fn fresh_blob(&self, bucket: &str) -> NewBlob {
+        let number = Uuid::new_v4();
+        let name = number.simple().to_string();
+        locked(&self.fresh).insert(number.as_u128());
+        NewBlob { path: self.blob_path(bucket, &name), name, kept: false, fresh: Arc::clone(&self.fresh) }
     }
 
     /// Writes a file that stands already where it is to be; no rename needed.
@@ -565,22 +586,29 @@ impl Disk {
             self.has_bucket(bucket)?;
             return Err(s3_error!(NoSuchKey, "There is no object {key}"));
         };
-        locked(&self.held).entry(record.id.clone()).or_default().readers += 1;
-        Ok(Reading { disk: Arc::clone(self), bucket: bucket.to_owned(), record: Arc::new(record) })
+        let mut held = locked(&self.held);
+        let entry = held.entry(record.id.clone()).or_insert_with(|| Held {
+            readers: 0,
+            record: Arc::new(record),
+            doomed: Vec::new(),
+        });
+        entry.readers += 1;
+        let record = Arc::clone(&entry.record);
+        drop(held);
+        Ok(Reading { disk: Arc::clone(self), bucket: bucket.to_owned(), record })
     }
 
     /// The same bytes under other names: hard links where the file system has them.
     pub(super) fn link(&self, from: &Reading, bucket: &str) -> io::Result<(Vec<Piece>, Vec<NewBlob>)> {
         let (mut pieces, mut blobs) = (Vec::new(), Vec::new());
         for piece in &from.record.pieces {
-            let name = Uuid::new_v4().simple().to_string();
-            let blob = NewBlob { path: self.blob_path(bucket, &name), name: name.clone(), kept: false };
+            let blob = self.fresh_blob(bucket);
             let source = from.path(piece);
             if fs::hard_link(&source, &blob.path).is_err() {
                 fs::copy(&source, &blob.path)?;
                 File::open(&blob.path)?.sync_all()?;
             }
-            pieces.push(Piece { blob: name, bytes: piece.bytes });
+            pieces.push(Piece { blob: blob.name.clone(), bytes: piece.bytes });
             blobs.push(blob);
         }
         Ok((pieces, blobs))

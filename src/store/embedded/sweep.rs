@@ -1,16 +1,13 @@
 //! What nobody wants any more: uploads nobody finished, and blobs that no record names.
 
-use super::disk::{Disk, Record, disk_error, load, locked, now, unlink_all};
+use super::disk::{Disk, Record, disk_error, load, locked, now, number_of, unlink_all};
 use super::keys::{Next, Walk};
 use s3s::S3Result;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// A blob that no record names is swept when it is older: a record follows its blobs within moments.
-const ORPHAN_AGE: Duration = Duration::from_hours(1);
+use std::time::Duration;
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,27 +29,22 @@ impl Disk {
                     swept.uploads += 1;
                 }
             }
-            swept.blobs += self.sweep_blobs(&bucket, ORPHAN_AGE).map_err(disk_error)?;
+            swept.blobs += self.sweep_blobs(&bucket).map_err(disk_error)?;
         }
         Ok(swept)
     }
 
-    /// Blobs first, then uploads, then objects: a part that becomes an object while this looks is seen in one place or the other.
-    fn sweep_blobs(&self, bucket: &str, age: Duration) -> io::Result<usize> {
-        let now = SystemTime::now();
+    /// Blobs first, then those that are just being written, then uploads, then objects: a blob that is being written when this looks is
+    /// found to be fresh or has its record already; a part that becomes an object is seen in one place or the other.
+    fn sweep_blobs(&self, bucket: &str) -> io::Result<usize> {
         let mut orphans = HashSet::new();
         for shard in fs::read_dir(self.bucket(bucket).join("blobs"))? {
             for blob in fs::read_dir(shard?.path())? {
-                let blob = blob?;
-                // Gone meanwhile.
-                let Ok(about) = blob.metadata() else { continue };
-                // Linking changes the time of change, not the time of modification.
-                if let Some(name) = blob.file_name().to_str().and_then(number_of)
-                    && now.duration_since(changed(&about)?).unwrap_or_default() >= age
-                {
-                    orphans.insert(name);
-                }
+                orphans.extend(blob?.file_name().to_str().and_then(number_of));
             }
+        }
+        for fresh in locked(&self.fresh).iter() {
+            orphans.remove(fresh);
         }
         if orphans.is_empty() {
             return Ok(0);
@@ -73,31 +65,13 @@ impl Disk {
             }
             Ok(Next::Key)
         })?;
+        // What is being read goes with its last reader; it has no record any more where that was replaced while this looked.
         let held = locked(&self.held);
-        let doomed: HashSet<&PathBuf> = held.values().flat_map(|held| &held.doomed).collect();
-        let paths: Vec<PathBuf> = orphans
-            .iter()
-            .map(|blob| self.blob_path(bucket, &format!("{blob:032x}")))
-            .filter(|path| !doomed.contains(path))
-            .collect();
+        for piece in held.values().flat_map(|held| &held.record.pieces) {
+            number_of(&piece.blob).map(|name| orphans.remove(&name));
+        }
+        let paths: Vec<PathBuf> = orphans.iter().map(|blob| self.blob_path(bucket, &format!("{blob:032x}"))).collect();
         unlink_all(&paths);
         Ok(paths.len())
     }
-}
-
-/// A blob's name as a number: a million of them fit into little memory.
-fn number_of(blob: &str) -> Option<u128> {
-    u128::from_str_radix(blob, 16).ok().filter(|_| blob.len() == 32)
-}
-
-#[cfg(unix)]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere the system may not know")]
-fn changed(about: &fs::Metadata) -> io::Result<SystemTime> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(UNIX_EPOCH + Duration::from_secs(u64::try_from(about.ctime()).unwrap_or(0)))
-}
-
-#[cfg(not(unix))]
-fn changed(about: &fs::Metadata) -> io::Result<SystemTime> {
-    about.modified().max(about.created())
 }
