@@ -4,6 +4,7 @@ mod worker;
 
 use crate::config::{Config, Sources, Unusable};
 use crate::db::{Db, DbError, Dialect};
+use crate::http::idempotency::free_abandoned;
 use crate::http::server::serve as listen;
 use crate::http::{App, StartError, router};
 use crate::store::Store;
@@ -207,6 +208,7 @@ impl Running {
         // A file of one machine has nobody else to do it; on a cluster `migrate` runs once before the new version.
         if db.dialect() == Dialect::Sqlite {
             db.migrate().await?;
+            free_abandoned(&db).await?;
         }
         let store = match &files {
             Some(files) => Store::beside(&config.storage_client(), files)?,

@@ -5,7 +5,7 @@ use super::App;
 use super::identity::Visitor;
 use super::problem::{Answer, Problem};
 use super::signed::sha256;
-use crate::db::{Db, Tx};
+use crate::db::{Db, DbError, Tx};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -47,6 +47,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Idempotency {
             )),
         }
     }
+}
+
+/// Frees the keys whose first call never came to its end: for a process that starts where no other serves, so that nobody can be at them.
+pub(crate) async fn free_abandoned(db: &Db) -> Result<(), DbError> {
+    let mut tx = db.begin().await?;
+    sqlx::query("DELETE FROM idempotency WHERE status IS NULL").execute(&mut *tx).await?;
+    tx.commit().await
 }
 
 /// The first call, or one before this one.
