@@ -7,7 +7,13 @@ root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 programs=$1
 data=${LOOPMASTER_DATA:-$root/.loopmaster}
 port=${PORT:-3000}
+# Secrets lie there: only this account reads them, and nobody else can have put files there.
+umask 077
 mkdir -p "$data"
+if [ ! -O "$data" ] || [ -n "$(find "$data/." -maxdepth 0 -perm /022)" ]; then
+  printf '%s\n' "$data is not this user's alone: it belongs to $(stat -Lc %U "$data") (mode $(stat -Lc %a "$data")). Look through it, then chmod -R go-rwx or chown it." >&2
+  exit 1
+fi
 chmod 700 "$data"
 
 export LOOPMASTER_DATA=$data

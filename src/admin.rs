@@ -88,6 +88,7 @@ enum Task {
 
 /// `loopmaster admin`
 pub fn command(args: &AdminArgs) -> Result<(), RoleError> {
+    loopmaster_private::new_files();
     let config = Config::open(&Sources::process(args.config.as_deref()))?;
     // A second installation finds the first, which is the same.
     drop(rustls::crypto::ring::default_provider().install_default());

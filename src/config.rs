@@ -2,6 +2,8 @@
 //! once. The defaults serve the whole product on this machine; secrets that are missing there are made at the first start and kept
 //! in the data folder.
 
+use crate::mail;
+use crate::secrets::{redacted, weakness};
 use crate::store::StorageConfig;
 use loopmaster_core::retention::Retention;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,8 @@ use url::Url;
 const PREFIX: &str = "LOOPMASTER_";
 /// Variables with that beginning that are not settings: the file itself, and what clients and tests use.
 const NOT_SETTINGS: [&str; 5] = ["config", "token", "golden", "edge_host_", "test_"];
+/// Characters of a secret somebody chose, at least.
+const LEAST: usize = 32;
 /// The file of generated secrets, in the data folder.
 const SECRETS: &str = "secrets.toml";
 
@@ -35,7 +39,7 @@ pub struct Config {
     /// Folder for everything that is kept on this machine.
     pub data: PathBuf,
     /// `sqlite:<path>` or `postgres://…`; empty: SQLite in the data folder.
-    pub database_url: String,
+    pub database_url: Dsn,
     /// The service's key: secrets at rest are sealed with what is derived from it.
     pub secret: Secret,
     /// How many proxies in front of the api append to `X-Forwarded-For`. 0: the header is never read.
@@ -70,7 +74,7 @@ impl Default for Config {
             files_url: Address::fixed("http://127.0.0.1:3002"),
             listen: Listen::default(),
             data: PathBuf::from(".loopmaster"),
-            database_url: String::new(),
+            database_url: Dsn::default(),
             secret: Secret::default(),
             trusted_hops: 0,
             storage: Storage::default(),
@@ -95,7 +99,7 @@ pub struct Listen {
     pub api: SocketAddr,
     /// Embedded object storage.
     pub files: SocketAddr,
-    /// Metrics on a socket of their own, for an api that faces the net; port 0: beside the api.
+    /// Metrics, always on a socket of their own: whoever reaches it reads them. Port 0: none.
     pub metrics: SocketAddr,
 }
 
@@ -171,7 +175,7 @@ pub struct Mail {
     pub from: String,
     /// `smtp://user:password@host:587?tls=required`, `smtps://…`; empty: a folder.
     pub smtp: Secret,
-    /// Where mails go as files without SMTP; empty: `mail` in the data folder.
+    /// Where mails go as files without SMTP; empty: `mail` in the data folder, where `public_url` is this machine.
     pub folder: String,
     /// Where the contact form is delivered; empty: tickets stay in the database.
     pub operator: String,
@@ -410,7 +414,8 @@ impl TryFrom<String> for Address {
     fn try_from(text: String) -> Result<Self, String> {
         let wrong = "use an address like https://music.example, without a path";
         let url = Url::parse(&text).map_err(|error| format!("{error}; {wrong}"))?;
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        let nobody = url.username().is_empty() && url.password().is_none();
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && nobody;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !bare {
             return Err(wrong.to_owned());
         }
@@ -456,6 +461,37 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() { "(none)" } else { "(secret)" })
+    }
+}
+
+/// The address of a database. Printed without the account and the parameters in it, which may hold a password.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Dsn(String);
+
+impl Dsn {
+    /// The address itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether none was given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for Dsn {
+    fn from(address: String) -> Self {
+        Self(address)
+    }
+}
+
+impl fmt::Debug for Dsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", redacted(&self.0))
     }
 }
 
@@ -511,7 +547,7 @@ impl Config {
         }
     }
 
-    /// Reads, judges, and makes the secrets that are missing on a machine of one's own.
+    /// Reads, judges, makes the data folder where there is none, and the secrets that are missing on a machine of one's own.
     pub fn open(sources: &Sources) -> Result<Self, Unusable> {
         let mut reader = Reader::default();
         let config = reader.read(sources, true);
@@ -533,7 +569,7 @@ impl Config {
         if self.database_url.is_empty() {
             format!("sqlite:{}", self.data.join("loopmaster.db").display())
         } else {
-            self.database_url.clone()
+            self.database_url.expose().to_owned()
         }
     }
 
@@ -591,7 +627,7 @@ impl Config {
         let mut complain = |setting: &str, text: String| {
             complaints.push(Complaint { setting: setting.to_owned(), text });
         };
-        let database = &self.database_url;
+        let database = self.database_url.expose();
         if !(database.is_empty() || ["sqlite:", "postgres://", "postgresql://"].iter().any(|s| database.starts_with(s)))
         {
             complain("database_url", "use sqlite:<path> or postgres://user@host/database".to_owned());
@@ -599,7 +635,7 @@ impl Config {
         if !self.storage.endpoint.is_empty() && Address::try_from(self.storage.endpoint.clone()).is_err() {
             complain(
                 "storage.endpoint",
-                format!("`{}` is not an http or https address without a path", self.storage.endpoint),
+                format!("`{}` is not an http or https address without a path", redacted(&self.storage.endpoint)),
             );
         }
         let bucket = &self.storage.bucket;
@@ -608,15 +644,28 @@ impl Config {
         {
             complain("storage.bucket", format!("`{bucket}` cannot be a bucket: 3 to 63 of a-z, 0-9, - and ."));
         }
-        if !self.storage.embedded() && (self.storage.access_key.is_empty() || self.storage.secret_key.is_empty()) {
+        let secret_key = self.storage.secret_key.expose();
+        if !self.storage.embedded() && (self.storage.access_key.is_empty() || secret_key.is_empty()) {
             complain("storage.access_key", "a storage of its own needs access_key and secret_key".to_owned());
+        } else if self.storage.access_key.is_empty() != secret_key.is_empty() {
+            complain("storage.secret_key", "and access_key belong together: set both, or neither".to_owned());
+        }
+        // What a storage elsewhere gives out has the length its makers chose; on one's own machine it may be a test's.
+        let least = match (self.storage.embedded(), self.public_url.is_loopback()) {
+            (true, _) => LEAST,
+            (false, false) => LEAST / 2,
+            (false, true) => 1,
+        };
+        if !secret_key.is_empty() && least > 1 {
+            weakness(secret_key, least).into_iter().for_each(|weak| complain("storage.secret_key", weak));
         }
         for (id, key) in &self.edge.keys {
             if id.is_empty() || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-                complain("edge.keys", format!("`{id}` cannot name a key: 1 to 32 letters, digits and -"));
-            }
-            if key.expose().len() < 32 {
-                complain(&format!("edge.keys.{id}"), "is too short: use 32 characters or more".to_owned());
+                // Name and key are easily taken for each other.
+                let shown: String = id.chars().take(4).collect();
+                complain("edge.keys", format!("`{shown}…` cannot name a key: 1 to 32 letters, digits and -"));
+            } else if let Some(weak) = weakness(key.expose(), LEAST) {
+                complain(&format!("edge.keys.{id}"), weak);
             }
         }
         if self.edge.keys.len() > 2 {
@@ -625,8 +674,8 @@ impl Config {
                 format!("has {} keys; use one, and a second while the first is replaced", self.edge.keys.len()),
             );
         }
-        if !self.secret.is_empty() && self.secret.expose().len() < 32 {
-            complain("secret", "is too short: use 32 characters or more".to_owned());
+        if !self.secret.is_empty() {
+            weakness(self.secret.expose(), LEAST).into_iter().for_each(|weak| complain("secret", weak));
         }
         if !may_make_secrets {
             if self.secret.is_empty() {
@@ -638,7 +687,7 @@ impl Config {
                     "is missing; it is made by itself only where public_url is this machine".to_owned(),
                 );
             }
-            if self.storage.access_key.is_empty() && self.storage.embedded() {
+            if self.storage.access_key.is_empty() && secret_key.is_empty() && self.storage.embedded() {
                 complain(
                     "storage.access_key",
                     "is missing; it is made by itself only where public_url is this machine".to_owned(),
@@ -651,6 +700,19 @@ impl Config {
         let smtp = self.mail.smtp.expose();
         if !(smtp.is_empty() || smtp.starts_with("smtp://") || smtp.starts_with("smtps://")) {
             complain("mail.smtp", "use smtp://… or smtps://…".to_owned());
+        } else if !smtp.is_empty() && !mail::is_smtp(smtp) {
+            complain(
+                "mail.smtp",
+                "cannot be read; use smtps://user:password@host, special characters as %40".to_owned(),
+            );
+        }
+        if smtp.is_empty() && self.mail.folder.is_empty() && !self.public_url.is_loopback() {
+            complain(
+                "mail.smtp",
+                "is missing: nobody would get the mail to sign in with. Use smtps://user:password@host, or set mail.folder where \
+                 another program sends the files of a folder"
+                    .to_owned(),
+            );
         }
         if !(self.mail.operator.is_empty() || self.mail.operator.parse::<lettre::Address>().is_ok()) {
             complain("mail.operator", format!("`{}` is not a mail address", self.mail.operator));
@@ -767,12 +829,13 @@ impl Reader {
         };
         let own_machine = config.public_url.is_loopback();
         config.judge(&mut self.complaints, own_machine);
-        if make_secrets
-            && own_machine
-            && self.complaints.is_empty()
-            && let Err(error) = config.make_secrets(&path)
-        {
-            self.complain("data", format!("{} cannot be written: {error}", path.display()));
+        // In a cluster only roles that keep something on this machine need the folder; they make it.
+        if make_secrets && self.complaints.is_empty() && (own_machine || config.data.exists()) {
+            if let Err(error) = loopmaster_private::folder(&config.data) {
+                self.complain("data", error.to_string());
+            } else if own_machine && let Err(error) = config.make_secrets(&path) {
+                self.complain("data", format!("{} cannot be written: {error}", path.display()));
+            }
         }
         Some(config)
     }
@@ -799,7 +862,12 @@ impl Reader {
             }
         };
         text.parse().unwrap_or_else(|error: toml::de::Error| {
-            self.complain(&path.display().to_string(), error.to_string().trim().replace('\n', "\n    "));
+            // Without the line itself, which may hold a secret.
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+            let message = error.message().trim().replace('\n', "; ");
+            self.complain(&path.display().to_string(), format!("line {line}, column {column}: {message}"));
             Table::new()
         })
     }
@@ -876,11 +944,8 @@ impl Reader {
     }
 
     fn fitting(&mut self, kind: &Value, value: Value, name: &str) -> Option<Value> {
-        let shown = if name.contains("secret") || name.contains("key") || name.contains("smtp") {
-            "a value".to_owned()
-        } else {
-            format!("`{}`", value.to_string().trim_matches('"'))
-        };
+        let hidden = ["secret", "key", "smtp", "database"].iter().any(|word| name.contains(word)) || kind.is_table();
+        let shown = if hidden { "a value".to_owned() } else { format!("`{}`", redacted_value(&value.to_string())) };
         if !kind.same_type(&value) {
             let wanted = match kind {
                 Value::String(_) => "text",
@@ -915,6 +980,12 @@ impl Reader {
         }
         Some(value)
     }
+}
+
+/// A value as it may be shown: where it is an address, without account and query.
+fn redacted_value(text: &str) -> String {
+    let text = text.trim_matches('"');
+    if text.contains("://") || text.contains('@') { redacted(text) } else { text.to_owned() }
 }
 
 /// Puts a value at a path; false where something else stands in the way.
@@ -957,7 +1028,6 @@ struct GeneratedStorage {
 
 impl Config {
     fn make_secrets(&mut self, path: &Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(&self.data)?;
         let lacks_storage = self.storage.embedded() && self.storage.access_key.is_empty();
         if !(self.secret.is_empty() || self.edge.keys.is_empty() || lacks_storage) {
             return Ok(());
@@ -1056,7 +1126,7 @@ mod tests {
     fn all_wrong_values_are_named_at_once() {
         let (_folder, sources) = sources(
             "publicurl = 1\napi_url = \"ftp://x\"\ntrusted_hops = -1\ndatabase_url = \"mysql://x\"\n[storage]\nbucket = \"No\"\n\
-             [edge.keys]\na = \"short\"\n[worker]\nbackend = \"tpu\"\nthreads = \"many\"\n[log]\nformat = \"xml\"\n",
+             secret_key = \"x\"\naccess_key = \"a\"\n[edge.keys]\na = \"short\"\n[worker]\nbackend = \"tpu\"\nthreads = \"many\"\n[log]\nformat = \"xml\"\n",
             &[("LOOPMASTER_LIMITS__ZIPS", "0"), ("LOOPMASTER_NONSENSE", "1")],
         );
         let Unusable(complaints) = Config::check(&sources).unwrap_err();
@@ -1067,6 +1137,7 @@ mod tests {
             "trusted_hops",
             "database_url",
             "storage.bucket",
+            "storage.secret_key",
             "edge.keys.a",
             "worker.backend",
             "worker.threads",
@@ -1086,8 +1157,120 @@ mod tests {
         let (folder, sources) = sources("public_url = \"https://music.example\"", &[]);
         let Unusable(complaints) = Config::open(&sources).unwrap_err();
         let named: Vec<&str> = complaints.iter().map(|complaint| complaint.setting.as_str()).collect();
-        assert_eq!(named, ["secret", "edge.keys", "storage.access_key"]);
+        assert_eq!(named, ["secret", "edge.keys", "storage.access_key", "mail.smtp"]);
         assert!(!folder.path().join("data").exists());
+    }
+
+    const PUBLIC: &str = "public_url = \"https://music.example\"\nsecret = \"0c2f5a9e4b7d8136e0a1f4c25b9d7e83\"\n";
+    const KEYS: &str = "[edge.keys]\na = \"5b9d7e830c2f5a9e4b7d8136e0a1f4c2\"\n";
+    const STORAGE: &str = "[storage]\naccess_key = \"LMA\"\nsecret_key = \"4b7d8136e0a1f4c25b9d7e830c2f5a9e\"\n";
+
+    fn complaints(file: &str) -> Vec<String> {
+        let (_folder, sources) = sources(file, &[]);
+        Config::check(&sources).map_or_else(
+            |Unusable(complaints)| complaints.into_iter().map(|complaint| complaint.setting).collect(),
+            |_| Vec::new(),
+        )
+    }
+
+    #[test]
+    fn a_public_service_sends_its_mail() {
+        let whole = format!("{PUBLIC}{KEYS}{STORAGE}");
+        assert_eq!(complaints(&whole), ["mail.smtp"]);
+        for mail in ["smtp = \"smtps://a:b@mail.example\"", "folder = \"outbox\""] {
+            assert!(complaints(&format!("{whole}[mail]\n{mail}\n")).is_empty(), "{mail}");
+        }
+        assert_eq!(complaints(&format!("{whole}[mail]\nsmtp = \"smtps://a:b@\"\n")), ["mail.smtp"]);
+        assert!(complaints("").is_empty(), "on one's own machine they lie in a folder");
+    }
+
+    #[test]
+    fn secrets_that_can_be_guessed_are_named_at_once() {
+        let held = "a".repeat(40);
+        let named = complaints(&format!(
+            "public_url = \"https://music.example\"\nsecret = \"{held}\"\n[edge.keys]\na = \"{held}\"\nb = \"\"\n\
+             [storage]\naccess_key = \"LMA\"\nsecret_key = \"x\"\n[mail]\nfolder = \"outbox\"\n"
+        ));
+        assert_eq!(named, ["storage.secret_key", "edge.keys.a", "edge.keys.b", "secret"]);
+        // An access key alone would leave the embedded storage open to whoever signs with nothing.
+        for half in ["access_key = \"LMA\"", "secret_key = \"4b7d8136e0a1f4c25b9d7e830c2f5a9e\""] {
+            assert_eq!(complaints(&format!("[storage]\n{half}\n")), ["storage.secret_key"], "{half}");
+        }
+        let mail = "[mail]\nfolder = \"outbox\"\n";
+        let elsewhere = |secret: &str| {
+            let storage = format!(
+                "[storage]\nendpoint = \"https://s3.example\"\naccess_key = \"a\"\nsecret_key = \"{secret}\"\n"
+            );
+            complaints(&format!("{PUBLIC}{KEYS}{storage}{mail}"))
+        };
+        assert_eq!(elsewhere("x"), ["storage.secret_key"]);
+        assert!(elsewhere("K005abcdEFGH1234ijklMNOP5678qrs").is_empty(), "31 characters of a provider's");
+        let tests = "[storage]\nendpoint = \"http://127.0.0.1:9000\"\naccess_key = \"a\"\nsecret_key = \"minio\"\n";
+        assert!(complaints(tests).is_empty(), "a test's storage on one's own machine");
+    }
+
+    #[test]
+    fn nothing_that_is_printed_holds_a_secret() {
+        let whole = format!("{PUBLIC}{KEYS}{STORAGE}");
+        for (file, good) in [
+            (
+                format!(
+                    "database_url = \"postgres://a:hunter2@db/a\"\n{whole}[mail]\nsmtp = \"smtps://a:hunter2@m.example\""
+                ),
+                true,
+            ),
+            ("database_url = \"postgres://db/a?user=a&password=hunter2\"".to_owned(), true),
+            ("database_url = \"mysql://a:hunter2@db/a\"".to_owned(), false),
+            ("database_url = [\"postgres://a:hunter2@db/a\"]".to_owned(), false),
+            ("database_url = \"postgres://a:hunter2@db/a".to_owned(), false),
+            ("secret = \"hunter2".to_owned(), false),
+            ("secret = hunter2".to_owned(), false),
+            ("secret = \"hunter2\"".to_owned(), false),
+            ("edge = \"hunter2\"".to_owned(), false),
+            ("[edge]\nkeys = \"hunter2\"".to_owned(), false),
+            ("[edge.keys]\n\"0hunter2\u{e9}\" = \"\"".to_owned(), false),
+            ("[edge.keys]\na = [\"hunter2\"]".to_owned(), false),
+            ("storage = \"hunter2\"".to_owned(), false),
+            ("[storage]\nendpoint = \"https://a:hunter2@s3.example\"".to_owned(), false),
+            ("[storage]\nendpoint = \"https://:hunter2@s3.example\"".to_owned(), false),
+            ("[storage]\nendpoint = \"https://s3.example/?key=hunter2\"".to_owned(), false),
+            ("public_url = \"https://a:hunter2@music.example\"".to_owned(), false),
+            ("public_url = \"https://:hunter2@music.example\"".to_owned(), false),
+            ("api_url = \"https://a:hunter2/@music.example\"".to_owned(), false),
+            ("[mail]\nsmtp = \"http://a:hunter2@mail.example\"".to_owned(), false),
+            ("[mail]\nsmtp = \"smtps://a:hunter2@\"".to_owned(), false),
+            ("[mail]\nsmtp = [\"smtps://a:hunter2@m.example\"]".to_owned(), false),
+            ("[oidc.google]\nclient_secret = \"hunter2\"".to_owned(), false),
+            ("[oidc]\ngoogle = \"hunter2\"".to_owned(), false),
+            ("[listen]\napi = \"a:hunter2@127.0.0.1:1\"".to_owned(), false),
+        ] {
+            let (_folder, sources) = sources(&file, &[]);
+            let shown = match Config::check(&sources) {
+                Ok(config) => {
+                    assert!(good, "{file}");
+                    format!("{config:?} {config:#?} {:?}", config.storage_client())
+                }
+                Err(unusable) => {
+                    assert!(!good, "{file}: {unusable}");
+                    format!("{unusable} {unusable:?}")
+                }
+            };
+            assert!(!shown.contains("hunter2"), "{file}: {shown}");
+            assert!(!shown.contains("4b7d8136e0a1f4c2"), "{file}: {shown}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_data_folder_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let (folder, sources) = sources("", &[]);
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let unusable = Config::open(&sources).unwrap_err().to_string();
+        assert!(unusable.contains("data: ") && unusable.contains("can be written by other users"), "{unusable}");
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 0, "no secret is put there");
     }
 
     #[test]

@@ -12,11 +12,12 @@ use lettre::message::{Mailbox, MultiPart};
 use lettre::{Address, AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use maud::{DOCTYPE, PreEscaped, html};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// One letter, before it is put into words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "letter", rename_all = "snake_case")]
 pub enum Letter {
     /// A link and a code to sign in with.
@@ -117,6 +118,13 @@ pub enum Letter {
         /// Its id.
         ticket: String,
     },
+}
+
+// Links and codes open accounts: logs get the subject alone.
+impl fmt::Debug for Letter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Letter").field(&self.words().subject).finish()
+    }
 }
 
 /// A letter in words.
@@ -560,6 +568,12 @@ impl Mailer {
             }
         }
     }
+}
+
+/// Whether this is an address of an SMTP server.
+#[must_use]
+pub fn is_smtp(url: &str) -> bool {
+    AsyncSmtpTransport::<Tokio1Executor>::from_url(url).is_ok()
 }
 
 fn sender(from: &str) -> Result<Mailbox, String> {

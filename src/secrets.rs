@@ -28,6 +28,71 @@ pub fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
+/// An address as logs, errors and `loopmaster config` may show it: what names and opens an account, the values of its query and its
+/// fragment are left out. Takes what is no address, too, because those end in error messages; in doubt more is left out.
+#[must_use]
+pub fn redacted(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once(':') else {
+        // No scheme, but perhaps an account: `user@host`.
+        return address.rsplit_once('@').map_or_else(|| address.to_owned(), |(_, rest)| redacted_rest("", rest));
+    };
+    if scheme == "sqlite" && !rest.contains('@') {
+        return format!("{scheme}:{}", without_query(rest));
+    }
+    let (slashes, rest) = rest.strip_prefix("//").map_or(("", rest), |rest| ("//", rest));
+    // A password may hold every character, an `@` and a slash included, if it was not written as an address wants it.
+    match rest.rsplit_once('@') {
+        Some((_, rest)) => redacted_rest(&format!("{scheme}:{slashes}"), rest),
+        None if slashes.is_empty() && !scheme.contains('.') => format!("{scheme}:…"),
+        None => {
+            let authority = rest.find(['/', '?', '#']).map_or(rest, |at| &rest[..at]);
+            let port = authority.rsplit_once(':').map_or("", |(_, port)| port);
+            // `user:password/name`, with the host forgotten; an IPv6 address ends with a bracket.
+            if port.bytes().all(|byte| byte.is_ascii_digit()) || authority.ends_with(']') {
+                format!("{scheme}:{slashes}{}", without_query(rest))
+            } else {
+                format!("{scheme}:{slashes}…")
+            }
+        }
+    }
+}
+
+fn redacted_rest(before: &str, rest: &str) -> String {
+    format!("{before}…@{}", without_query(rest))
+}
+
+fn without_query(text: &str) -> String {
+    let Some((path, query)) = text.split_once('?') else {
+        return text.split_once('#').map_or(text, |(path, _)| path).to_owned();
+    };
+    let names = query.split('#').next().unwrap_or_default().split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=…"),
+        None => "…".to_owned(),
+    });
+    format!("{path}?{}", names.collect::<Vec<_>>().join("&"))
+}
+
+/// Why a secret that somebody chose can be guessed; nothing where it cannot. Fewer than `least` characters are too few.
+#[must_use]
+pub fn weakness(secret: &str, least: usize) -> Option<String> {
+    let count = secret.chars().count();
+    let way_out = "use a random one, e.g. from `openssl rand -hex 32`";
+    if count < least {
+        return Some(format!("has {count} characters and needs {least} or more; {way_out}"));
+    }
+    let bytes = secret.as_bytes();
+    // Written twice it is no longer, e.g. `changemechangeme`. Half a random secret is allowed to come twice.
+    let repeats = (1..16).any(|unit| unit < bytes.len() && bytes.iter().zip(&bytes[unit..]).all(|(a, b)| a == b));
+    // Shannon's estimate: random hex has 3.7 bits a character, a sentence about as many, one key held down none.
+    let mut counts = std::collections::HashMap::<char, f64>::new();
+    secret.chars().for_each(|letter| *counts.entry(letter).or_default() += 1.0);
+    let bits: f64 = counts.values().map(|times| -times * (times / count as f64).log2()).sum();
+    if repeats || bits < 2.5 * least as f64 {
+        return Some(format!("repeats itself and can be guessed; {way_out}"));
+    }
+    None
+}
+
 /// The service's own secret, put to its uses. Each use has a key of its own.
 #[derive(Clone)]
 pub struct Keys {
@@ -107,6 +172,58 @@ mod tests {
             ["", "lms", "lms_", &token[..20], &format!("{token}0"), &token.replace('_', "é"), &token.to_uppercase()]
         {
             assert!(!looks_like("lms", rubbish), "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_shown_without_what_opens_them() {
+        for (address, shown) in [
+            ("postgres://loopmaster:hunter2@db/loopmaster", "postgres://…@db/loopmaster"),
+            ("postgres://loopmaster@db:5432/loopmaster", "postgres://…@db:5432/loopmaster"),
+            ("postgresql://db/loopmaster?user=a&password=hunter2", "postgresql://db/loopmaster?user=…&password=…"),
+            ("postgres://a:hunter2/@?#:x@db/b?sslpassword=hunter2#hunter2", "postgres://…@db/b?sslpassword=…"),
+            ("postgres://a:hunter2/b", "postgres://…"),
+            ("postgres:a:hunter2@db/b", "postgres:…@db/b"),
+            ("mysql:hunter2", "mysql:…"),
+            ("a:hunter2@db", "a:…@db"),
+            ("hunter2@db", "…@db"),
+            ("https://:hunter2@s3.example", "https://…@s3.example"),
+            ("https://s3.example:9000/a?X-Amz-Signature=hunter2", "https://s3.example:9000/a?X-Amz-Signature=…"),
+            ("http://[::1]:9000", "http://[::1]:9000"),
+            ("http://[::1]", "http://[::1]"),
+            ("smtps://user:hunter2@mail.example", "smtps://…@mail.example"),
+            ("sqlite:data/a.db?mode=rwc", "sqlite:data/a.db?mode=…"),
+            ("sqlite:///srv/a.db", "sqlite:///srv/a.db"),
+            ("", ""),
+            ("nowhere", "nowhere"),
+        ] {
+            assert_eq!(redacted(address), shown, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_guessed_is_weak() {
+        for weak in [
+            "",
+            "x",
+            "0123456789abcdef0123456789abcde",
+            &"a".repeat(64),
+            &"changeme".repeat(8),
+            &"0".repeat(32),
+            &format!("{}bcdefgh", "a".repeat(40)),
+        ] {
+            assert!(weakness(weak, 32).is_some(), "{weak}");
+            assert!(!weakness(weak, 32).is_some_and(|text| weak.len() > 8 && text.contains(weak)), "not repeated");
+        }
+        for strong in [
+            crate::config::Secret::random().expose(),
+            "a service key for tests, long enough",
+            "äöü 9kd.Lq2+fj3/ßzT7-x_Wc5:mB8#nV4",
+        ] {
+            assert_eq!(weakness(strong, 32), None, "{strong}");
+        }
+        for _ in 0..1_000 {
+            assert_eq!(weakness(&crate::config::Secret::random().expose()[..32], 32), None);
         }
     }
 

@@ -56,6 +56,7 @@ pub struct Beside {
 
 /// `loopmaster serve`
 pub fn serve(file: Option<&Path>, beside: Beside) -> Result<(), RoleError> {
+    loopmaster_private::new_files();
     let config = Config::open(&Sources::process(file))?;
     prepare(&config);
     runtime()?.block_on(async {
@@ -69,10 +70,12 @@ pub fn serve(file: Option<&Path>, beside: Beside) -> Result<(), RoleError> {
 
 /// `loopmaster work`
 pub fn work(file: Option<&Path>) -> Result<(), RoleError> {
+    loopmaster_private::new_files();
     let config = Config::open(&Sources::process(file))?;
     prepare(&config);
     runtime()?.block_on(async {
         telemetry::collect();
+        data_folder(&config)?;
         let app = App::open(config).await?;
         let worker = worker::worker(&app).await?;
         let stop = CancellationToken::new();
@@ -102,9 +105,13 @@ async fn bind(what: &str, socket: SocketAddr) -> Result<TcpListener, StartError>
 
 /// `loopmaster migrate`
 pub fn migrate(file: Option<&Path>) -> Result<(), RoleError> {
+    loopmaster_private::new_files();
     let config = Config::open(&Sources::process(file))?;
     prepare(&config);
     runtime()?.block_on(async {
+        if config.data.exists() {
+            data_folder(&config)?;
+        }
         let db = Db::connect(&config.database()).await?;
         let pending = db.pending_migrations().await?;
         db.migrate().await?;
@@ -127,6 +134,21 @@ fn prepare(config: &Config) {
     // A second installation finds the first, which is the same.
     drop(rustls::crypto::ring::default_provider().install_default());
     telemetry::log(&config.log);
+}
+
+/// The data folder is for this process's user alone. One of an earlier version, which others could read, is closed; one that others can
+/// write, or that is somebody else's, is refused.
+fn data_folder(config: &Config) -> Result<(), StartError> {
+    loopmaster_private::folder(&config.data)?;
+    match loopmaster_private::tighten(&config.data)? {
+        0 => {}
+        closed => tracing::warn!(
+            folder = %config.data.display(),
+            closed,
+            "other users could read the data folder; now only its owner can (0700, files 0600)"
+        ),
+    }
+    Ok(())
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -169,6 +191,8 @@ pub struct Running {
     pub app: App,
     /// Where the api listens.
     pub api: SocketAddr,
+    /// Where metrics are, if anywhere.
+    pub metrics: Option<SocketAddr>,
     files: Option<embedded::Handle>,
     stop_listening: CancellationToken,
     working: Option<tokio::task::JoinHandle<()>>,
@@ -180,7 +204,7 @@ impl Running {
     pub async fn start(mut config: Config, beside: Beside) -> Result<Self, StartError> {
         telemetry::collect();
         let at = |what: String| move |error| StartError::Io { what, error };
-        std::fs::create_dir_all(&config.data).map_err(at(config.data.display().to_string()))?;
+        data_folder(&config)?;
         let files = if config.storage.embedded() {
             let mut options = embedded::Options::new(
                 &config.files_folder(),
@@ -227,14 +251,15 @@ impl Running {
         let stop_listening = CancellationToken::new();
         let mut servers = Vec::new();
         servers.push(tokio::spawn(listen(listener, router(app.clone()), stop_listening.clone(), GRACE)));
-        if app.config.listen.metrics.port() != 0 {
-            let listener = bind("metrics", app.config.listen.metrics).await?;
+        let metrics = Some(app.config.listen.metrics).filter(|socket| socket.port() != 0);
+        if let Some(socket) = metrics {
+            let listener = bind("metrics", socket).await?;
             servers.push(tokio::spawn(listen(listener, worker::watched(&app), stop_listening.clone(), GRACE)));
         }
         let worker: Option<Worker> = if with_worker { Some(worker::worker(&app).await?) } else { None };
         let working = worker.map(|worker| tokio::spawn(worker.run(app.draining.clone())));
         tokio::spawn(tidy(app.clone()));
-        Ok(Self { app, api, files, stop_listening, working, servers })
+        Ok(Self { app, api, metrics, files, stop_listening, working, servers })
     }
 
     /// Readiness goes, streams say goodbye, answers on their way end; then storage and database close.

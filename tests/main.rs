@@ -24,6 +24,8 @@ mod lab_shape;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod parity;
 #[cfg(test)]
 mod push;
@@ -36,5 +38,7 @@ mod service;
 mod standards;
 #[cfg(test)]
 mod storage;
+#[cfg(test)]
+mod upgrade;
 #[cfg(test)]
 mod work;

@@ -76,8 +76,10 @@ impl Service {
 
     pub(crate) async fn launch(name: &'static str, database_url: String, change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        loopmaster::work::sandbox::use_program(env!("CARGO_BIN_EXE_loopmaster"));
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config { data: folder.path().to_owned(), database_url, ..Config::default() };
+        let mut config =
+            Config { data: folder.path().to_owned(), database_url: database_url.into(), ..Config::default() };
         config.secret = Secret::new("a service key for tests, long enough");
         config.edge.keys.insert("test".to_owned(), Secret::new(EDGE_KEY));
         config.storage.access_key = "LMTEST".to_owned();

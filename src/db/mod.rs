@@ -11,6 +11,7 @@ mod writer;
 
 pub use changes::{Change, Changes};
 
+use crate::secrets::redacted;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -140,16 +141,19 @@ impl Db {
     pub async fn connect(url: &str) -> Result<Self> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let address = || DbError::Address(without_password(url));
+        let address = || DbError::Address(redacted(url));
         if let Some(rest) = url.strip_prefix("sqlite:") {
             let (file, _) = rest.split_once('?').unwrap_or((rest, ""));
             let file = file.strip_prefix("//").unwrap_or(file);
             if file.is_empty() || file == ":memory:" {
                 return Err(address());
             }
-            if let Some(folder) = std::path::Path::new(file).parent() {
-                std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+            let path = std::path::Path::new(file);
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                loopmaster_private::make(folder).map_err(sqlx::Error::Io)?;
             }
+            // SQLite gives its log and its index the mode of the file.
+            loopmaster_private::file(path).map_err(sqlx::Error::Io)?;
             Self::sqlite(&format!("sqlite://{}?mode=rwc", escaped(file))).await
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             Self::postgres(url, url.parse().map_err(|_| address())?).await
@@ -440,17 +444,6 @@ fn escaped(file: &str) -> String {
         c.encode_utf8(&mut utf8).bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"))
     };
     file.chars().map(|c| if special(c) { escape(c) } else { c.to_string() }).collect()
-}
-
-/// An address to be shown.
-fn without_password(address: &str) -> String {
-    match url::Url::parse(address) {
-        Ok(mut url) if url.password().is_some() => {
-            let _ = url.set_password(Some("…"));
-            url.to_string()
-        }
-        _ => address.to_owned(),
-    }
 }
 
 async fn run(connection: &mut AnyConnection, text: &'static str) -> Result<(), sqlx::Error> {

@@ -116,6 +116,9 @@ pub enum StartError {
     /// The worker.
     #[error("the worker cannot work: {0}")]
     Worker(String),
+    /// The data folder.
+    #[error(transparent)]
+    Folder(#[from] loopmaster_private::NotPrivate),
     /// A socket or a folder.
     #[error("{what}: {error}")]
     Io {

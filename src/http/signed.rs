@@ -57,7 +57,7 @@ pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
 }
 
 /// What a verified edge says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Vouched {
     /// The visitor's address, hashed.
     pub ip: String,
@@ -71,6 +71,14 @@ pub struct Vouched {
     pub request_id: String,
     /// To be used once, where the method writes.
     pub nonce: String,
+}
+
+// Tokens stay out of logs.
+impl std::fmt::Debug for Vouched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (guest, request) = (&self.guest, &self.request_id);
+        f.debug_struct("Vouched").field("guest", guest).field("request_id", request).finish_non_exhaustive()
+    }
 }
 
 /// Whether the request claims to come from the edge: it carries a header that only the edge may send.

@@ -1,4 +1,5 @@
-//! How the service is: for people (`/v1/status`), for whoever sends traffic here (`/livez`, `/readyz`), for whoever watches (`/metrics`).
+//! How the service is: for people (`/v1/status`), for whoever sends traffic here (`/livez`, `/readyz`), for whoever watches (`/metrics`, on a
+//! socket of its own).
 
 use super::extract::Json;
 use super::problem::{Answer, Problem};
@@ -9,18 +10,17 @@ use crate::queue::{self, Class};
 use crate::retention::periods::{Period, periods};
 use crate::telemetry;
 use crate::work;
-use axum::extract::{ConnectInfo, State};
+use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use loopmaster_core::plan::destinations;
 use loopmaster_core::retention::Retention;
 use loopmaster_gpu::renderer::Renderer;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -39,14 +39,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 pub(super) fn health() -> Router<App> {
-    Router::new()
-        .route("/livez", get(async || "alive\n"))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/docs", get(docs::page))
+    Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(ready)).route("/docs", get(docs::page))
 }
 
-/// On a socket of its own.
+/// On a socket of its own, metrics included: there is no telling who a request to the api's socket comes from, since a proxy on this
+/// machine is as near as an operator, and not every proxy says that it is one.
 pub(crate) fn watch() -> Router<App> {
     let scraped = get(async |State(app): State<App>| scrape(&app).await);
     Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(ready)).route("/metrics", scraped)
@@ -189,16 +186,6 @@ async fn ready(State(app): State<App>) -> Response {
     });
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
-}
-
-/// For Prometheus, and for nobody on the net: this machine only, unless a socket of its own is configured.
-async fn metrics(State(app): State<App>, peer: Option<Extension<ConnectInfo<SocketAddr>>>) -> Answer<Response> {
-    let near =
-        peer.is_some_and(|Extension(peer)| peer.0.ip().to_canonical().is_loopback()) && app.config.trusted_hops == 0;
-    if !near || app.config.listen.metrics.port() != 0 {
-        return Err(super::observe::nothing_here("/metrics".parse().unwrap_or_default()).await);
-    }
-    Ok(scrape(&app).await)
 }
 
 /// All metrics in Prometheus' text format.

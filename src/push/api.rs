@@ -1,6 +1,7 @@
 //! The service's HTTP API as this client needs it, with patience for what passes.
 
 use super::error::PushError;
+use crate::config::Secret;
 use loopmaster_core::settings::Limits;
 use rand::RngExt;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
@@ -102,7 +103,7 @@ pub(super) struct NewUpload<'a> {
 pub(super) struct Api {
     pub(super) http: Client,
     base: Url,
-    token: String,
+    token: Secret,
 }
 
 impl Api {
@@ -122,7 +123,7 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| PushError::transport(address, &error))?;
-        Ok(Self { http, base, token })
+        Ok(Self { http, base, token: Secret::new(token) })
     }
 
     async fn call<T: DeserializeOwned>(
@@ -134,7 +135,7 @@ impl Api {
     ) -> Result<T, PushError> {
         let url = self.base.join(path).map_err(|_| PushError::Address(path.to_owned()))?;
         patiently(|| async {
-            let mut request = self.http.request(method.clone(), url.clone()).bearer_auth(&self.token);
+            let mut request = self.http.request(method.clone(), url.clone()).bearer_auth(self.token.expose());
             request = request.header(ACCEPT, "application/json").timeout(ANSWER);
             if let Some(key) = key {
                 request = request.header("idempotency-key", key);

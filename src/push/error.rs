@@ -1,5 +1,6 @@
 //! What can go wrong between here and the service.
 
+use crate::secrets::redacted;
 use reqwest::StatusCode;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(super) enum PushError {
     #[error("there is no API token; make one in your account and give it by --token-file, LOOPMASTER_TOKEN or {}", .0.display())]
     NoToken(PathBuf),
     /// The address is none.
-    #[error("{0} is not the address of a service, such as https://api.example.com")]
+    #[error("{} is not the address of a service, such as https://api.example.com", redacted(.0))]
     Address(String),
     /// The same push runs already.
     #[error("the same files are being pushed already by another process ({} is locked)", .0.display())]
@@ -76,13 +77,17 @@ impl PushError {
     }
 
     pub(super) fn transport(what: &str, error: &reqwest::Error) -> Self {
+        // Whoever has the address of an object has the object, until it expires.
         let mut detail = error.to_string();
+        if let Some(url) = error.url() {
+            detail = detail.replace(url.as_str(), &redacted(url.as_str()));
+        }
         let mut cause = std::error::Error::source(error);
         while let Some(error) = cause {
             detail = format!("{detail}: {error}");
             cause = error.source();
         }
-        Self::Unreachable { what: what.to_owned(), detail }
+        Self::Unreachable { what: redacted(what), detail }
     }
 
     /// From an answer that is no success: RFC 9457, or whatever stands in front of the service.

@@ -53,7 +53,9 @@ impl Journal {
     pub(super) fn open(folder: &Path, name: &str, fresh: bool) -> Result<Self, PushError> {
         let path = folder.join(format!("{name}.jsonl"));
         let failed = |source| PushError::File { path: path.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
+        // Names of unreleased music stand in it.
+        loopmaster_private::make(folder).and_then(|()| loopmaster_private::file(&path)).map_err(failed)?;
+        loopmaster_private::tighten(folder).map_err(|error| failed(std::io::Error::other(error)))?;
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
         file.try_lock().map_err(|_| PushError::Running(path.clone()))?;

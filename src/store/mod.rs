@@ -11,6 +11,7 @@ pub use embedded::Credentials;
 pub use error::StoreError;
 pub use policy::{PostBytes, PostForm};
 
+use crate::secrets::redacted;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
@@ -27,6 +28,7 @@ use error::chain;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use s3s::crypto::{Checksum, Md5};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -58,7 +60,7 @@ const COMPLETE: Duration = Duration::from_mins(2);
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 
 /// Where the storage is. `[storage]` of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StorageConfig {
     /// The endpoint the service itself uses.
@@ -74,6 +76,20 @@ pub struct StorageConfig {
     pub access_key: String,
     /// Secret key.
     pub secret_key: String,
+}
+
+// The secret stays out of logs.
+impl fmt::Debug for StorageConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (inside, outside) = (self.endpoint.as_str(), self.public_endpoint.as_str());
+        f.debug_struct("StorageConfig")
+            .field("endpoint", &redacted(inside))
+            .field("public_endpoint", &redacted(outside))
+            .field("bucket", &self.bucket)
+            .field("region", &self.region)
+            .field("access_key", &self.access_key)
+            .finish_non_exhaustive()
+    }
 }
 
 fn region() -> String {
@@ -680,7 +696,7 @@ fn expiry(ttl: Duration) -> Result<PresigningConfig> {
 }
 
 fn parsed(url: &str) -> Result<Url> {
-    Url::parse(url).map_err(|error| StoreError::Config(format!("{url}: {error}")))
+    Url::parse(url).map_err(|error| StoreError::Config(format!("{}: {error}", redacted(url))))
 }
 
 /// The ETag S3 gives an object of such parts, where ETags are MD5s.

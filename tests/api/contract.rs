@@ -1,6 +1,7 @@
 //! The description of the API, and the service as operators see it.
 
 use crate::service::{Reply, Service};
+use loopmaster::config::Config;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -46,7 +47,8 @@ fn every_reference_in_the_description_leads_somewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_and_readers_are_served() {
-    for service in Service::both(|_| {}).await {
+    let watched = |config: &mut Config| config.listen.metrics.set_port(crate::operator::free_port());
+    for service in Service::both(watched).await {
         let open = async |path: &str| service.bearer(None, Method::GET, path, None).await;
         let ready = open("/readyz").await.good();
         assert_eq!(
@@ -62,7 +64,9 @@ async fn operators_and_readers_are_served() {
 
         let guest = service.guest();
         super::masters::masters(&service, &guest, &["a.wav"]).await;
-        let metrics = String::from_utf8(open("/metrics").await.body.to_vec()).unwrap();
+        // On a socket of their own.
+        let metrics = reqwest::get(format!("http://{}/metrics", service.app.config.listen.metrics)).await.unwrap();
+        let metrics = metrics.text().await.unwrap();
         assert!(metrics.contains("loopmaster_queue_jobs{class=\"interactive\",state=\"waiting\"} 1"), "{metrics}");
         assert!(
             metrics.contains("loopmaster_http_requests_total{method=\"POST\",route=\"/v1/masters\",status=\"201\"}"),
@@ -83,11 +87,13 @@ async fn operators_and_readers_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_not_for_the_net() {
-    let service = Service::with(|config| config.trusted_hops = 1).await;
-    assert_eq!(
-        service.bearer(None, Method::GET, "/metrics", None).await.problem(),
-        (404, "request.not_found".to_owned())
-    );
+    for hops in [0, 1] {
+        let service = Service::with(|config| config.trusted_hops = hops).await;
+        assert_eq!(
+            service.bearer(None, Method::GET, "/metrics", None).await.problem(),
+            (404, "request.not_found".to_owned())
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    loopmaster_private::new_files();
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -54,7 +55,12 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let folder = match arguments.data {
         None => None,
         Some(folder) => {
-            std::fs::create_dir_all(&folder)?;
+            // Compiled code is run as it lies there.
+            loopmaster_private::folder(&folder)?;
+            let closed = loopmaster_private::tighten(&folder)?;
+            if closed > 0 {
+                eprintln!("other users could read {}; now only its owner can (0700, files 0600)", folder.display());
+            }
             // The cache wants to know where it is for good.
             Some(folder.canonicalize()?)
         }

@@ -119,12 +119,18 @@ impl Person {
 }
 
 /// A way back that was begun in this browser.
-#[derive(Debug)]
 pub struct Begun {
     nonce: String,
     verifier: String,
     /// Where the visitor was on the way to; empty: nowhere.
     pub next: String,
+}
+
+// Nonce and verifier stay out of logs.
+impl std::fmt::Debug for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Begun").field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 /// What a sign-in ends with.

@@ -9,12 +9,19 @@ use sqlx::AnyConnection;
 pub const ABSOLUTE: i64 = 180 * 24 * 60 * 60 * 1000;
 
 /// A session that has just begun.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Opened {
     /// `ses_…`
     pub id: String,
     /// `lms_…`, for the browser alone.
     pub token: String,
+}
+
+// The token stays out of logs.
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 /// A row of the list of sessions.
