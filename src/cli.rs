@@ -38,6 +38,9 @@ pub enum Command {
     /// Decode standard input to standard output without any privileges: a worker's child.
     #[command(hide = true)]
     DecodeConfined(Confined),
+    /// Decode a picture from standard input to standard output without any privileges: an api's child.
+    #[command(hide = true)]
+    PictureConfined(PictureConfined),
     /// What an operator does by hand: accounts, messages, retention, reconciliation.
     Admin(crate::admin::AdminArgs),
     /// List the graphics cards, hold the best one against the reference, and measure it.
@@ -57,6 +60,14 @@ pub struct Confined {
     pub r#try: bool,
     /// What to decode and how, as JSON.
     pub order: String,
+}
+
+/// `loopmaster picture-confined`
+#[derive(Debug, Args)]
+pub struct PictureConfined {
+    /// Keep all privileges.
+    #[arg(long)]
+    pub unsandboxed: bool,
 }
 
 const MASTER_EXAMPLES: &str = "\

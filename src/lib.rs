@@ -19,6 +19,7 @@ pub mod machine;
 pub mod mail;
 pub mod master;
 pub mod notices;
+pub mod picture;
 pub mod progress;
 pub mod push;
 pub mod queue;

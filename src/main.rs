@@ -5,7 +5,7 @@ use loopmaster::cli::{Cli, Command};
 use loopmaster::config::Config;
 use loopmaster::serve::{self, Beside};
 use loopmaster::work::sandbox;
-use loopmaster::{admin, analyze, deliver, gpu, master, push};
+use loopmaster::{admin, analyze, deliver, gpu, master, picture, push};
 use loopmaster_core::plan::destinations;
 use std::process::ExitCode;
 
@@ -17,6 +17,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::DecodeConfined(order) = &cli.command {
         return ExitCode::from(sandbox::confined(order));
+    }
+    if let Command::PictureConfined(args) = &cli.command {
+        return ExitCode::from(picture::confined(args));
     }
     if let Some(good) = service(&cli.command) {
         return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Command::Analyze(args) => analyze::run(args),
         Command::Push(args) => push::run(args),
         Command::DecodeConfined(_)
+        | Command::PictureConfined(_)
         | Command::Serve(_)
         | Command::Work(_)
         | Command::Migrate(_)

@@ -36,6 +36,7 @@ pub use problem::{Answer, Problem};
 
 use crate::config::Config;
 use crate::db::{Db, DbError};
+use crate::picture::Pictures;
 use crate::store::{Store, StoreError};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -79,6 +80,8 @@ pub struct Service {
     pub streams: Slots,
     /// Archives being sent, by owner.
     pub zips: Slots,
+    /// Decodes profile pictures.
+    pub pictures: Pictures,
     /// Uploads being completed.
     pub settling: Turns,
     /// The order of the queue.
@@ -150,6 +153,7 @@ impl App {
             hub,
             streams: Slots::default(),
             zips: Slots::default(),
+            pictures: Pictures::new(config.worker.allow_unsandboxed),
             settling: Turns::default(),
             places: Places::default(),
             google: auth::oidc::Provider::google(&config),

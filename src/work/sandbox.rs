@@ -19,7 +19,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// A header is a few hundred bytes; tags may take megabytes.
@@ -40,6 +40,19 @@ const BYTES_A_SECOND: u64 = 32 << 20;
 /// What the pipe holds, so that the two processes do not wait for each other at every 64 KiB.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1 << 20;
+
+/// What runs as the child, where it is not this program.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Names the `loopmaster` binary for a program that has the service in it as a library. Once; the first name holds.
+pub fn use_program(path: impl Into<PathBuf>) {
+    drop(PROGRAM.set(path.into()));
+}
+
+/// The binary that runs as the child.
+pub(crate) fn program() -> io::Result<PathBuf> {
+    PROGRAM.get().map_or_else(std::env::current_exe, |path| Ok(path.clone()))
+}
 
 /// How files are decoded.
 #[derive(Clone, Debug)]
@@ -97,7 +110,7 @@ enum Header {
 impl Sandbox {
     /// This binary, confined.
     pub fn new(limits: Limits) -> io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, unsandboxed: false, seconds: 120, threads: 1, limits })
+        Ok(Self { program: program()?, unsandboxed: false, seconds: 120, threads: 1, limits })
     }
 
     /// Decodes `file`, whose audio may have `bytes` bytes, into `pool`. Whoever stops waiting stops the decoder.
@@ -200,7 +213,7 @@ const FORBIDDEN: i32 = 31;
 /// Exit code of a Rust program that panicked.
 const PANICKED: i32 = 101;
 /// Exit code of a child that could not take its privileges away.
-const CANNOT_CONFINE: i32 = 77;
+pub(crate) const CANNOT_CONFINE: i32 = 77;
 
 fn too_slow(seconds: u64) -> Refusal {
     let text = format!("the file was not decoded within {seconds} s; it is probably damaged, export it again");
@@ -520,10 +533,16 @@ fn finish(pipe: &mut impl Write, answer: Result<(Source, Tags), DecodeError>) ->
 
 #[cfg(target_os = "linux")]
 fn confine(order: &Order, input: &impl AsRawFd) -> Result<(), String> {
-    let memory = order.limits.metadata.saturating_add(OWN_MEMORY);
+    confine_to(order.limits.metadata, order.seconds, input)
+}
+
+/// Takes everything from this process but `memory` bytes beyond its own, so many processor seconds, its standard streams and `input`.
+#[cfg(target_os = "linux")]
+pub(crate) fn confine_to(memory: u64, seconds: u64, input: &impl AsRawFd) -> Result<(), String> {
+    let memory = memory.saturating_add(OWN_MEMORY);
     limit(libc::RLIMIT_AS, memory, memory)?;
     // The first says that time is up, the second kills.
-    limit(libc::RLIMIT_CPU, order.seconds, order.seconds.saturating_add(1))?;
+    limit(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
     for resource in [libc::RLIMIT_FSIZE, libc::RLIMIT_CORE, libc::RLIMIT_NPROC] {
         limit(resource, 0, 0)?;
     }
@@ -534,7 +553,12 @@ fn confine(order: &Order, input: &impl AsRawFd) -> Result<(), String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn confine(_order: &Order, _input: &impl AsRawFd) -> Result<(), String> {
+fn confine(order: &Order, input: &impl AsRawFd) -> Result<(), String> {
+    confine_to(order.limits.metadata, order.seconds, input)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn confine_to(_memory: u64, _seconds: u64, _input: &impl AsRawFd) -> Result<(), String> {
     Err("only Linux has seccomp".to_owned())
 }
 

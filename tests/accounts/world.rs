@@ -45,10 +45,11 @@ pub(super) async fn world(change: impl Fn(&mut Config)) -> World {
 impl World {
     async fn of(test: TestDb, change: &impl Fn(&mut Config)) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
+        loopmaster::work::sandbox::use_program(env!("CARGO_BIN_EXE_loopmaster"));
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config {
             data: folder.path().join("data"),
-            database_url: test.url.clone(),
+            database_url: test.url.clone().into(),
             secret: Secret::new("a secret of the tests, long enough"),
             ..Config::default()
         };

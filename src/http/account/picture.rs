@@ -1,67 +1,60 @@
-//! Profile pictures: whatever comes in is decoded within limits and made anew, small. Nothing of the file itself is kept or shown.
+//! Profile pictures: what the user sends, or the provider of a sign-in names. [`crate::picture`] makes them anew.
 
 use crate::db::Tx;
 use crate::http::App;
 use crate::http::auth::oidc::client;
 use crate::http::problem::{Answer, Problem};
+use crate::picture::{LARGEST, MOST_PIXELS, Refusal};
 use crate::retention::objects;
 use axum::http::StatusCode;
-use image::codecs::jpeg::JpegEncoder;
-use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
-use std::io::Cursor;
 
-/// Largest file, bytes: what the edge passes on.
-pub const LARGEST: usize = 1 << 20;
-/// What is kept, pixels square.
-const SIZE: u32 = 256;
-/// Largest picture that is opened, pixels each way.
-const WIDEST: u32 = 6000;
-/// Most memory for opening it: RGBA of the largest, and as much to work with.
-const MEMORY: u64 = 320 << 20;
-
-/// A JPEG of [`SIZE`] pixels square, cut from the middle, upright, on white.
-pub async fn remake(bytes: Vec<u8>) -> Answer<Vec<u8>> {
-    if bytes.len() > LARGEST {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "picture.too_large",
-            format!("the picture has {} KiB; use one of at most {} KiB", bytes.len() >> 10, LARGEST >> 10),
-        ));
-    }
-    // A panic in a decoder is a broken picture, too.
-    match tokio::task::spawn_blocking(move || remade(&bytes)).await {
-        Ok(Some(jpeg)) => Ok(jpeg),
-        _ => Err(Problem::unprocessable(
-            "picture.unreadable",
-            format!("this is not a picture we can read; use a JPEG, PNG or WebP of at most {WIDEST} × {WIDEST} pixels"),
-        )),
-    }
+/// A small JPEG of whatever picture somebody has sent.
+pub async fn remake(app: &App, user: &str, bytes: &[u8]) -> Answer<Vec<u8>> {
+    app.pictures.remake(user, bytes).await.map_err(problem)
 }
 
-fn remade(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
-    if !matches!(reader.format()?, ImageFormat::Jpeg | ImageFormat::Png | ImageFormat::WebP) {
-        return None;
+fn problem(refusal: Refusal) -> Problem {
+    let million = MOST_PIXELS as f64 / 1e6;
+    match refusal {
+        Refusal::TooLarge(bytes) => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "picture.too_large",
+            format!("the picture has {} KiB; use one of at most {} KiB", bytes.div_ceil(1 << 10), LARGEST >> 10),
+        ),
+        Refusal::TooManyPixels(width, height) => Problem::unprocessable(
+            "picture.too_many_pixels",
+            format!(
+                "the picture has {width} × {height} pixels, {:.1} million; make it smaller: at most {million} million are taken, e.g. \
+                 3000 × 3000, and 256 × 256 are kept",
+                f64::from(width) * f64::from(height) / 1e6
+            ),
+        )
+        .with("width", width)
+        .with("height", height)
+        .with("most_pixels", MOST_PIXELS),
+        Refusal::Unreadable => Problem::unprocessable(
+            "picture.unreadable",
+            format!("this is not a picture we can read; use a JPEG, PNG or WebP of at most {million} million pixels"),
+        ),
+        Refusal::OneByOne => Problem::too_many(
+            "picture.one_by_one",
+            "other pictures of yours are still being read; send this one again when they are done",
+            2,
+        ),
+        Refusal::Busy => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "picture.busy",
+            "many pictures are being read at the moment; send this one again in a few seconds",
+        )
+        .retry_after(5),
+        Refusal::Machine(why) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "picture.unavailable",
+            "pictures cannot be read at the moment; your account works without one, try again later",
+        )
+        .retry_after(60)
+        .caused_by(why),
     }
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(WIDEST);
-    limits.max_image_height = Some(WIDEST);
-    limits.max_alloc = Some(MEMORY);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().ok()?;
-    let orientation = decoder.orientation().ok()?;
-    let mut picture = DynamicImage::from_decoder(decoder).ok()?;
-    picture.apply_orientation(orientation);
-    let small = picture.resize_to_fill(SIZE, SIZE, FilterType::Lanczos3).into_rgba8();
-    let flat = RgbImage::from_fn(SIZE, SIZE, |x, y| {
-        let [r, g, b, alpha] = small.get_pixel(x, y).0;
-        let over = |c: u8| ((u32::from(c) * u32::from(alpha) + 255 * (255 - u32::from(alpha))) / 255) as u8;
-        Rgb([over(r), over(g), over(b)])
-    });
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, 88).encode_image(&flat).ok()?;
-    Some(jpeg)
 }
 
 /// Stores a picture and makes it the user's. Gives its key.
@@ -90,8 +83,19 @@ pub async fn exchange(tx: &mut Tx, user: &str, key: Option<&str>, now: i64) -> A
     Ok(())
 }
 
-/// The picture a provider names, if it is on a host that may be asked.
-pub async fn fetch(hosts: &[String], address: &str) -> Option<Vec<u8>> {
+/// The picture a provider names, made anew, if it is on a host that may be asked.
+pub async fn fetch(app: &App, user: &str, hosts: &[String], address: &str) -> Option<Vec<u8>> {
+    let bytes = download(hosts, address).await?;
+    match remake(app, user, &bytes).await {
+        Ok(jpeg) => Some(jpeg),
+        Err(problem) => {
+            tracing::info!(code = problem.code(), cause = problem.cause(), "the provider's picture is not taken");
+            None
+        }
+    }
+}
+
+async fn download(hosts: &[String], address: &str) -> Option<Vec<u8>> {
     let url = url::Url::parse(address).ok()?;
     let allowed = hosts.iter().any(|host| {
         let (name, port) =
@@ -113,48 +117,18 @@ pub async fn fetch(hosts: &[String], address: &str) -> Option<Vec<u8>> {
         .ok()?;
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.ok()? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > LARGEST {
+        if bytes.len() + chunk.len() > LARGEST {
             return None;
         }
+        bytes.extend_from_slice(&chunk);
     }
     // A redirect is not followed and has no picture.
-    remake(bytes).await.ok()
+    Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn png(width: u32, height: u32) -> Vec<u8> {
-        let mut bytes = Cursor::new(Vec::new());
-        DynamicImage::new_rgba8(width, height).write_to(&mut bytes, ImageFormat::Png).unwrap();
-        bytes.into_inner()
-    }
-
-    #[tokio::test]
-    async fn pictures_are_made_anew() {
-        let jpeg = remake(png(300, 40)).await.unwrap();
-        let picture = image::load_from_memory_with_format(&jpeg, ImageFormat::Jpeg).unwrap();
-        assert_eq!((picture.width(), picture.height()), (SIZE, SIZE));
-        let white = picture.into_rgb8().get_pixel(10, 10).0;
-        assert!(white.iter().all(|c| *c > 250), "transparent becomes white, not black: {white:?}");
-    }
-
-    #[tokio::test]
-    async fn what_is_no_picture_is_refused() {
-        let too_wide = png(WIDEST + 1, 1);
-        for bytes in [
-            Vec::new(),
-            b"GIF89a".to_vec(),
-            b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec(),
-            png(9, 9)[..40].to_vec(),
-            too_wide,
-        ] {
-            assert_eq!(remake(bytes).await.unwrap_err().code(), "picture.unreadable");
-        }
-        assert_eq!(remake(vec![0; LARGEST + 1]).await.unwrap_err().code(), "picture.too_large");
-    }
 
     #[tokio::test]
     async fn only_listed_hosts_are_asked() {
@@ -169,7 +143,7 @@ mod tests {
             "file:///etc/passwd",
             "",
         ] {
-            assert_eq!(fetch(&hosts, address).await, None, "{address}");
+            assert_eq!(download(&hosts, address).await, None, "{address}");
         }
     }
 }

@@ -189,12 +189,12 @@ pub(super) async fn change(
     Ok(Json(UserAnswer::of(&app, changed).await?))
 }
 
-/// Sets the picture: a JPEG, PNG or WebP of at most 1 MiB. It is made anew, 256 pixels square.
+/// Sets the picture: a JPEG, PNG or WebP of at most 1 MiB and 9 million pixels. It is made anew, 256 pixels square.
 #[utoipa::path(put, path = "/me/picture", tag = "account",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = UserAnswer), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn set_picture(State(app): State<App>, who: SignedIn, body: Bytes) -> Answer<Json<UserAnswer>> {
-    let jpeg = picture::remake(body.to_vec()).await?;
+    let jpeg = picture::remake(&app, &who.user, &body).await?;
     picture::keep(&app, &who.user, jpeg).await?;
     again(&app, &who.user).await
 }

@@ -382,7 +382,7 @@ async fn google_callback(State(app): State<App>, caller: Caller, Json(body): Jso
         }
     };
     if let (true, Some(address)) = (done.new, &person.picture)
-        && let Some(jpeg) = picture::fetch(provider.picture_hosts(), address).await
+        && let Some(jpeg) = picture::fetch(&app, &done.user.id, provider.picture_hosts(), address).await
     {
         // A picture is no reason to keep somebody out.
         match picture::keep(&app, &done.user.id, jpeg).await {
