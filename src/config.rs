@@ -656,8 +656,11 @@ impl Config {
             (false, false) => LEAST / 2,
             (false, true) => 1,
         };
-        if !secret_key.is_empty() && least > 1 {
-            weakness(secret_key, least).into_iter().for_each(|weak| complain("storage.secret_key", weak));
+        if !secret_key.is_empty()
+            && least > 1
+            && let Some(weak) = weakness(secret_key, least)
+        {
+            complain("storage.secret_key", weak);
         }
         for (id, key) in &self.edge.keys {
             if id.is_empty() || id.len() > 32 || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
@@ -674,8 +677,8 @@ impl Config {
                 format!("has {} keys; use one, and a second while the first is replaced", self.edge.keys.len()),
             );
         }
-        if !self.secret.is_empty() {
-            weakness(self.secret.expose(), LEAST).into_iter().for_each(|weak| complain("secret", weak));
+        if let Some(weak) = weakness(self.secret.expose(), LEAST).filter(|_| !self.secret.is_empty()) {
+            complain("secret", weak);
         }
         if !may_make_secrets {
             if self.secret.is_empty() {

@@ -293,7 +293,7 @@ fn found(folder: &Path, canaries: &[String]) -> Vec<String> {
 
 /// Where the database of a world is, with its log.
 fn database_folder(world: &World) -> PathBuf {
-    let path = world.app.config.database_url.trim_start_matches("sqlite:").to_owned();
+    let path = world.app.config.database_url.expose().trim_start_matches("sqlite:").to_owned();
     Path::new(path.split('?').next().unwrap()).parent().unwrap().to_owned()
 }
 

@@ -68,7 +68,9 @@ fn raw_png(
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     let head = [&size.0.to_be_bytes()[..], &size.1.to_be_bytes(), &[bits, color, 0, 0, interlaced.into()]].concat();
     chunk(&mut png, b"IHDR", &head);
-    before.iter().for_each(|(name, data)| chunk(&mut png, name, data));
+    for (name, data) in before {
+        chunk(&mut png, name, data);
+    }
     chunk(&mut png, b"IDAT", &zlib(unpacked));
     chunk(&mut png, b"IEND", &[]);
     png
@@ -92,7 +94,7 @@ fn scans() -> Vec<u8> {
     let bits = format!("0{:014b}", 28_125 - (1 << 14)).repeat(5);
     let mut run = Vec::new();
     for byte in format!("{bits:1<80}").as_bytes().chunks(8) {
-        let byte = byte.iter().fold(0u8, |byte, bit| byte << 1 | (bit - b'0'));
+        let byte = byte.iter().fold(0u8, |byte, bit| (byte << 1) | (bit - b'0'));
         run.push(byte);
         if byte == 0xFF {
             run.push(0);
@@ -108,7 +110,7 @@ fn scans() -> Vec<u8> {
 
 /// A lossless WebP that says so many pixels and has none.
 fn webp_header(width: u32, height: u32) -> Vec<u8> {
-    let size = (width - 1) | (height - 1) << 14;
+    let size = (width - 1) | ((height - 1) << 14);
     let mut data = vec![0x2F];
     data.extend(size.to_le_bytes());
     data.extend([0; 7]);
