@@ -325,7 +325,11 @@ async fn abort_parts(db: &Db, store: &Store, upload: &str) -> Answer<()> {
     .fetch_optional(db.read())
     .await?;
     if let Some((key, id)) = parts {
-        store.abort(&key, &id).await?;
+        match store.abort(&key, &id).await {
+            // Given up by its client, or swept by the storage itself: what is gone must not hold up the sweep of everything else.
+            Err(error) if error.is_not_found() => {}
+            done => done?,
+        }
     }
     Ok(())
 }

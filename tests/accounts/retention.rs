@@ -87,6 +87,30 @@ async fn unfinished_uploads_give_their_parts_back() {
     }
 }
 
+/// Given up by its client, swept by storage, or lost with the process that was just removing it: its parts are gone before its row is.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_without_its_parts_does_not_stop_the_sweep() {
+    for world in worlds(|_| {}).await {
+        for (number, state) in ["aborted", "uploading", "completing"].into_iter().enumerate() {
+            let key = format!("uploads/upl_{number}.random");
+            let id = world.app.store.create_multipart(&key, "audio/wav").await.unwrap();
+            world.app.store.abort(&key, &id).await.unwrap();
+            world
+                .run(&format!(
+                    "INSERT INTO uploads (id, owner, owner_key, name, media_type, bytes, fingerprint, state, client_key, stored_key,
+                       s3_upload, part_bytes, created_at, updated_at)
+                     VALUES ('upl_{number}', 'usr_1', 'usr_1', 'a', 'audio/wav', 5, '', '{state}', '{key}', '{key}', '{id}', 5, 1, 1)"
+                ))
+                .await;
+        }
+        retention::sweep(&world.app).await.unwrap();
+        // What was being completed is open again, and has its time from now on.
+        world.run("UPDATE uploads SET updated_at = 1").await;
+        retention::sweep(&world.app).await.unwrap();
+        assert_eq!(world.count("SELECT COUNT(*) FROM uploads").await, 0, "{}", world.name);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_go_after_their_periods() {
     for world in worlds(|_| {}).await {
