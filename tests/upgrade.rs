@@ -220,7 +220,7 @@ async fn counted(data: &Path) -> Vec<(&'static str, i64)> {
 async fn a_folder_of_93b35a5_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    std::fs::create_dir(&data).unwrap();
+    loopmaster_private::make(&data).unwrap();
     let held = unpacked("93b35a5", &data).await;
     let files = format!("127.0.0.1:{}", free_port());
     let admin = |arguments: &[&str]| {
