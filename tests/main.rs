@@ -18,6 +18,8 @@ mod encode;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod lab_finish;
 #[cfg(test)]
 mod lab_shape;
