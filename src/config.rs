@@ -241,10 +241,17 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Size of one part of an upload, bytes; grows by itself where 10,000 parts would not do.
     pub part_bytes: u64,
+    /// Most bytes of a form whose file has no announced size: stock Uppy sends files up to 100 MiB so.
+    pub form_bytes: u64,
     /// Tracks in one batch.
     pub batch_tracks: u64,
     /// Of a visitor without account.
     pub guest: Quota,
+    /// How many times the bytes and the waiting tracks of one visitor without account all of them at one address may have together: a
+    /// household or an office.
+    pub guests_per_address: u64,
+    /// An upload that a visitor without account began and did not finish goes after so many hours.
+    pub guest_unfinished_hours: u64,
     /// Of an account.
     pub user: Quota,
     /// ZIP downloads of one owner at a time.
@@ -253,6 +260,11 @@ pub struct Limits {
     pub streams: u64,
     /// A body has to arrive within this time, seconds.
     pub body_seconds: u64,
+    /// Connections at once, of the api and of the embedded storage each; fewer where the system has no descriptors for them.
+    pub connections: u64,
+    /// From one address (of IPv6 a /64). Where it is reached, the one of least use gives way to the newest. Those of the edge do not
+    /// count, and with `trusted_hops` none from this machine or a private network.
+    pub connections_per_address: u64,
 }
 
 impl Default for Limits {
@@ -260,7 +272,10 @@ impl Default for Limits {
         Self {
             file_bytes: 4 << 30,
             part_bytes: 8 << 20,
+            form_bytes: 128 << 20,
             batch_tracks: 1_000,
+            guests_per_address: 4,
+            guest_unfinished_hours: 12,
             guest: Quota {
                 tracks_a_day: 20,
                 stored_bytes: 8 << 30,
@@ -278,6 +293,8 @@ impl Default for Limits {
             zips: 2,
             streams: 8,
             body_seconds: 20,
+            connections: 8_192,
+            connections_per_address: 512,
         }
     }
 }
@@ -537,6 +554,27 @@ impl Sources {
 }
 
 impl Config {
+    /// How many connections there may be, of the api and of the embedded storage each, and from where.
+    #[must_use]
+    pub fn connections(&self, descriptors: u64) -> loopmaster_net::Limits {
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        loopmaster_net::Limits {
+            total: loopmaster_net::affordable(number(self.limits.connections), descriptors, 2),
+            per_address: number(self.limits.connections_per_address),
+            behind_proxies: self.trusted_hops > 0,
+            ..loopmaster_net::Limits::default()
+        }
+    }
+
+    /// How long an upload that was begun and not finished is kept, ms.
+    #[must_use]
+    pub fn unfinished(&self, guest: bool) -> i64 {
+        const HOUR: i64 = 3_600_000;
+        let kept = i64::from(self.retention.unfinished_days) * 24 * HOUR;
+        let hours = i64::try_from(self.limits.guest_unfinished_hours).unwrap_or(i64::MAX / HOUR);
+        if guest { kept.min(hours.saturating_mul(HOUR)) } else { kept }
+    }
+
     /// Reads and judges. Missing secrets are left empty where this machine alone uses them: [`Config::open`] makes them.
     pub fn check(sources: &Sources) -> Result<Self, Unusable> {
         let mut reader = Reader::default();
@@ -735,11 +773,16 @@ impl Config {
         within("trusted_hops", self.trusted_hops.into(), 0..=8);
         within("limits.file_bytes", self.limits.file_bytes, 1..=64 << 30);
         within("limits.part_bytes", self.limits.part_bytes, 5 << 20..=5 << 30);
+        within("limits.form_bytes", self.limits.form_bytes, 1..=5 << 30);
+        within("limits.guests_per_address", self.limits.guests_per_address, 1..=1_000_000);
+        within("limits.guest_unfinished_hours", self.limits.guest_unfinished_hours, 1..=87_600);
         within("limits.batch_tracks", self.limits.batch_tracks, 1..=10_000);
         within("limits.zips", self.limits.zips, 1..=1_000);
         within("limits.streams", self.limits.streams, 1..=1_000);
         within("edge.stream_seconds", self.edge.stream_seconds, 1..=3_600);
         within("limits.body_seconds", self.limits.body_seconds, 1..=25);
+        within("limits.connections", self.limits.connections, 16..=1_000_000);
+        within("limits.connections_per_address", self.limits.connections_per_address, 1..=1_000_000);
         for (who, quota) in [("guest", &self.limits.guest), ("user", &self.limits.user)] {
             within(&format!("limits.{who}.requests_a_minute"), quota.requests_a_minute, 1..=10_000_000);
             within(&format!("limits.{who}.creates_an_hour"), quota.creates_an_hour, 1..=3_600_000);

@@ -82,7 +82,9 @@ pub fn work(file: Option<&Path>) -> Result<(), RoleError> {
         let watch = match app.config.listen.metrics {
             socket if socket.port() == 0 => None,
             socket => {
-                Some(tokio::spawn(listen(bind("metrics", socket).await?, worker::watched(&app), stop.clone(), GRACE)))
+                let connections = app.config.connections(loopmaster_net::raise_descriptor_limit());
+                let listener = bind("metrics", socket).await?;
+                Some(tokio::spawn(listen(listener, connections, worker::watched(&app), stop.clone(), GRACE)))
             }
         };
         tracing::info!("working");
@@ -203,6 +205,7 @@ impl Running {
     /// Starts storage (where it is embedded), database, worker (where it belongs here), api.
     pub async fn start(mut config: Config, beside: Beside) -> Result<Self, StartError> {
         telemetry::collect();
+        let connections = config.connections(loopmaster_net::raise_descriptor_limit());
         let at = |what: String| move |error| StartError::Io { what, error };
         data_folder(&config)?;
         let files = if config.storage.embedded() {
@@ -216,6 +219,7 @@ impl Running {
                 // Pages of anybody may send what they hold a signature for.
                 &["*".to_owned()],
             );
+            options.connections = connections;
             options.region.clone_from(&config.storage.region);
             let what = format!("storage on {}", config.listen.files);
             let handle = embedded::serve_with(options).await.map_err(at(what))?;
@@ -250,11 +254,17 @@ impl Running {
         let app = App::with(config, db, store);
         let stop_listening = CancellationToken::new();
         let mut servers = Vec::new();
-        servers.push(tokio::spawn(listen(listener, router(app.clone()), stop_listening.clone(), GRACE)));
+        servers.push(tokio::spawn(listen(listener, connections, router(app.clone()), stop_listening.clone(), GRACE)));
         let metrics = Some(app.config.listen.metrics).filter(|socket| socket.port() != 0);
         if let Some(socket) = metrics {
             let listener = bind("metrics", socket).await?;
-            servers.push(tokio::spawn(listen(listener, worker::watched(&app), stop_listening.clone(), GRACE)));
+            servers.push(tokio::spawn(listen(
+                listener,
+                connections,
+                worker::watched(&app),
+                stop_listening.clone(),
+                GRACE,
+            )));
         }
         let worker: Option<Worker> = if with_worker { Some(worker::worker(&app).await?) } else { None };
         let working = worker.map(|worker| tokio::spawn(worker.run(app.draining.clone())));

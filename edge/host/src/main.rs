@@ -3,6 +3,7 @@
 use clap::Parser;
 use loopmaster_edge_host::manifest::Manifest;
 use loopmaster_edge_host::{Host, Options};
+use loopmaster_net::Limits;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,12 @@ struct Arguments {
     /// Seconds for an answer.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     deadline: u32,
+    /// Connections at once.
+    #[arg(long, default_value_t = 8_192, env = "LOOPMASTER_EDGE_HOST_CONNECTIONS", value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    connections: u32,
+    /// From one address, of IPv6 a /64. Where `trusted_hops` is set, it does not hold for this machine and private networks.
+    #[arg(long, default_value_t = 512, env = "LOOPMASTER_EDGE_HOST_CONNECTIONS_PER_ADDRESS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections_per_address: u32,
     /// A folder where compiled code and the key-value store are kept between runs.
     #[arg(long, env = "LOOPMASTER_EDGE_HOST_DATA")]
     data: Option<PathBuf>,
@@ -65,15 +72,23 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             Some(folder.canonicalize()?)
         }
     };
+    let behind_proxies = manifest.variables.get("trusted_hops").is_some_and(|hops| hops.trim() != "0");
+    let defaults = Options::default();
     let options = Options {
         listen: arguments.listen,
         reuse: arguments.reuse as usize,
         concurrent: arguments.concurrent as usize,
         memory: (arguments.memory as usize) << 20,
         deadline: Duration::from_secs(arguments.deadline.into()),
+        connections: Limits {
+            total: arguments.connections as usize,
+            per_address: arguments.connections_per_address as usize,
+            behind_proxies,
+            ..defaults.connections
+        },
         cache: folder.as_ref().map(|folder| folder.join("compiled")),
         store: folder.as_ref().map(|folder| folder.join("key-value.json")),
-        ..Options::default()
+        ..defaults
     };
     let running = Host::new(&manifest, options)?.start().await?;
     println!("edge on http://{}", running.address);

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use loopmaster_net::{Answering, Limits, Listener};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,6 +50,8 @@ pub struct Options {
     pub idle: Duration,
     /// Longest body that is taken, bytes.
     pub body: u64,
+    /// Connections at once, and from where.
+    pub connections: Limits,
     /// Where compiled code is kept between runs.
     pub cache: Option<PathBuf>,
     /// Where the key-value store is kept between runs.
@@ -66,6 +69,7 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             idle: Duration::from_secs(1),
             body: 10 << 20,
+            connections: Limits { first: HEADER_TIME, ..Limits::default() },
             cache: None,
             store: None,
         }
@@ -156,6 +160,10 @@ impl Host {
             options: self.options,
             room: Semaphore::new(MOST_REQUESTS),
         });
+        let descriptors = loopmaster_net::raise_descriptor_limit();
+        // A visitor may need a connection to the api beside their own.
+        let total = loopmaster_net::affordable(server.options.connections.total, descriptors, 2);
+        let listener = Listener::new(listener, Limits { total, ..server.options.connections });
         let graceful = GracefulShutdown::new();
         let mut epoch = tokio::time::interval(EPOCH);
         let mut save = tokio::time::interval(SAVE_EVERY);
@@ -164,21 +172,15 @@ impl Host {
                 _ = &mut stopped => break,
                 _ = epoch.tick() => { self.engine.increment_epoch(); continue; }
                 _ = save.tick() => { drop(tokio::spawn(write(Arc::clone(&self.store)))); continue; }
-                accepted = listener.accept() => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        // Out of descriptors: some will be free in a moment.
-                        eprintln!("edge_host.accept: {error}");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
+                accepted = listener.accept(|error| eprintln!("edge_host.accept: {error}")) => accepted,
             };
-            let _ = stream.set_nodelay(true);
-            let server = Arc::clone(&server);
+            let (server, seat) = (Arc::clone(&server), stream.seat());
             let service = service_fn(move |request| {
-                let server = Arc::clone(&server);
-                async move { Ok::<_, Infallible>(server.answer(request, peer).await) }
+                let (server, asking) = (Arc::clone(&server), seat.request());
+                async move {
+                    let answer = server.answer(request, peer).await;
+                    Ok::<_, Infallible>(answer.map(|body| Answering::new(body, asking)))
+                }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod component;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod support;
