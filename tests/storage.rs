@@ -2,7 +2,7 @@
 //! ours, and what happens when the process dies or the disk is full.
 
 mod crash;
-mod limits;
+pub(crate) mod limits;
 mod strangers;
 mod suite;
 

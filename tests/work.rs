@@ -252,9 +252,14 @@ async fn a_track_from_upload_to_artifacts() {
             ("waveform", "mix"),
         ];
         assert_eq!(found, wanted, "{}", test.name());
+        let mut guessed = std::collections::HashSet::new();
         for row in &rows {
             let key: &str = row.get("key");
             assert!(key.starts_with(&format!("jobs/{master}/1/")) && key.is_ascii(), "{key}");
+            // A part of its own in each that nobody can guess from the others.
+            let random = key.rsplit('/').next().unwrap().split('-').next().unwrap();
+            assert!(random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
+            assert!(guessed.insert(random.to_owned()), "{key} shares its random part with another");
             let bytes = std::fs::read(service.files.root.join(key)).unwrap();
             assert_eq!(row.get::<i64, _>("bytes"), bytes.len() as i64, "{key}");
             assert_eq!(row.get::<i64, _>("crc32"), i64::from(crc32fast::hash(&bytes)), "{key}");

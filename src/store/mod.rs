@@ -553,19 +553,35 @@ impl Store {
         })
     }
 
-    /// A URL for the PUT of one part of exactly so many bytes; of any number where none is given.
-    pub async fn presign_part(
+    /// A URL for the PUT of one part of exactly so many bytes.
+    pub async fn presign_part(&self, key: &str, id: &str, number: u16, bytes: u64, ttl: Duration) -> Result<Url> {
+        let request = self.outside.upload_part().bucket(&self.bucket).key(key).upload_id(id);
+        let request = request.part_number(number.into()).content_length(signed_length(bytes));
+        parsed(request.presigned(expiry(ttl)?).await.map_err(failed(key))?.uri())
+    }
+
+    /// A URL for the PUT of one part of at most so many bytes, and of no more than a part of this number that has arrived already. The
+    /// embedded endpoint holds to both; S3 itself can sign an exact length only, so that elsewhere the parts have to be counted.
+    pub async fn presign_part_at_most(
         &self,
         key: &str,
         id: &str,
         number: u16,
-        content_length: impl Into<Option<u64>>,
+        most: u64,
         ttl: Duration,
     ) -> Result<Url> {
         let request = self.outside.upload_part().bucket(&self.bucket).key(key).upload_id(id);
-        let request = request.part_number(number.into()).set_content_length(content_length.into().map(signed_length));
-        let signed = request.presigned(expiry(ttl)?).await.map_err(failed(key))?;
-        parsed(signed.uri())
+        let request = request.part_number(number.into()).customize().mutate_request(move |request| {
+            let uri = request.uri().to_owned();
+            let join = if uri.contains('?') { '&' } else { '?' };
+            // What is no URI any more is refused when it is read below.
+            let _ = request.set_uri(format!("{uri}{join}{}={most}", embedded::MOST_BYTES));
+        });
+        let url = parsed(request.presigned(expiry(ttl)?).await.map_err(failed(key))?.uri())?;
+        if url.query_pairs().all(|(name, _)| name != embedded::MOST_BYTES) {
+            return Err(StoreError::Config(format!("{url} carries no limit of bytes")));
+        }
+        Ok(url)
     }
 
     /// The parts that have arrived, all pages.

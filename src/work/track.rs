@@ -280,7 +280,9 @@ async fn whole(
     .await?;
     let Finished { pieces, summary, mut artifacts } = finished;
     for artifact in &mut artifacts {
-        artifact.key = format!("jobs/{}/{}/{}", lease.subject, lease.attempt, artifact.key);
+        // Random for each file: who is shown the key of one (a shared preview) cannot guess the key of another.
+        let random = uuid::Uuid::new_v4().simple();
+        artifact.key = format!("jobs/{}/{}/{random}-{}", lease.subject, lease.attempt, artifact.key);
     }
 
     shared.stages().insert(lease.subject.clone(), (owner.clone(), Stage::Deliver));

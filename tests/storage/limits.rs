@@ -398,3 +398,131 @@ async fn an_address_that_is_not_served() {
     missing.bucket = "another".to_owned();
     assert!(Store::new(&missing).unwrap().probe().await.unwrap_err().is_not_found());
 }
+
+/// Sends bytes as they are, and returns the answer's first line.
+async fn raw(ours: &Ours, head: &str, body: &[u8]) -> String {
+    let mut stream = tokio::net::TcpStream::connect(ours.handle.addr()).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(MINUTE, stream.read_to_end(&mut answer)).await.unwrap();
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn paths_name_what_was_signed_and_nothing_else() {
+    let ours = Ours::start().await;
+    ours.store.put_bytes("jobs/a", "a", "text/plain").await.unwrap();
+    ours.store.put_bytes("jobs/b", "b", "text/plain").await.unwrap();
+    let url = ours.store.presign_get("jobs/a", "a", "text/plain", false, MINUTE).await.unwrap();
+    let (host, query) = (ours.handle.addr(), url.query().unwrap());
+    let ask = async |path: &str, more: &str| {
+        raw(&ours, &format!("GET {path}?{query} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}\r\n"), b"")
+            .await
+    };
+    assert!(ask("/songs/jobs/a", "").await.contains(" 200 "));
+    for path in [
+        "/songs/jobs/b",
+        "//songs/jobs/b",
+        "/songs//jobs/b",
+        "/songs/jobs/a/../b",
+        "/songs/jobs/a/%2e%2e/b",
+        "/songs/jobs%2fb",
+        "/songs/jobs/%62",
+        "/other/jobs/a",
+        "/songs/jobs/a/",
+        "/songs",
+        "/",
+    ] {
+        let answer = ask(path, "").await;
+        assert!(answer.contains(" 4"), "{path}: {answer}");
+    }
+    // The method is the one of the request line.
+    for name in ["x-http-method-override", "x-http-method", "x-method-override"] {
+        assert!(ask("/songs/jobs/a", &format!("{name}: DELETE\r\n")).await.contains(" 200 "), "{name}");
+    }
+    assert!(ours.store.head("jobs/a").await.unwrap().is_some());
+}
+
+/// An address for a part of unknown size takes what was signed, and not a byte more however often it is used.
+#[tokio::test]
+async fn parts_of_unknown_size_keep_to_the_most_that_was_signed() {
+    let ours = Ours::start().await;
+    let id = ours.store.create_multipart("k", "audio/wav").await.unwrap();
+    let url = ours.store.presign_part_at_most("k", &id, 1, 100, MINUTE).await.unwrap();
+    let put = async |url: url::Url, length: usize| {
+        http().put(url).body(noise(1, length)).send().await.map_or(0, |answer| answer.status().as_u16())
+    };
+    assert_eq!(put(url.clone(), 101).await, 400);
+    assert_eq!(put(url.clone(), 60).await, 200);
+    assert_eq!(put(url.clone(), 61).await, 400, "it has been counted with 60");
+    assert_eq!(put(url.clone(), 60).await, 200);
+    for altered in ["x-most-bytes=1000", ""] {
+        let altered = url.as_str().replace("x-most-bytes=100", altered);
+        assert_eq!(put(altered.parse().unwrap(), 80).await, 403, "{altered}");
+    }
+    let sizes: Vec<Option<u64>> =
+        ours.store.list_parts("k", &id).await.unwrap().iter().map(|part| part.bytes).collect();
+    assert_eq!((sizes, blobs(ours.folder.path())), (vec![Some(60)], 1));
+}
+
+/// One address used many times at once takes the room of one.
+#[tokio::test]
+async fn of_the_same_bytes_the_newest_arrival_counts() {
+    let ours = Ours::start().await;
+    let id = ours.store.create_multipart("k", "audio/wav").await.unwrap();
+    let url = ours.store.presign_part("k", &id, 1, 1_000_000, MINUTE).await.unwrap();
+    let head = format!(
+        "PUT {}?{} HTTP/1.1\r\nhost: {}\r\ncontent-length: 1000000\r\n\r\n",
+        url.path(),
+        url.query().unwrap(),
+        ours.handle.addr()
+    );
+    let mut streams = Vec::new();
+    for _ in 0..8 {
+        let mut stream = tokio::net::TcpStream::connect(ours.handle.addr()).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&noise(1, 700_000)).await.unwrap();
+        streams.push(stream);
+    }
+    for _ in 0..200 {
+        if blobs(ours.folder.path()) == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(blobs(ours.folder.path()), 1, "the older ones still take their room");
+    assert_eq!(http().put(url).body(noise(1, 1_000_000)).send().await.unwrap().status(), 200);
+    assert_eq!(ours.store.list_parts("k", &id).await.unwrap().len(), 1);
+}
+
+/// What strangers open and leave: nothing said, half a head, a hello of TLS, half a body.
+pub(crate) async fn crowd(address: std::net::SocketAddr, count: usize) -> Vec<tokio::net::TcpStream> {
+    loopmaster_net::raise_descriptor_limit();
+    let said: [&[u8]; 4] = [
+        b"",
+        b"GET / HTTP/1.1\r\nhost: a",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"POST /v1/uploads HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{",
+    ];
+    let mut streams = Vec::with_capacity(count);
+    for number in 0..count {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let _ = stream.write_all(said[number % said.len()]).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_that_says_nothing_keeps_nobody_waiting() {
+    let ours = Ours::start().await;
+    ours.store.put_bytes("k", "k", "text/plain").await.unwrap();
+    let url = ours.store.presign_get("k", "k", "text/plain", false, MINUTE).await.unwrap();
+    let crowd = crowd(ours.handle.addr(), 1_200).await;
+    let began = std::time::Instant::now();
+    let answer = http().get(url).send().await.unwrap();
+    println!("answered beside {} connections after {:?}", crowd.len(), began.elapsed());
+    assert_eq!(answer.status(), 200);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}

@@ -43,6 +43,7 @@ const CHECKS: &[(&str, Check)] = checks![
     parts_are_listed,
     signed_lengths_hold,
     broken_off_bodies_leave_nothing,
+    urls_carry_nothing_unsigned,
     urls_expire,
     altered_urls_are_refused,
     another_secret_is_refused,
@@ -70,6 +71,8 @@ const MOTO_FAILS: &[&str] = &[
     // Its answer has another root element than S3's, which the SDK refuses.
     "parts_are_listed",
     "signed_lengths_hold",
+    // It checks no signature: an unsigned header makes a copy of what an upload was signed for. See `docs/security.md`.
+    "urls_carry_nothing_unsigned",
     "urls_expire",
     "wrong_checksums_are_refused",
     "wrong_lists_are_refused",
@@ -458,6 +461,69 @@ async fn broken_off_bodies_leave_nothing(store: Store) {
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     assert!(store.list_parts("broken", &id).await.unwrap().is_empty());
+}
+
+/// Whoever holds the address of a part, and knows or guesses the key of somebody else's file, asks for a copy of it.
+async fn urls_carry_nothing_unsigned(store: Store) {
+    let (victim, bytes) = ("jobs/mst_victim/1/master-wav24.wav", noise(9, 6 << 20));
+    store.put_bytes(victim, bytes.clone(), "audio/wav").await.unwrap();
+    let id = store.create_multipart("mine", "audio/wav").await.unwrap();
+    let part = store.presign_part("mine", &id, 1, 10, MINUTE).await.unwrap();
+    let read = store.presign_get("mine", "m", "audio/wav", false, MINUTE).await.unwrap();
+    let source = format!("/{BUCKET}/{victim}");
+    for (name, value) in [
+        ("x-amz-copy-source", source.as_str()),
+        ("X-Amz-Copy-Source", source.trim_start_matches('/')),
+        ("x-amz-copy-source-range", "bytes=0-9"),
+        ("x-amz-copy-source-if-match", "*"),
+        ("x-amz-acl", "public-read"),
+        ("x-amz-meta-name", "v"),
+        ("x-amz-tagging", "a=b"),
+        ("x-amz-website-redirect-location", "https://other.example/"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+        ("x-amz-security-token", "t"),
+        ("x-amz-never-heard-of", "v"),
+        ("x-amz-expected-bucket-owner", ""),
+    ] {
+        let answer = http().put(part.clone()).header(name, value).body(noise(1, 10)).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{name}: {}", answer.text().await.unwrap());
+        let answer = http().get(read.clone()).header(name, value).send().await.unwrap();
+        assert_eq!(answer.status(), 403, "{name} of a GET");
+    }
+    let twice = http().put(part.clone()).header("x-amz-meta-a", "1").header("x-amz-meta-a", "2");
+    assert_eq!(twice.body(noise(1, 10)).send().await.unwrap().status(), 403);
+    for more in [
+        "x-amz-copy-source=b%2Fk",
+        "X-Amz-Copy-Source=b%2Fk",
+        "acl",
+        "tagging",
+        "partNumber=2",
+        "x-amz-acl=public-read",
+    ] {
+        let url = Url::parse(&format!("{part}&{more}")).unwrap();
+        let answer = http().put(url).body(noise(1, 10)).send().await.unwrap();
+        assert!(answer.status().is_client_error(), "{more}: {}", answer.status());
+    }
+    for more in ["response-content-type=text%2Fhtml", "versionId=1", "partNumber=1", "X-Amz-Expires=600", "uploadId=x"]
+    {
+        let url = Url::parse(&format!("{read}&{more}")).unwrap();
+        let answer = http().get(url).send().await.unwrap();
+        assert!(answer.status().is_client_error(), "{more}: {}", answer.status());
+    }
+    // Nothing of all that has arrived, and the address still does what it was signed for.
+    assert!(store.list_parts("mine", &id).await.unwrap().is_empty());
+    assert_eq!(http().put(part).body(noise(1, 10)).send().await.unwrap().status(), 200);
+    // A copy that the operator's own key signs is one.
+    store.copy(victim, "copied").await.unwrap();
+    assert!(whole(&store, "copied").await == bytes);
+    // A form takes no more than its policy names.
+    let form = store.post_policy("form", "audio/wav", PostBytes::AtMost(10), MINUTE);
+    let url = form.url.clone();
+    let body = "--edge\r\ncontent-disposition: form-data; name=\"key\"\r\n\r\nform\r\n--edge--\r\n";
+    let request = http().post(url).header("content-type", "multipart/form-data; boundary=edge");
+    let answer = request.header("x-amz-copy-source", source).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 403);
 }
 
 async fn urls_expire(store: Store) {

@@ -11,6 +11,7 @@
 
 use super::keys::{self, Next, Walk};
 use super::multipart::Journal;
+use super::receive::Arrivals;
 use s3s::dto::Timestamp;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 use serde::de::DeserializeOwned;
@@ -179,6 +180,7 @@ pub(super) struct Disk {
     uploads: Vec<RwLock<()>>,
     pub(super) held: Mutex<HashMap<String, Held>>,
     pub(super) fresh: Arc<Fresh>,
+    pub(super) arrivals: Arrivals,
     /// Free bytes never to be used up.
     reserve: u64,
     /// One server at a time: held as long as this lives.
@@ -280,6 +282,7 @@ impl Disk {
             uploads: locks(),
             held: Mutex::default(),
             fresh: Arc::default(),
+            arrivals: Arrivals::default(),
             reserve,
             _lock: lock,
         };

@@ -9,26 +9,30 @@ mod multipart;
 mod post;
 mod receive;
 mod s3;
+mod signed;
 mod sweep;
 
 pub use super::policy::Credentials;
 pub use disk::free_bytes;
 pub(super) use receive::hex;
+pub(super) use signed::MOST_BYTES;
 pub use sweep::Swept;
 
 use aws_sdk_s3::config::SharedHttpClient;
 use disk::Disk;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use loopmaster_net::{Answering, Limits, Listener};
 use s3::Objects;
 use s3s::auth::SimpleAuth;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, S3Error, S3ErrorCode, S3Result, s3_error};
+use signed::Proof;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::io;
@@ -37,7 +41,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
@@ -46,10 +50,6 @@ use uuid::Uuid;
 pub const SMALLEST_PART: u64 = 5 << 20;
 /// Largest object of one PUT, and largest part.
 pub const LARGEST_PART: u64 = 5 << 30;
-/// Longest life of a presigned URL.
-const LONGEST_EXPIRY: u32 = 7 * 24 * 3600;
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 1024;
 /// For the head of a request, a connection kept alive included.
 const HEAD: Duration = Duration::from_secs(30);
 /// For requests on their way when the server is stopped.
@@ -74,6 +74,8 @@ pub struct Options {
     pub unfinished_after: Duration,
     /// How often to sweep.
     pub sweep_every: Duration,
+    /// Connections.
+    pub connections: Limits,
 }
 
 impl Options {
@@ -89,6 +91,7 @@ impl Options {
             reserve: 256 << 20,
             unfinished_after: Duration::from_hours(7 * 24),
             sweep_every: Duration::from_hours(6),
+            connections: Limits::default(),
         }
     }
 }
@@ -179,7 +182,8 @@ pub async fn serve_with(options: Options) -> io::Result<Handle> {
         let state = Arc::clone(&state);
         async move { Ok::<_, Infallible>(state.answer(request.map(Body::from)).await) }
     });
-    let service = TowerToHyperService::new(tower::ServiceBuilder::new().layer(cors).service(service));
+    let service = tower::ServiceBuilder::new().layer(cors).service(service);
+    let listener = Listener::new(listener, Limits { first: HEAD, ..options.connections });
     let (stop, stopped) = watch::channel(false);
     let (sweeper, after, every) = (Arc::clone(&disk), options.unfinished_after, options.sweep_every);
     let served = tokio::spawn(async move {
@@ -216,40 +220,31 @@ fn cors(origins: &[String]) -> io::Result<CorsLayer> {
         .max_age(Duration::from_hours(1)))
 }
 
-async fn accept<S>(listener: TcpListener, service: S, mut stopped: watch::Receiver<bool>)
+async fn accept<S>(listener: Listener, service: S, mut stopped: watch::Receiver<bool>)
 where
-    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
+    S: tower::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
         let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, say: others will be given back.
-                    tracing::warn!(%error, "storage: a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
+            (stream, _) = listener.accept(|error| tracing::warn!(%error, "storage: a connection could not be accepted")) => stream,
             () = stop(&mut stopped) => break,
         };
-        let _ = stream.set_nodelay(true);
+        let (seat, service) = (stream.seat(), service.clone());
+        let service = service_fn(move |request| {
+            let asking = seat.request();
+            let answer = service.clone().call(request);
+            async move { answer.await.map(|response| response.map(|body| Answering::new(body, asking))) }
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .max_headers(128)
-            .serve_connection(TokioIo::new(stream), service.clone());
+            .serve_connection(TokioIo::new(stream), service);
         let mut stopped = stopped.clone();
         connections.spawn(async move {
-            let _place = place;
             let mut connection = std::pin::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => Some(ended),
@@ -314,8 +309,7 @@ impl State {
     }
 
     async fn dispatch(&self, request: Request<Body>) -> S3Result<Response<Body>> {
-        refuse_old_signatures(&request)?;
-        if request.method() == Method::POST && post::boundary(request.headers()).is_some() {
+        if signed::check(&request)? == Proof::Form {
             let bucket = request.uri().path().trim_matches('/').to_owned();
             if !s3s::path::check_bucket_name(&bucket) {
                 return Err(s3_error!(MethodNotAllowed, "Forms go to /BUCKET"));
@@ -324,21 +318,6 @@ impl State {
         }
         self.s3.call(request).await.map_err(|error| S3Error::with_source(S3ErrorCode::InternalError, error.into()))
     }
-}
-
-/// Version 2 signs neither the host nor the length; and no URL lives longer than S3's do.
-fn refuse_old_signatures(request: &Request<Body>) -> S3Result<()> {
-    let header = request.headers().get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS "));
-    let query: Vec<(String, String)> =
-        url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect();
-    if header || query.iter().any(|(name, _)| name == "Signature") {
-        return Err(s3_error!(InvalidRequest, "Please use AWS4-HMAC-SHA256"));
-    }
-    let expires = query.iter().find(|(name, _)| name == "X-Amz-Expires");
-    if expires.is_some_and(|(_, seconds)| seconds.parse::<u32>().is_ok_and(|seconds| seconds > LONGEST_EXPIRY)) {
-        return Err(s3_error!(AuthorizationQueryParametersError, "X-Amz-Expires is at most {LONGEST_EXPIRY}"));
-    }
-    Ok(())
 }
 
 fn internal(error: &S3Error) -> Response<Body> {

@@ -35,6 +35,15 @@ pub(super) struct Part {
     pub(super) sums: Sums,
 }
 
+/// Whether a part may be replaced by a larger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// As S3 does.
+    Allowed,
+    /// What has been counted with the size it arrived with stays within it.
+    Refused,
+}
+
 /// A line behind the first.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -117,6 +126,7 @@ impl Disk {
         (key, id, number): (&str, &str, u16),
         blob: NewBlob,
         part: Part,
+        growth: Growth,
     ) -> S3Result<()> {
         // Writers of parts of one upload wait for each other.
         let _upload = self.upload_lock(id).write().unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +136,16 @@ impl Disk {
                 InvalidRequest,
                 "Parts of the upload {id} were sent again so often that its record has {} bytes; complete it or begin anew",
                 journal.end
+            ));
+        }
+        if let Some(old) = journal.parts.get(&number)
+            && growth == Growth::Refused
+            && part.bytes > old.bytes
+        {
+            return Err(s3_error!(
+                EntityTooLarge,
+                "Part {number} has {} bytes, and this address replaces it by no more than that",
+                old.bytes
             ));
         }
         Self::append(&self.upload(bucket, id), journal.end, &Line::Part { number, part }, Some(blob))

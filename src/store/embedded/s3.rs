@@ -2,8 +2,9 @@
 
 use super::disk::{About, Condition, Disk, Listed, Piece, Reading, Record, Sums, disk_error, now, timestamp};
 use super::keys::Walk;
-use super::multipart::{Part, Upload};
-use super::receive::{Announced, blocking, body, hex, receive, stream};
+use super::multipart::{Growth, Part, Upload};
+use super::receive::{Announced, Arrival, blocking, body, hex, receive, stream};
+use super::signed;
 use super::{LARGEST_PART, SMALLEST_PART};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -376,7 +377,8 @@ impl S3 for Objects {
         };
         let bytes = input.body.unwrap_or_else(|| s3s::Body::empty().into());
         let received =
-            receive(&self.disk, &input.bucket, bytes, (Some(length), LARGEST_PART), &announced, |_| Ok(())).await?;
+            receive(&self.disk, &input.bucket, bytes, (Some(length), LARGEST_PART), &announced, None, |_| Ok(()))
+                .await?;
         trailed(&mut announced, request.trailing_headers.as_ref());
         announced.check(&received)?;
         let record = Record {
@@ -697,8 +699,13 @@ impl S3 for Objects {
         let place = (input.bucket.clone(), input.key.clone(), input.upload_id.clone());
         let known = move |disk: &Disk| disk.find_upload(&place.0, &place.1, &place.2).map(drop);
         let bytes = input.body.unwrap_or_else(|| s3s::Body::empty().into());
+        let limit = signed::most_bytes(request.uri.query())?;
+        let most = limit.unwrap_or(LARGEST_PART).min(LARGEST_PART);
+        let arrival = signed::by_url(request.uri.query())
+            .then(|| Arrival::begin(&self.disk, format!("{}/{}/{number}", input.bucket, input.upload_id)));
         let received =
-            receive(&self.disk, &input.bucket, bytes, (Some(length), LARGEST_PART), &announced, known).await?;
+            receive(&self.disk, &input.bucket, bytes, (Some(length), most), &announced, arrival.as_ref(), known)
+                .await?;
         trailed(&mut announced, request.trailing_headers.as_ref());
         announced.check(&received)?;
         let part = Part {
@@ -709,8 +716,11 @@ impl S3 for Objects {
             sums: received.sums,
         };
         let (etag, sums) = (quoted(&part.etag), part.sums.clone());
-        self.run(move |disk| disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, part))
-            .await?;
+        let growth = if limit.is_some() { Growth::Refused } else { Growth::Allowed };
+        self.run(move |disk| {
+            disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, part, growth)
+        })
+        .await?;
         Ok(S3Response::new(UploadPartOutput {
             e_tag: etag,
             checksum_crc32: sums.crc32,
@@ -741,7 +751,7 @@ impl S3 for Objects {
         let bytes = stream(source, span).await?;
         let announced = Announced::default();
         let received =
-            receive(&self.disk, &input.bucket, bytes, (Some(length), LARGEST_PART), &announced, known).await?;
+            receive(&self.disk, &input.bucket, bytes, (Some(length), LARGEST_PART), &announced, None, known).await?;
         let part = Part {
             blob: received.blob.name.clone(),
             bytes: received.bytes,
@@ -754,8 +764,10 @@ impl S3 for Objects {
             last_modified: Some(timestamp(part.modified)),
             ..Default::default()
         };
-        self.run(move |disk| disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, part))
-            .await?;
+        self.run(move |disk| {
+            disk.put_part(&input.bucket, (&input.key, &input.upload_id, number), received.blob, part, Growth::Allowed)
+        })
+        .await?;
         Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() }))
     }
 
