@@ -18,7 +18,6 @@ use crate::mail::{self, Letter};
 use crate::notices::batch_ended;
 use crate::queue::{self, Cancelled};
 use crate::store::Store;
-use loopmaster_core::retention::Retention;
 use mixes::UNUSED;
 use objects::Of;
 use periods::RULES;
@@ -85,9 +84,9 @@ pub async fn sweep(app: &App) -> Answer<Report> {
             break;
         }
     }
-    for (condition, days) in UPLOADS {
+    for (condition, kept) in UPLOADS {
         for _ in 0..STEPS {
-            let gone = uploads(db, store, condition, now - i64::from(days(&config.retention)) * DAY, now).await?;
+            let gone = uploads(db, store, condition, now - kept(config), now).await?;
             report.uploads += gone;
             if gone == 0 {
                 break;
@@ -168,9 +167,9 @@ pub async fn dry_run(db: &Db, config: &Config) -> Answer<Report> {
         .map(|(n, (condition, _))| condition.replace("{before}", &format!("${}", n + 1)))
         .collect();
     let text = format!("SELECT COUNT(*) FROM uploads WHERE ({}) AND {UNUSED}", any.join(" OR "));
-    let query = UPLOADS.iter().fold(sqlx::query_scalar::<_, i64>(AssertSqlSafe(text)), |query, (_, days)| {
-        query.bind(now - i64::from(days(&config.retention)) * DAY)
-    });
+    let query = UPLOADS
+        .iter()
+        .fold(sqlx::query_scalar::<_, i64>(AssertSqlSafe(text)), |query, (_, kept)| query.bind(now - kept(config)));
     report.uploads = query.fetch_one(db.read()).await?.unsigned_abs();
     for rule in RULES {
         let Some((table, condition)) = rule.rows else { continue };
@@ -278,14 +277,23 @@ pub async fn purge_master(tx: &mut Tx, master: &str, removed: &mut Removed, now:
     Ok(true)
 }
 
-type Days = fn(&Retention) -> u32;
+type Kept = fn(&Config) -> i64;
 
-/// Uploads that go, and after how many days: expired; never mastered; never finished; given up.
-const UPLOADS: [(&str, Days); 4] = [
+fn days(days: u32) -> i64 {
+    i64::from(days) * DAY
+}
+
+/// Uploads that go, and after how many milliseconds: expired; never mastered; never finished, sooner by somebody without an account;
+/// given up.
+const UPLOADS: [(&str, Kept); 5] = [
     ("expires_at <= {before}", |_| 0),
-    ("(state = 'stored' AND stored_at <= {before} AND kept_at IS NULL)", |retention| retention.unused_days),
-    ("(state IN ('uploading', 'completing') AND updated_at <= {before})", |retention| retention.unfinished_days),
-    ("(state IN ('aborted', 'gone') AND updated_at <= {before})", |_| 1),
+    ("(state = 'stored' AND stored_at <= {before} AND kept_at IS NULL)", |config| days(config.retention.unused_days)),
+    ("(state IN ('uploading', 'completing') AND updated_at <= {before})", |config| config.unfinished(false)),
+    (
+        "(state IN ('uploading', 'completing') AND owner LIKE 'gst!_%' ESCAPE '!' AND updated_at <= {before})",
+        |config| config.unfinished(true),
+    ),
+    ("(state IN ('aborted', 'gone') AND updated_at <= {before})", |_| DAY),
 ];
 async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64) -> Answer<u64> {
     let condition = condition.replace("{before}", "$1");

@@ -431,6 +431,7 @@ fn migrations() -> Vec<Migration> {
         one(2, "sign-in next", include_str!("../../infra/migrations/0002_sign_in_next.sql")),
         one(3, "jobs ready", include_str!("../../infra/migrations/0003_jobs_ready.sql")),
         one(4, "jobs owner", include_str!("../../infra/migrations/0004_jobs_owner.sql")),
+        one(5, "reserved", include_str!("../../infra/migrations/0005_reserved.sql")),
         one(7, "workers", include_str!("../../infra/migrations/0007_workers.sql")),
         one(8, "privacy", include_str!("../../infra/migrations/0008_privacy.sql")),
     ]

@@ -3,6 +3,7 @@
 use super::extract::{Json, Path};
 use super::idempotency::{Begun, Idempotency};
 use super::identity::audit;
+use super::limits::{Rule, quota};
 use super::masters::view::{self, Artifact, LINKED_FOR, Master};
 use super::problem::{Answer, Problem, ProblemBody};
 use super::time::{self, now};
@@ -105,6 +106,8 @@ async fn share(
         let secret = new_secret("lmh");
         let mut tx = app.db.begin().await?;
         let now = now(&mut tx).await?;
+        let mine = quota(&app.config.limits, &visitor);
+        Rule::hourly("creates", mine.creates_an_hour).spend(&mut tx, visitor.owner_key(), 1).await?;
         let text = "SELECT COUNT(*) FROM shares WHERE master_id = $1 AND revoked_at IS NULL";
         let count: i64 = sqlx::query_scalar(text).bind(&id).fetch_one(&mut *tx).await?;
         if count >= MOST_SHARES {
@@ -156,11 +159,17 @@ async fn revoke(State(app): State<App>, visitor: Visitor, Path(id): Path<String>
     visitor.needs(Scope::Masters)?;
     let mut tx = app.db.begin().await?;
     let now = now(&mut tx).await?;
-    let text = "UPDATE shares SET revoked_at = COALESCE(revoked_at, $3)
-        WHERE id = $1 AND master_id IN (SELECT m.id FROM masters m WHERE m.owner = $2)";
-    let revoked = sqlx::query(text).bind(&id).bind(visitor.owner()).bind(now).execute(&mut *tx).await?;
-    if revoked.rows_affected() == 0 {
+    let mine =
+        "SELECT COUNT(*) FROM shares WHERE id = $1 AND master_id IN (SELECT m.id FROM masters m WHERE m.owner = $2)";
+    let found: i64 = sqlx::query_scalar(mine).bind(&id).bind(visitor.owner()).fetch_one(&mut *tx).await?;
+    if found == 0 {
         return Err(Problem::not_found("share", &id));
+    }
+    let text = "UPDATE shares SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+    let revoked = sqlx::query(text).bind(&id).bind(now).execute(&mut *tx).await?;
+    if revoked.rows_affected() == 0 {
+        // Done before, and written down then.
+        return Ok(StatusCode::NO_CONTENT);
     }
     audit(&mut tx, &visitor, "share.revoke", &id, "", now).await?;
     tx.commit().await?;

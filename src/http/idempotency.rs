@@ -2,10 +2,11 @@
 //! transaction that did the work, so there is no moment at which the work is done and the answer is not known.
 
 use super::App;
-use super::identity::Visitor;
+use super::identity::{Visitor, is_id};
 use super::problem::{Answer, Problem};
 use super::signed::sha256;
 use crate::db::{Db, DbError, Tx};
+use crate::secrets::Keys;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -67,7 +68,29 @@ pub enum Begun {
 
 /// The right to do the work under a key.
 #[derive(Debug)]
-pub struct Ticket(Option<(String, String)>);
+pub struct Ticket(Option<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    owner: String,
+    key: String,
+    keys: Keys,
+}
+
+/// What an answer is sealed for: it may hold the address of a share, which is kept nowhere else.
+fn purpose(owner: &str, key: &str) -> String {
+    format!("idempotency {owner} {key}")
+}
+
+/// The ids of songs, uploads and batches in a text.
+fn ids(text: &str) -> Vec<&str> {
+    const LENGTH: usize = 4 + 32;
+    let id = |at: usize| {
+        let word = text.get(at.checked_sub(3)?..at + LENGTH - 3)?;
+        ["mst_", "upl_", "bat_"].iter().any(|prefix| is_id(word, prefix)).then_some(word)
+    };
+    text.match_indices('_').filter_map(|(at, _)| id(at)).collect()
+}
 
 impl Idempotency {
     /// Looks whether this was asked before.
@@ -85,7 +108,8 @@ impl Idempotency {
         let mine = query.execute(&mut *tx).await?;
         if mine.rows_affected() == 1 {
             tx.commit().await?;
-            return Ok(Begun::First(Ticket(Some((owner.to_owned(), key.clone())))));
+            let kept = Kept { owner: owner.to_owned(), key: key.clone(), keys: Keys::of(&app.config) };
+            return Ok(Begun::First(Ticket(Some(kept))));
         }
         tx.rollback().await?;
         let text = "SELECT fingerprint, status, body FROM idempotency WHERE owner = $1 AND key = $2";
@@ -116,6 +140,17 @@ impl Idempotency {
         };
         let status =
             u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+        // An earlier version kept answers as they were sent.
+        let body = if body.starts_with('{') {
+            body.into_bytes()
+        } else {
+            Keys::of(&app.config).open(&purpose(owner, key), body.lines().next().unwrap_or_default()).ok_or_else(|| {
+                Problem::conflict(
+                    "idempotency.unreadable",
+                    "the first answer to this Idempotency-Key was sealed with another secret; look whether it is done",
+                )
+            })?
+        };
         let mut response = (status, body).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
@@ -126,8 +161,10 @@ impl Idempotency {
 impl Ticket {
     /// Keeps the answer in the transaction that did the work.
     pub async fn keep(&self, tx: &mut Tx, status: StatusCode, body: &(impl Serialize + Sync)) -> Answer<()> {
-        let Some((owner, key)) = &self.0 else { return Ok(()) };
+        let Some(Kept { owner, key, keys }) = &self.0 else { return Ok(()) };
         let body = serde_json::to_string(body).map_err(Problem::internal)?;
+        // Beside it, in clear, what it is about: it goes together with that.
+        let body = format!("{}\n{}", keys.seal(&purpose(owner, key), body.as_bytes()), ids(&body).join(" "));
         sqlx::query("UPDATE idempotency SET status = $3, body = $4 WHERE owner = $1 AND key = $2")
             .bind(owner)
             .bind(key)
@@ -140,7 +177,7 @@ impl Ticket {
 
     /// Hands the outcome on; after a failure the key is free again.
     pub async fn settle<T>(self, db: &Db, outcome: Answer<T>) -> Answer<T> {
-        if let (Err(_), Some((owner, key))) = (&outcome, &self.0) {
+        if let (Err(_), Some(Kept { owner, key, .. })) = (&outcome, &self.0) {
             let free = async {
                 let mut tx = db.begin().await?;
                 sqlx::query("DELETE FROM idempotency WHERE owner = $1 AND key = $2 AND status IS NULL")

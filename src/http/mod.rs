@@ -93,10 +93,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// How long an unfinished upload is kept, ms.
+    /// How long an unfinished upload of this owner is kept, ms.
     #[must_use]
-    pub fn unfinished(&self) -> i64 {
-        i64::from(self.config.retention.unfinished_days) * 86_400_000
+    pub fn unfinished(&self, owner: &str) -> i64 {
+        self.config.unfinished(owner.starts_with("gst_"))
     }
 }
 

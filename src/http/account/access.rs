@@ -5,6 +5,7 @@ use crate::db::{Tx, hash_secret, new_id, new_secret};
 use crate::http::auth::{sessions, users};
 use crate::http::extract::{Json, Path};
 use crate::http::identity::{Caller, Identity, Scope, SignedIn, audit};
+use crate::http::limits::Rule;
 use crate::http::problem::{Answer, Problem, ProblemBody};
 use crate::http::{App, time};
 use crate::mail::{Letter, post};
@@ -17,6 +18,10 @@ use utoipa::ToSchema;
 const DAY: i64 = 24 * 60 * 60 * 1000;
 /// Tokens of one account that work.
 const MOST_TOKENS: i64 = 50;
+/// Made in a day, those counted that were revoked meanwhile.
+const TOKENS_A_DAY: u64 = 100;
+/// Minted in an hour, one a second: a page asks for one when a visitor comes to upload.
+const GRANTS_AN_HOUR: u64 = 3_600;
 /// How long a grant works.
 const GRANT: i64 = 60 * 60 * 1000;
 /// Files one grant may take.
@@ -178,6 +183,7 @@ pub(super) async fn create_token(
     let expires_at = new.days.map(|days| now + i64::from(days) * DAY);
     let (id, token) = (new_id("tok"), new_secret("lmt"));
     let mut tx = app.db.begin().await?;
+    Rule::daily("tokens", TOKENS_A_DAY).spend(&mut tx, &who.user, 1).await?;
     let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM tokens WHERE user_id = $1 AND revoked_at IS NULL")
         .bind(&who.user)
         .fetch_one(&mut *tx)
@@ -289,6 +295,7 @@ pub(super) async fn create_grant(
     let now = app.db.now().await?;
     let (id, grant) = (new_id("grt"), new_secret("lmg"));
     let mut tx = app.db.begin().await?;
+    Rule::hourly("grants", GRANTS_AN_HOUR).spend(&mut tx, &user, 1).await?;
     sqlx::query(
         "INSERT INTO grants (id, grant_hash, user_id, token_id, files_left, bytes_left, created_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",

@@ -6,6 +6,7 @@ use crate::http::extract::Json;
 use crate::http::identity::{Caller, Scope, SignedIn, audit};
 use crate::http::limits::{Rule, quota};
 use crate::http::problem::{Answer, Problem, ProblemBody};
+use crate::http::uploads::room::stored_bytes;
 use crate::http::{App, time};
 use axum::body::Bytes;
 use axum::extract::State;
@@ -121,11 +122,10 @@ pub(super) async fn me(State(app): State<App>, caller: Caller) -> Answer<Json<Me
     let owner = caller.owner().unwrap_or_default();
     let allowed = quota(&app.config.limits, &caller);
     let tracks = Rule::daily("tracks", allowed.tracks_a_day).used(&app.db, caller.owner_key()).await?;
-    let bytes = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM uploads WHERE owner = $1 AND state IN ('uploading', 'completing', 'stored')";
-    let bytes = counted(&mut c, bytes, owner).await?;
     let waiting = "SELECT COUNT(*) FROM masters WHERE owner = $1 AND state IN ('waiting', 'running')";
     let waiting = counted(&mut c, waiting, owner).await?;
     drop(c);
+    let bytes = stored_bytes(&app.db, owner).await?;
     let quotas = Quotas {
         tracks_a_day: Quota { limit: allowed.tracks_a_day, used: tracks },
         stored_bytes: Quota { limit: allowed.stored_bytes, used: bytes },

@@ -13,7 +13,8 @@ use super::settings::{self, SettingsSchema};
 use super::time::{self, now};
 use super::uploads::machine::{self, Row, State as Sent};
 use super::{App, Scope, Visitor};
-use crate::db::{Db, Tx, bump_version, new_id};
+use crate::config::Limits;
+use crate::db::{Tx, bump_version, new_id};
 use crate::queue::{self, Cancelled};
 use crate::retention::{UNDO, mixes};
 use axum::extract::State;
@@ -121,7 +122,6 @@ async fn make_all(app: &App, visitor: &Visitor, new: NewMasters, ticket: &Ticket
         let id = name.strip_prefix("uploads/").and_then(|rest| rest.split('.').next()).unwrap_or(name);
         uploads.push(arrived(app, visitor, id).await?);
     }
-    room_in_queue(app, visitor, uploads.len() as u64).await?;
 
     let mut tx = app.db.begin().await?;
     let now = now(&mut tx).await?;
@@ -160,6 +160,7 @@ async fn queue_all(
     let count = uploads.len() as u64;
     let costs = [(Rule::hourly("creates", mine.creates_an_hour), 1), (Rule::daily("tracks", mine.tracks_a_day), count)];
     spend(tx, visitor.owner_key(), &costs).await?;
+    room_in_queue(tx, &app.config.limits, visitor, count).await?;
     let version = bump_version(tx, visitor.owner()).await?;
     let tracks: Vec<Track<'_>> = uploads
         .iter()
@@ -241,26 +242,37 @@ async fn arrived(app: &App, visitor: &Visitor, id: &str) -> Answer<Row> {
     }
 }
 
-/// Tracks of this owner that wait or run.
-pub async fn open_tracks(db: &Db, owner: &str) -> Answer<u64> {
-    let text =
-        "SELECT COUNT(*) FROM masters WHERE owner = $1 AND state IN ('waiting', 'running') AND deleted_at IS NULL";
-    let open: i64 = sqlx::query_scalar(text).bind(owner).fetch_one(db.read()).await?;
-    Ok(open.max(0) as u64)
+async fn count(tx: &mut Tx, text: &'static str, bind: &str) -> Answer<u64> {
+    let count: i64 = sqlx::query_scalar(text).bind(bind).fetch_one(&mut **tx).await?;
+    Ok(count.unsigned_abs())
 }
 
-async fn room_in_queue(app: &App, visitor: &Visitor, more: u64) -> Answer<()> {
-    let limit = quota(&app.config.limits, visitor).waiting;
-    let open = open_tracks(&app.db, visitor.owner()).await?;
-    if open + more <= limit {
-        return Ok(());
+/// Refuses more tracks than may wait or run at a time, those of uploads on their way counted: of the owner, and of everybody without an
+/// account at one address. In a transaction that has spent creates of the same key, so that two that ask at once are not both let in.
+pub(super) async fn room_in_queue(tx: &mut Tx, limits: &Limits, visitor: &Visitor, more: u64) -> Answer<()> {
+    let limit = quota(limits, visitor).waiting;
+    let masters =
+        "SELECT COUNT(*) FROM masters WHERE owner = $1 AND state IN ('waiting', 'running') AND deleted_at IS NULL";
+    let uploads = "SELECT COUNT(*) FROM uploads WHERE owner = $1 AND state IN ('uploading', 'completing') AND settings IS NOT NULL";
+    let mine = count(tx, masters, visitor.owner()).await?.saturating_add(count(tx, uploads, visitor.owner()).await?);
+    let refused = |limit: u64, used: u64, whose: &str| {
+        let detail = format!("{used} tracks {whose} wait or run and the limit is {limit}; wait until some are done");
+        Problem::forbidden("quota.waiting", detail).with("limit", limit).with("used", used)
+    };
+    if mine.saturating_add(more) > limit {
+        return Err(refused(limit, mine, "of yours"));
     }
-    Err(Problem::forbidden(
-        "quota.waiting",
-        format!("{open} of your tracks wait or run and the limit is {limit}; wait until some are done"),
-    )
-    .with("limit", limit)
-    .with("used", open))
+    if visitor.owner().starts_with("gst_") {
+        let limit = limit.saturating_mul(limits.guests_per_address);
+        let key = visitor.owner_key();
+        let masters = "SELECT COUNT(*) FROM jobs WHERE owner_key = $1 AND kind = 'master'";
+        let uploads = "SELECT COUNT(*) FROM uploads WHERE owner_key = $1 AND state IN ('uploading', 'completing') AND settings IS NOT NULL";
+        let all = count(tx, masters, key).await?.saturating_add(count(tx, uploads, key).await?);
+        if all.saturating_add(more) > limit {
+            return Err(refused(limit, all, "of visitors at your address"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -474,7 +486,6 @@ async fn again(app: &App, visitor: &Visitor, id: &str, wish: Rerun, ticket: &Tic
     upload.title = Some(before.title.clone());
     upload.batch_id = before.batch;
     upload.batch_position = before.position;
-    room_in_queue(app, visitor, 1).await?;
     let mut tx = app.db.begin().await?;
     let now = now(&mut tx).await?;
     let ids =

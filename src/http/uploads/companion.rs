@@ -9,6 +9,7 @@ use super::super::{Answer, App, Problem, Scope, Visitor};
 use super::machine::{self, Row, Way, Wish};
 use super::{MOST_NUMBERS, SIGNED_FOR, shortened};
 use crate::store::PostBytes;
+use crate::store::embedded::SMALLEST_PART;
 use axum::Router;
 use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
@@ -113,14 +114,29 @@ async fn find(app: &App, sender: &Sender, place: &Place, key: &Key) -> Answer<Ro
     Ok(row)
 }
 
-fn wish(name: Option<String>, media_type: Option<String>, way: Way) -> Answer<Wish> {
+/// How stock Uppy cuts a file: as small as S3 takes it, and in no more parts than S3 takes.
+fn uppys_part(bytes: u64) -> u64 {
+    bytes.div_ceil(10_000).max(SMALLEST_PART)
+}
+
+/// The size of the file, where the page tells it: a number or, in a query, digits. Whatever else is called so is none.
+fn size(value: &Value) -> Option<u64> {
+    let bytes = match value {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    bytes.filter(|bytes| *bytes > 0)
+}
+
+fn wish(name: Option<String>, media_type: Option<String>, bytes: Option<u64>, way: Way) -> Answer<Wish> {
     let name = name.filter(|name| !name.trim().is_empty());
     let Some(name) = name else {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "upload.no_name", "the file name is missing; send filename"));
     };
     Ok(Wish {
         name,
-        bytes: None,
+        bytes,
         media_type: media_type.unwrap_or_default(),
         fingerprint: String::new(),
         settings: None,
@@ -129,6 +145,7 @@ fn wish(name: Option<String>, media_type: Option<String>, way: Way) -> Answer<Wi
         title: None,
         reference: None,
         way,
+        part_bytes: bytes.map(uppys_part),
     })
 }
 
@@ -136,24 +153,35 @@ fn wish(name: Option<String>, media_type: Option<String>, way: Way) -> Answer<Wi
 struct File {
     filename: Option<String>,
     r#type: Option<String>,
+    /// What the page tells of the file; stock Uppy sends its size only where the page puts it there.
+    #[serde(default)]
+    metadata: Value,
 }
 
-async fn params(State(app): State<App>, sender: Sender, Query(file): Query<File>) -> Told<axum::Json<Value>> {
-    let wish = wish(file.filename, file.r#type, Way::Post)?;
+#[derive(Deserialize)]
+struct Asked {
+    filename: Option<String>,
+    r#type: Option<String>,
+    #[serde(rename = "metadata[size]")]
+    size: Option<String>,
+}
+
+async fn params(State(app): State<App>, sender: Sender, Query(file): Query<Asked>) -> Told<axum::Json<Value>> {
+    let bytes = file.size.and_then(|text| size(&Value::String(text)));
+    let wish = wish(file.filename, file.r#type, bytes, Way::Post)?;
     let (_, row) = machine::create(&app, &sender.0, wish, None).await?;
-    let policy = app.store.post_policy(
-        &row.client_key,
-        &row.media_type,
-        PostBytes::AtMost(app.config.limits.file_bytes),
-        SIGNED_FOR,
-    );
+    let bytes = match row.bytes {
+        0 => PostBytes::AtMost(row.reserved),
+        bytes => PostBytes::Exactly(bytes),
+    };
+    let policy = app.store.post_policy(&row.client_key, &row.media_type, bytes, SIGNED_FOR);
     Ok(axum::Json(
         json!({ "method": "POST", "url": policy.url, "fields": policy.fields, "expires": SIGNED_FOR.as_secs() }),
     ))
 }
 
 async fn create(State(app): State<App>, sender: Sender, Json(file): Json<File>) -> Told<axum::Json<Value>> {
-    let wish = wish(file.filename, file.r#type, Way::Parts)?;
+    let wish = wish(file.filename, file.r#type, size(&file.metadata["size"]), Way::Parts)?;
     let (_, row) = machine::create(&app, &sender.0, wish, None).await?;
     Ok(axum::Json(json!({ "key": row.client_key, "uploadId": row.id, "bucket": app.config.storage.bucket })))
 }
@@ -191,7 +219,7 @@ async fn sign(
 ) -> Told<axum::Json<Value>> {
     let row = machine::current(&app, find(&app, &sender, &place, &key).await?).await?;
     let number = number(place.number.unwrap_or_default())?;
-    let url = machine::sign(&app, &row, number).await?;
+    let url = machine::sign(&app, &row, &[number]).await?.remove(&number);
     Ok(axum::Json(json!({ "url": url, "expires": SIGNED_FOR.as_secs() })))
 }
 
@@ -223,11 +251,9 @@ async fn batch(
         )
         .into());
     }
-    let mut urls = BTreeMap::new();
-    for wanted in numbers {
-        let number = number(wanted)?;
-        urls.insert(number.to_string(), machine::sign(&app, &row, number).await?);
-    }
+    let numbers = numbers.into_iter().map(number).collect::<Answer<Vec<u64>>>()?;
+    let urls = machine::sign(&app, &row, &numbers).await?;
+    let urls: BTreeMap<String, String> = urls.into_iter().map(|(number, url)| (number.to_string(), url)).collect();
     Ok(axum::Json(json!({ "presignedUrls": urls })))
 }
 

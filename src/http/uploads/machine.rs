@@ -15,9 +15,11 @@ use super::super::idempotency::Ticket;
 use super::super::identity::{Identity, audit, welcome};
 use super::super::limits::{Rule, quota, spend};
 use super::super::masters::create::{Track, enqueue};
+use super::super::masters::room_in_queue;
 use super::super::settings;
 use super::super::{Answer, App, Problem, Visitor};
-use super::{SIGNED_FOR, Upload};
+use super::room::{self, Sender};
+use super::{SIGNED_FOR, Upload, unsized_parts};
 use crate::db::{Db, Tx, bump_version, new_id};
 use crate::queue;
 use crate::retention::mixes::{self, HIDDEN, UNUSED};
@@ -30,6 +32,7 @@ use loopmaster_core::admission::{Declared, admit};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
@@ -38,7 +41,7 @@ const MOST_PARTS: u64 = 10_000;
 /// … and no larger ones.
 const LARGEST_PART: u64 = 5 << 30;
 /// What the client's own key is kept for after adoption: as long as an address for it may work.
-const DOOMED_AFTER: i64 = 2 * SIGNED_FOR.as_millis() as i64;
+pub(super) const DOOMED_AFTER: i64 = 2 * SIGNED_FOR.as_millis() as i64;
 
 /// Where an upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -112,6 +115,8 @@ pub struct Wish {
     pub reference: Option<String>,
     /// How the bytes come.
     pub way: Way,
+    /// How the client cuts the file, where that is not ours to say.
+    pub part_bytes: Option<u64>,
 }
 
 /// An upload as it is kept.
@@ -161,11 +166,13 @@ pub struct Row {
     pub master: Option<String>,
     /// Its owner chose to keep it without a master.
     pub kept: bool,
+    /// Bytes that may still arrive, where nobody knows the size.
+    pub reserved: u64,
 }
 
 const COLUMNS: &str = "u.id, u.owner, u.owner_key, u.grant_id, u.name, u.media_type, u.bytes, u.fingerprint, u.state, u.client_key,
     u.stored_key, u.s3_upload, u.part_bytes, u.title, u.settings, u.batch_id, u.batch_position, u.reference_upload, u.created_at,
-    u.expires_at, u.kept_at, (SELECT MIN(m.id) FROM masters m WHERE m.upload_id = u.id AND m.deleted_at IS NULL) AS master";
+    u.expires_at, u.kept_at, u.reserved, (SELECT MIN(m.id) FROM masters m WHERE m.upload_id = u.id AND m.deleted_at IS NULL) AS master";
 
 impl Row {
     fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
@@ -193,6 +200,7 @@ impl Row {
             expires_at: row.try_get("expires_at")?,
             master: row.try_get("master")?,
             kept: row.try_get::<Option<i64>, _>("kept_at")?.is_some(),
+            reserved: size("reserved")?,
         })
     }
 
@@ -302,7 +310,6 @@ fn part_size(bytes: u64, wished: u64) -> u64 {
 
 /// Begins an upload. The answer is kept with the ticket, in the same transaction.
 pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ticket>) -> Answer<(Upload, Row)> {
-    let limits = &app.config.limits;
     let admission = admission::limits(app).await?;
     // Where the size is not declared it is looked at when it is there.
     let declared = Declared { name: &wish.name, bytes: wish.bytes.unwrap_or(1), media_type: &wish.media_type };
@@ -317,8 +324,7 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
             owns(&app.db, visitor.owner(), what, id).await?;
         }
     }
-    let mine = quota(limits, visitor);
-    room_for(&app.db, visitor.owner(), mine.stored_bytes, wish.bytes.unwrap_or_default()).await?;
+    room::looks_full(app, visitor, wish.bytes.unwrap_or(1)).await?;
 
     let id = new_id("upl");
     // No folder of its own: on the embedded storage that is one more to make, to make durable and to remove.
@@ -329,10 +335,40 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
         Way::Parts => Some(app.store.create_multipart(&client_key, &media_type).await?),
         Way::Post => None,
     };
+    let place = Place { id, client_key, media_type, s3_upload, name: admitted.name };
+    let (key, begun) = (place.client_key.clone(), place.s3_upload.clone());
+    let written = write_down(app, visitor, wish, place, ticket).await;
+    if let (Err(_), Some(id)) = (&written, begun)
+        && let Err(error) = app.store.abort(&key, &id).await
+    {
+        tracing::warn!(%error, "an upload that was refused is left to the storage's sweep");
+    }
+    written
+}
+
+/// What has been made for an upload before it is written down.
+struct Place {
+    id: String,
+    client_key: String,
+    media_type: String,
+    s3_upload: Option<String>,
+    name: String,
+}
+
+async fn write_down(
+    app: &App,
+    visitor: &Visitor,
+    wish: Wish,
+    place: Place,
+    ticket: Option<&Ticket>,
+) -> Answer<(Upload, Row)> {
+    let limits = &app.config.limits;
+    let mine = quota(limits, visitor);
     let bytes = wish.bytes.unwrap_or_default();
-    let part_bytes = match wish.way {
-        Way::Parts => part_size(bytes, limits.part_bytes),
-        Way::Post => bytes,
+    let part_bytes = match (wish.way, wish.part_bytes) {
+        (Way::Parts, Some(size)) => size,
+        (Way::Parts, None) => part_size(bytes, limits.part_bytes),
+        (Way::Post, _) => bytes,
     };
 
     // Asked before: who holds the writer keeps others waiting.
@@ -343,14 +379,26 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
     if wish.settings.is_some() {
         costs.push((Rule::daily("tracks", mine.tracks_a_day), 1));
     }
+    // From here on nobody else spends for this key until the end of the transaction, so that what is counted stays true.
     spend(&mut tx, visitor.owner_key(), &costs).await?;
-    let grant_id = match &visitor.identity {
-        Identity::Grant { grant, .. } => {
-            spend_grant(&mut tx, grant, 1, bytes).await?;
-            Some(grant.clone())
-        }
-        _ => None,
+    if wish.settings.is_some() {
+        room_in_queue(&mut tx, limits, visitor, 1).await?;
+    }
+    let sender = Sender::of(visitor);
+    let room = room::room(&mut tx, limits, sender, now).await?;
+    room.hold(wish.bytes.unwrap_or(1))?;
+    // A form may be sent as soon as it is signed; parts are counted one by one.
+    let reserved = match (wish.way, wish.bytes) {
+        (Way::Post, None) => room.left.min(limits.form_bytes).min(limits.file_bytes),
+        _ => 0,
     };
+    if reserved > 0 {
+        app.health.room(reserved)?;
+    }
+    let grant_id = sender.grant.map(str::to_owned);
+    if let Some(grant) = &grant_id {
+        spend_grant(&mut tx, grant, 1, bytes).await?;
+    }
     let days = match visitor.identity {
         Identity::Guest { .. } => app.config.retention.guest_days,
         _ => app.config.retention.unused_days,
@@ -359,14 +407,14 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
         owner: visitor.owner().to_owned(),
         owner_key: visitor.owner_key().to_owned(),
         grant_id,
-        name: admitted.name,
-        media_type,
+        name: place.name,
+        media_type: place.media_type,
         bytes,
         fingerprint: wish.fingerprint,
         state: State::Uploading,
-        client_key,
+        client_key: place.client_key,
         stored_key: None,
-        s3_upload,
+        s3_upload: place.s3_upload,
         part_bytes,
         title: wish.title.map(|title| loopmaster_core::admission::shown_text(&title)),
         settings: wish.settings.as_ref().map(serde_json::to_string).transpose().map_err(Problem::internal)?,
@@ -377,7 +425,8 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
         expires_at: Some(now + i64::from(days) * 86_400_000),
         master: None,
         kept: false,
-        id,
+        reserved,
+        id: place.id,
     };
     if let Some(reference) = &row.reference_upload {
         mixes::hold(&mut tx, &row.owner, &[reference]).await?;
@@ -387,7 +436,7 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
         // Parts become an object only when we say so, and it is written down then.
         intend(&mut tx, &row.client_key, &row.id, now).await?;
     }
-    let upload = Upload::of(&row, app.unfinished());
+    let upload = Upload::of(&row, app.unfinished(&row.owner));
     if let Some(ticket) = ticket {
         ticket.keep(&mut tx, StatusCode::CREATED, &upload).await?;
     }
@@ -398,8 +447,8 @@ pub async fn create(app: &App, visitor: &Visitor, wish: Wish, ticket: Option<&Ti
 
 async fn insert(tx: &mut Tx, row: &Row) -> Answer<()> {
     let text = "INSERT INTO uploads (id, owner, owner_key, grant_id, name, media_type, bytes, fingerprint, state, client_key, s3_upload,
-        part_bytes, title, settings, batch_id, batch_position, reference_upload, created_at, updated_at, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19)";
+        part_bytes, title, settings, batch_id, batch_position, reference_upload, created_at, updated_at, expires_at,
+        reserved) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20)";
     sqlx::query(text)
         .bind(&row.id)
         .bind(&row.owner)
@@ -420,6 +469,7 @@ async fn insert(tx: &mut Tx, row: &Row) -> Answer<()> {
         .bind(&row.reference_upload)
         .bind(row.created_at)
         .bind(row.expires_at)
+        .bind(row.reserved as i64)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -448,26 +498,6 @@ pub(in crate::http) async fn owns(db: &Db, owner: &str, what: &str, id: &str) ->
     if count == 1 { Ok(()) } else { Err(Problem::not_found(what, id)) }
 }
 
-/// Bytes of mixes that are kept for this owner.
-pub async fn stored_bytes(db: &Db, owner: &str) -> Answer<u64> {
-    let text = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM uploads WHERE owner = $1 AND state NOT IN ('aborted', 'gone')";
-    let bytes: i64 = sqlx::query_scalar(text).bind(owner).fetch_one(db.read()).await?;
-    Ok(bytes.max(0) as u64)
-}
-
-async fn room_for(db: &Db, owner: &str, limit: u64, bytes: u64) -> Answer<()> {
-    let used = stored_bytes(db, owner).await?;
-    if used.saturating_add(bytes) <= limit {
-        return Ok(());
-    }
-    Err(Problem::forbidden(
-        "quota.stored_bytes",
-        format!("{used} bytes of mixes are kept and the limit is {limit}; delete songs you do not need"),
-    )
-    .with("limit", limit)
-    .with("used", used))
-}
-
 /// Spends files and bytes of a grant, in the transaction that makes the upload or learns its size.
 pub async fn spend_grant(tx: &mut Tx, grant: &str, files: i64, bytes: u64) -> Answer<()> {
     let text = "UPDATE grants SET files_left = files_left - $2, bytes_left = bytes_left - $3
@@ -482,15 +512,28 @@ pub async fn spend_grant(tx: &mut Tx, grant: &str, files: i64, bytes: u64) -> An
     ))
 }
 
-/// An address for one part of exactly its size. Where no size was declared (Companion) any is taken, and looked at when all is there.
-pub async fn sign(app: &App, row: &Row, number: u64) -> Answer<String> {
+/// An address for one part of exactly its size; without a declared size, of what [`unsized_parts`] allows.
+pub async fn sign(app: &App, row: &Row, numbers: &[u64]) -> Answer<BTreeMap<u64, String>> {
     let (State::Uploading, Some(upload)) = (row.state, &row.s3_upload) else { return Err(closed(row)) };
-    let (last, bytes) = if row.bytes == 0 { (MOST_PARTS, None) } else { (row.parts(), row.bytes_of(number)) };
-    if !(1..=last).contains(&number) {
+    let last = if row.bytes == 0 { MOST_PARTS } else { row.parts() };
+    if let Some(number) = numbers.iter().find(|number| !(1..=last).contains(*number)) {
         let detail = format!("there is no part {number}; the parts are 1 to {last}");
         return Err(Problem::unprocessable("upload.no_such_part", detail));
     }
-    Ok(app.store.presign_part(&row.client_key, upload, number as u16, bytes, SIGNED_FOR).await?.into())
+    let mut urls = BTreeMap::new();
+    if row.bytes == 0 {
+        for (number, most) in unsized_parts::allow(app, row, numbers).await? {
+            let url = app.store.presign_part_at_most(&row.client_key, upload, number, most, SIGNED_FOR).await?;
+            urls.insert(number.into(), url.into());
+        }
+        return Ok(urls);
+    }
+    for number in numbers {
+        let bytes = row.bytes_of(*number).unwrap_or_default();
+        let url = app.store.presign_part(&row.client_key, upload, *number as u16, bytes, SIGNED_FOR).await?;
+        urls.insert(*number, url.into());
+    }
+    Ok(urls)
 }
 
 /// The parts storage has.
@@ -548,13 +591,29 @@ pub async fn abort(app: &App, visitor: &Visitor, row: &Row) -> Answer<()> {
     }
     audit(&mut tx, visitor, "upload.delete", &row.id, "", now).await?;
     tx.commit().await?;
-    // What storage does not hear now the sweeper tells it later.
+    drop_parts(app, row).await;
+    Ok(())
+}
+
+/// The parts of an upload that was given up go. What storage does not hear now the sweeper tells it later.
+async fn drop_parts(app: &App, row: &Row) {
     if let Some(upload) = &row.s3_upload
         && let Err(error) = app.store.abort(&row.client_key, upload).await
         && !error.is_not_found()
     {
         tracing::warn!(%error, upload = %row.id, "the parts are left to the sweeper");
     }
+}
+
+/// More has arrived than may: the upload ends, and its parts go.
+pub(super) async fn give_up(app: &App, row: &Row) -> Answer<()> {
+    let now = app.db.now().await?;
+    let mut tx = app.db.begin().await?;
+    let text = "UPDATE uploads SET state = 'aborted', updated_at = $2 WHERE id = $1 AND state = 'uploading'";
+    sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
+    doom(&mut tx, &row.id, now).await?;
+    tx.commit().await?;
+    drop_parts(app, row).await;
     Ok(())
 }
 
@@ -807,6 +866,10 @@ async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -
     let mut tx = app.db.begin().await?;
     // What becomes a user's master stays until it is deleted.
     let kept = row.settings.is_some() && !row.owner.starts_with("gst_");
+    let unannounced = row.bytes == 0;
+    if unannounced {
+        room::lock(&mut tx, &row.owner_key).await?;
+    }
     let text = "UPDATE uploads SET state = 'stored', bytes = $2, etag = $3, stored_at = $4, updated_at = $4,
         expires_at = CASE WHEN $5 = 1 THEN NULL ELSE expires_at END WHERE id = $1 AND state = 'completing'";
     let query = sqlx::query(text).bind(&row.id).bind(bytes as i64).bind(etag).bind(now).bind(i64::from(kept));
@@ -816,8 +879,18 @@ async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -
         tx.rollback().await?;
         return load(&app.db, &row.id).await;
     }
-    if let (Some(grant), 0) = (&row.grant_id, row.bytes) {
-        spend_grant(&mut tx, grant, 0, bytes).await?;
+    if unannounced {
+        // Storage that cannot hold to a limit may have taken more than was reserved.
+        if bytes > row.reserved {
+            let sender = Sender { owner: &row.owner, owner_key: &row.owner_key, grant: None };
+            let room = room::room(&mut tx, &app.config.limits, sender, now).await?;
+            if room.is_exceeded() {
+                return Err(room.refusal());
+            }
+        }
+        if let Some(grant) = &row.grant_id {
+            spend_grant(&mut tx, grant, 0, bytes).await?;
+        }
     }
     let text = "UPDATE objects SET state = CASE WHEN key = $2 THEN 'stored' ELSE 'doomed' END,
         sweep_after = CASE WHEN key = $2 THEN NULL ELSE $3 END WHERE upload_id = $1";
@@ -876,6 +949,7 @@ mod tests {
             expires_at: None,
             master: None,
             kept: false,
+            reserved: 0,
         }
     }
 

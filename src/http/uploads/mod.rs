@@ -4,6 +4,8 @@
 
 pub mod companion;
 pub mod machine;
+pub mod room;
+mod unsized_parts;
 
 use super::extract::{Json, Path, Query};
 use super::idempotency::{Begun, Idempotency};
@@ -163,6 +165,7 @@ async fn create(
         title: new.title,
         reference: new.reference_upload,
         way: Way::Parts,
+        part_bytes: None,
     };
     let outcome = machine::create(&app, &visitor, wish, Some(&ticket)).await;
     let (upload, _) = ticket.settle(&app.db, outcome).await?;
@@ -196,7 +199,7 @@ async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Li
     let before = Cursor::<(i64, String)>::read(listing.cursor.as_deref())?;
     let (time, id) = before.map_or((i64::MAX, String::new()), |cursor| cursor.0);
     let rows = machine::list(&app.db, visitor.owner(), listing.state, listing.kept, time, &id, limit).await?;
-    let unfinished = app.unfinished();
+    let unfinished = app.unfinished(visitor.owner());
     Ok(Json(Page::cut(rows, limit, |row| (row.created_at, row.id.clone())).map(|row| Upload::of(&row, unfinished))))
 }
 
@@ -206,7 +209,7 @@ async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Li
 async fn show(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Upload>> {
     visitor.needs(Scope::Uploads)?;
     let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
-    Ok(Json(Upload::of(&row, app.unfinished())))
+    Ok(Json(Upload::of(&row, app.unfinished(&row.owner))))
 }
 
 /// Give an upload up
@@ -262,10 +265,7 @@ async fn sign(
     }
     let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
     let expires_at = app.db.now().await? + SIGNED_FOR.as_millis() as i64;
-    let mut urls = BTreeMap::new();
-    for number in numbers {
-        urls.insert(number, machine::sign(&app, &row, number).await?);
-    }
+    let urls = machine::sign(&app, &row, &numbers).await?;
     Ok(Json(Signed { urls, expires_at }))
 }
 
@@ -329,7 +329,7 @@ async fn complete(
     let row = machine::find(&app.db, visitor.owner(), &id).await?;
     let parts = parts.into_iter().map(|part| (part.number, part.etag)).collect();
     let row = machine::complete(&app, &row, parts).await?;
-    Ok(Json(Upload::of(&row, app.unfinished())))
+    Ok(Json(Upload::of(&row, app.unfinished(&row.owner))))
 }
 
 fn shortened(text: &str, most: usize) -> String {
