@@ -122,6 +122,11 @@ fn tagged() -> Metadata {
             publisher: Some("A Label".to_owned()),
             isrc: Some("DEXX12600001".to_owned()),
             comment: Some("mastered at −14".to_owned()),
+            description: Some("Scene 1".to_owned()),
+            time_reference: Some((3_600 * 44_100, 44_100)),
+            more: [("barcode", "0123456789012"), ("bpm", "120"), ("catalognumber", "CAT 1"), ("lyrics", "la la")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             cover: Some(Picture { mime: "image/png".to_owned(), bytes: png.to_vec() }),
         },
         loudness: LoudnessFigures { integrated: Some(Lufs(-14.0)), ..LoudnessFigures::default() },
@@ -221,6 +226,8 @@ fn tags_cover_and_isrc_travel() {
         let mut report = probe(&written.path);
         if codec.extension() == "wav" {
             assert_eq!(report["format"]["tags"]["title"], "Größer / Night Drive");
+            let bext = chunk(&std::fs::read(&written.path).unwrap(), *b"bext").unwrap().to_vec();
+            assert_eq!((&bext[..8], &bext[338..346]), (&b"Scene 1\0"[..], &(3_600 * 48_000_u64).to_le_bytes()[..]));
             assert_eq!(report["format"]["tags"]["originator_reference"], "LoopMastering-000000000000002a");
             let bytes = std::fs::read(&written.path).unwrap();
             assert!(String::from_utf8_lossy(&bytes).contains("<dc:identifier>ISRC:DEXX12600001<"));
@@ -246,6 +253,10 @@ fn tags_cover_and_isrc_travel() {
         assert!(get(&["date", "tyer"]).contains("2026"), "{name}: {tags:?}");
         assert!(get(&["track", "tracknumber"]).starts_with('3'), "{name}: {tags:?}");
         assert_eq!(get(&["isrc", "tsrc"]), "DEXX12600001", "{name}: {tags:?}");
+        assert_eq!(get(&["barcode"]), "0123456789012", "{name}: {tags:?}");
+        assert_eq!(get(&["bpm", "tbpm"]), "120", "{name}: {tags:?}");
+        assert_eq!(get(&["catalognumber"]), "CAT 1", "{name}: {tags:?}");
+        assert!(tags.iter().any(|(key, value)| key.starts_with("lyrics") && value == "la la"), "{name}: {tags:?}");
         if codec == Codec::Opus {
             assert_eq!(get(&["r128_track_gain"]), "-2304");
         } else {

@@ -28,9 +28,9 @@ pub struct Admitted {
 pub const LONGEST_NAME: usize = 200;
 
 /// Endings of the containers `decode` reads.
-const AUDIO_ENDINGS: [&str; 19] = [
-    "aac", "aif", "aifc", "aiff", "alac", "bwf", "caf", "flac", "m4a", "m4b", "mka", "mkv", "mp3", "mp4", "oga", "ogg",
-    "rf64", "wav", "wave",
+pub const AUDIO_ENDINGS: [&str; 25] = [
+    "aac", "aif", "aifc", "aiff", "alac", "bw64", "bwf", "caf", "flac", "m4a", "m4b", "m4r", "mka", "mkv", "mov",
+    "mp2", "mp3", "mp4", "oga", "ogg", "opus", "rf64", "wav", "wave", "webm",
 ];
 
 /// Why an upload must not begin.

@@ -454,7 +454,7 @@ impl Default for Limits {
             bytes: 4 << 30,
             seconds: 2.0 * 3600.0,
             channels: 2,
-            rate: (8_000, 192_000),
+            rate: (8_000, 384_000),
             metadata: 16 << 20,
             memory: u64::MAX,
         }

@@ -18,6 +18,9 @@ fn kilohertz(hz: Hz) -> String {
     format!("{:.1}\u{202f}kHz", hz.0 / 1_000.0)
 }
 
+/// Damaged places of the file that are told one by one.
+const LOSSES: usize = 8;
+
 /// All findings, gravest first, in a fixed order among equals.
 pub(super) fn findings(a: &Analysis, cliff: bool, noise: Option<Noise>) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -27,6 +30,25 @@ pub(super) fn findings(a: &Analysis, cliff: bool, noise: Option<Noise>) -> Vec<F
     let length = a.seconds();
     let minutes = (length.0 / 60.0).max(1.0 / 6.0);
     let (clipping, condition, source) = (&a.clipping, &a.condition, &a.source);
+
+    for loss in source.losses.iter().take(LOSSES) {
+        let long = if loss.seconds.0 > 0.0 { format!(" ({:.2}\u{202f}s)", loss.seconds.0) } else { String::new() };
+        say(
+            "source_damaged",
+            Severity::Problem,
+            Some(loss.at),
+            format!("The file is damaged at {}{long}: {}. Export it again.", loss.at.clock(), loss.what),
+        );
+    }
+    if let Some(loss) = source.losses.get(LOSSES) {
+        let more = source.losses.len() - LOSSES;
+        say(
+            "source_damaged",
+            Severity::Problem,
+            Some(loss.at),
+            format!("The file is damaged at {more} more places, from {} on. Export it again.", loss.at.clock()),
+        );
+    }
 
     if clipping.clipped_runs > 0 {
         let per_minute = clipping.clipped_runs as f64 / minutes;

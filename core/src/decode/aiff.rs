@@ -40,8 +40,8 @@ pub(super) fn read(media: &mut Media<'_>, limits: &Limits) -> Result<Option<(Pcm
             b"SSND" if sound.is_none() => {
                 let offset = field(&peek(media, body, 8)?, 0).map_or(0, u32::from_be_bytes);
                 let skip = 8 + u64::from(offset);
-                let there = size.min(media.len().saturating_sub(body)).saturating_sub(skip);
-                sound = Some((body + skip, there));
+                let rest = media.len().saturating_sub(body);
+                sound = Some((body + skip, size.min(rest).saturating_sub(skip), rest.saturating_sub(skip)));
             }
             b"ID3 " | b"NAME" | b"AUTH" | b"(c) " | b"ANNO" => {
                 chunks::charge(&mut metadata, size, limits.metadata)?;
@@ -60,8 +60,23 @@ pub(super) fn read(media: &mut Media<'_>, limits: &Limits) -> Result<Option<(Pcm
         return Err(corrupt("no COMM chunk"));
     };
     // A file without a single frame needs no sound chunk.
-    let Some((at, there)) = sound.or((frames == 0).then_some((0, 0))) else { return Err(corrupt("no SSND chunk")) };
-    let declared = u64::from(frames) * u64::from(channels) * sample.bytes() as u64;
+    let Some((at, there, rest)) = sound.or((frames == 0).then_some((0, 0, 0))) else {
+        return Err(corrupt("no SSND chunk"));
+    };
+    let frame = (u64::from(channels) * sample.bytes() as u64).max(1);
+    let mut declared = u64::from(frames) * frame;
+    let mut there = there;
+    if there < declared.max(1) && rest > there && !chunks::begins(media, at + there)? {
+        // The size of the sound was never finished, and no chunk begins where it would end.
+        there = rest;
+        declared = if frames == 0 { rest } else { declared };
+    } else if there / frame > declared / frame
+        && peek(media, at + declared, (there - declared).min(1 << 20))?.iter().any(|&b| b != 0)
+    {
+        // The count of frames is older than the sound.
+        declared = there;
+    }
+    let declared = declared / frame * frame;
     let there = there.min(declared);
     Ok(Some((Pcm { sample, big_endian, bits: u32::from(bits), rate, channels, at, declared, there }, tags)))
 }

@@ -34,9 +34,28 @@ pub(super) fn head(media: &mut Media<'_>, at: u64) -> io::Result<Option<([u8; 4]
 /// Where the chunk after one of `size` bytes at `body` begins; `None` at the end of the file.
 pub(super) fn next(media: &mut Media<'_>, body: u64, size: u64) -> io::Result<Option<u64>> {
     let Some(end) = body.checked_add(size).filter(|&end| end < media.len()) else { return Ok(None) };
-    // Odd chunks are padded with a zero. Some writers forget it: no name begins with a zero.
-    let unpadded = size & 1 == 1 && is_name(&peek(media, end, 4)?);
-    Ok(Some(if unpadded { end } else { end + (size & 1) }))
+    if size & 1 == 0 {
+        return Ok(Some(end));
+    }
+    // Odd chunks are padded with a byte. Some writers forget it, and some pad with a letter.
+    let after = peek(media, end, 5)?;
+    let [here, behind] = [after.get(..4), after.get(1..)].map(|id| id.unwrap_or_default());
+    let unpadded = is_known(here) || !is_known(behind) && is_name(here) && (after.first() != Some(&0));
+    Ok(Some(if unpadded { end } else { end + 1 }))
+}
+
+/// Whether chunks of this name are about.
+fn is_known(id: &[u8]) -> bool {
+    const KNOWN: &[u8] = b"fmt data LISTfactbextid3 ID3 cue smplinstJUNKjunkPAD FLLRds64plstPEAKacidcartiXMLaxmlchnalevlumidDISPminfelm1\
+        regnafspLGWVResUaXMLCOMMSSNDMARKINSTMIDIAESDAPPLCOMTNAMEAUTH(c) ANNOFVERCHAN";
+    id.len() == 4 && KNOWN.chunks_exact(4).any(|known| known == id)
+}
+
+/// Whether a chunk seems to begin at `at`, and so the one before it ends there.
+pub(super) fn begins(media: &mut Media<'_>, at: u64) -> io::Result<bool> {
+    let head = peek(media, at, 5)?;
+    Ok([head.get(..4), head.get(1..)].into_iter().flatten().any(is_name)
+        && (is_known(&head[..4]) || is_known(head.get(1..).unwrap_or_default())))
 }
 
 /// Names are four printable ASCII characters.

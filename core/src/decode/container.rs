@@ -1,8 +1,11 @@
 //! Everything but PCM in WAV: symphonia's demuxers and decoders, libopus for Opus.
 
-use super::{Sink, Source, Tags, chunks, error::DecodeError, media::Media, mp4, pcm::flush, sniff::Kind, tags};
+use super::{
+    Sink, Source, Tags, chunks, error::DecodeError, flac, loss::Losses, media::Media, mkv, mp4, pcm::flush, quirks,
+    sniff::Kind, tags,
+};
 use crate::{settings::Limits, units::Seconds};
-use std::{io, sync::atomic::Ordering::Relaxed};
+use std::{collections::HashMap, io, sync::atomic::Ordering::Relaxed};
 use symphonia::core::{
     audio::Channels,
     checksum::Crc16Ansi,
@@ -19,13 +22,9 @@ use symphonia::core::{
 const HEADER_BYTES: u64 = 32 << 20;
 /// Missing lossy audio that is an encoder's careless header rather than a cut file: two of the longest packets (Vorbis, 8192 frames) at
 /// 48 kHz, rounded up.
-const LOSSY_TOLERANCE: Seconds = Seconds(0.4);
+pub(super) const LOSSY_TOLERANCE: Seconds = Seconds(0.4);
 /// Frames of an ALAC packet, unless its header says otherwise, which none does.
 const ALAC_PACKET: u64 = 4096;
-/// Broken lossy packets that are replaced by silence before the file counts as damaged: one in a hundred, but the first few always
-/// (a stream cut out of a longer one begins with frames that lean on what is gone).
-const BROKEN_ONE_IN: u64 = 100;
-const BROKEN_ALWAYS: u64 = 3;
 /// Frames per byte of a file for which memory is reserved ahead: 6 kbit/s at 48 kHz. Longer audio grows its memory as it comes.
 const FRAMES_PER_BYTE: u64 = 64;
 
@@ -39,13 +38,25 @@ pub(super) fn read(
 ) -> Result<(Source, Tags), DecodeError> {
     let bytes = media.len();
     let meter = media.meter();
-    let mp4::Scan { edit, seconds, cut } = mp4::scan(&mut media)?;
+    let mp4::Scan { edit, seconds, cut, fragmented } = mp4::scan(&mut media)?;
+    if cut.is_some() && fragmented {
+        return Err(chunks::corrupt("it is cut off in the middle of a fragment"));
+    }
     if let Some(share) = cut {
         // symphonia reads nothing of such a file. How much is left is an estimate, good to a second or two.
         return Err(match seconds {
             Some(want) => DecodeError::Truncated { have: Seconds(want.0 * share), want },
             None => chunks::corrupt("it is cut off before its index"),
         });
+    }
+
+    let padding = if matches!(kind, Kind::Container("Matroska")) { mkv::padding(&mut media)? } else { HashMap::new() };
+    if matches!(kind, Kind::Container("CAF")) {
+        quirks::end_open_caf(&mut media)?;
+    }
+    let native_flac = flac::prepare(&mut media)?;
+    if let Some(native) = native_flac.filter(|native| native.ours) {
+        return flac::whole(&mut media, native, limits, sink);
     }
 
     let allowance = limits.metadata.saturating_add(HEADER_BYTES);
@@ -92,16 +103,20 @@ pub(super) fn read(
     let Some(track) = format.default_track(TrackType::Audio).cloned() else {
         return Err(DecodeError::NotAudio(format!("there is no sound in this {container} file")));
     };
-    let params = track.codec_params.as_ref().and_then(|p| p.audio()).cloned().unwrap_or_default();
+    let mut params = track.codec_params.as_ref().and_then(|p| p.audio()).cloned().unwrap_or_default();
+    quirks::turn_opus_head(&mut params, container == "mp4");
+    let params = params;
     let codec = codec_name(params.codec);
     let mut decoder = Decoder::new(&params, &codec)?;
 
     // Trims that symphonia leaves to its caller.
-    let declared = track.num_frames;
+    // The header of a fragmented MP4 is written before the sound and knows no length.
+    let declared = track.num_frames.filter(|_| !fragmented);
     let (skip, keep) = match params.codec {
-        id::CODEC_ID_OPUS => (u64::from(opus_head(&params).0), None),
+        id::CODEC_ID_OPUS if container != "mp4" || edit.is_none() => (u64::from(opus_head(&params).0), None),
         // MPEG-4 part 12 edit lists, or the older tag of iTunes; only the sample table's length knows the end to the frame.
-        id::CODEC_ID_AAC | id::CODEC_ID_ALAC if container == "mp4" => match (itunes, edit) {
+        id::CODEC_ID_AAC | id::CODEC_ID_ALAC | id::CODEC_ID_OPUS if container == "mp4" => match (itunes, edit) {
+            (None, Some(edit)) if fragmented => (edit.trim(None, params.sample_rate.unwrap_or(0)).0, None),
             (Some((skip, keep)), _) => (skip, Some(keep)),
             (None, Some(edit)) => edit.trim(declared, params.sample_rate.unwrap_or(0)),
             _ => (0, None),
@@ -113,8 +128,7 @@ pub(super) fn read(
     let promised = match params.codec {
         id::CODEC_ID_MP1 | id::CODEC_ID_MP2 | id::CODEC_ID_MP3 if track.delay.is_none() => None,
         id::CODEC_ID_AAC if container == "aac" => None,
-        id::CODEC_ID_OPUS => declared.map(|n| n.saturating_sub(skip)),
-        id::CODEC_ID_AAC | id::CODEC_ID_ALAC => keep.or(declared.map(|n| n.saturating_sub(skip))),
+        id::CODEC_ID_OPUS | id::CODEC_ID_AAC | id::CODEC_ID_ALAC => keep.or(declared.map(|n| n.saturating_sub(skip))),
         _ => declared,
     };
     let lossy = !is_lossless(params.codec);
@@ -126,7 +140,10 @@ pub(super) fn read(
 
     let expected = promised.unwrap_or(0).min(bytes.saturating_mul(FRAMES_PER_BYTE));
     let mut sink = Trimmed::new(sink, limits, expected, skip, keep);
-    let (mut packets, mut broken) = (0_u64, 0_u64);
+    let native = native_flac.filter(|_| params.codec == id::CODEC_ID_FLAC);
+    let facts = Facts { params: &params, container, codec, bytes, rate: 0, losses: Losses::default() };
+    let mut losses = Losses::default();
+    let mut timed = 0_u64;
     loop {
         let packet = match format.next_packet() {
             Ok(Some(packet)) => packet,
@@ -143,7 +160,7 @@ pub(super) fn read(
         if packet.track_id != track.id {
             continue;
         }
-        packets += 1;
+        timed = timed.saturating_add(packet.dur.get());
         // In its own container symphonia has looked; elsewhere a damaged frame would be decoded as noise.
         if params.codec == id::CODEC_ID_FLAC && container != "flac" && !is_whole_flac_frame(&packet.data) {
             return Err(sink.corrupt("a FLAC frame does not have the checksum at its end"));
@@ -152,18 +169,71 @@ pub(super) fn read(
             Ok(()) => {}
             Err(Failure::Fatal(e)) => return Err(e),
             Err(Failure::Packet(what)) => {
-                broken += 1;
-                if !lossy || broken > BROKEN_ALWAYS && broken * BROKEN_ONE_IN > packets {
+                if !lossy {
                     return Err(sink.corrupt(what));
                 }
-                sink.silence(packet.dur.get())?;
+                let at = sink.at();
+                let rate = sink.rate.or(params.sample_rate).unwrap_or(1).max(1);
+                // The clock of a container is not always that of the sound; a packet without a length has that of AAC.
+                let frames = track.time_base.map_or(packet.dur.get(), |base| {
+                    let units = u128::from(packet.dur.get()) * u128::from(base.numer.get()) * u128::from(rate);
+                    u64::try_from(units / u128::from(base.denom.get())).unwrap_or(0)
+                });
+                let frames = if frames == 0 { 1024 } else { frames.min(65_535) };
+                sink.silence(frames)?;
+                losses.add(at, Seconds(frames as f64 / f64::from(rate)), SILENCED);
             }
         }
     }
-
     let rate = sink.rate.or(params.sample_rate).unwrap_or(0);
+    if fragmented && keep.is_none() && params.sample_rate == track.time_base.map(|base| base.denom.get()) {
+        // The durations of the samples know the end to the frame; the last packet has more.
+        let excess = sink.frames().saturating_sub(timed.saturating_sub(skip));
+        if excess <= MOST_PADDING {
+            sink.drop_end(excess)?;
+        }
+    }
+    if let Some(nanoseconds) = padding.get(&u64::from(track.id)).filter(|_| lossy) {
+        let frames = u128::from(*nanoseconds) * u128::from(rate) + 500_000_000;
+        sink.drop_end(u64::try_from(frames / 1_000_000_000).unwrap_or(0).min(MOST_PADDING))?;
+    }
+    if let (Some(flac::Native { info, at, .. }), Some(want)) = (native, promised)
+        && sink.frames() < want
+    {
+        // symphonia loses the last frame where something stands behind it that is no frame. What came is not taken again, and where it
+        // is no use, the length says so.
+        sink.window(sink.frames(), u64::MAX);
+        let _ = flac::read(format.into_inner(), at, &info, &mut sink);
+    }
+    finish(&sink, promised, found, Facts { rate, losses, ..facts })
+}
+
+/// What stands in place of a packet that cannot be decoded.
+pub(super) const SILENCED: &str = "the packets there are broken; silence stands in their place";
+/// Most frames of padding behind the sound: a second packet of Opus (120 ms) is never empty.
+const MOST_PADDING: u64 = 5_760;
+
+/// What was learnt of a file on the way to its last packet.
+struct Facts<'a> {
+    params: &'a AudioCodecParameters,
+    container: &'static str,
+    codec: String,
+    bytes: u64,
+    rate: u32,
+    losses: Losses,
+}
+
+fn finish(
+    sink: &Trimmed<'_>,
+    promised: Option<u64>,
+    found: Tags,
+    facts: Facts<'_>,
+) -> Result<(Source, Tags), DecodeError> {
+    let Facts { params, container, codec, bytes, rate, losses } = facts;
+    let lossy = !is_lossless(params.codec);
     let channels = sink.channels.max(1);
-    let frames = sink.length;
+    let losses = losses.bearable(sink.at())?;
+    let frames = sink.frames();
     if let Some(want) = promised {
         let tolerance = match params.codec {
             _ if lossy => LOSSY_TOLERANCE.frames(rate) as u64,
@@ -185,7 +255,8 @@ pub(super) fn read(
         id::CODEC_ID_ALAC => alac_bits(params.extra_data.as_deref().unwrap_or_default()),
         _ => params.bits_per_sample.or(params.bits_per_coded_sample),
     };
-    let source = Source { container: container.into(), codec, lossy, bits, float, rate, channels, frames, bytes };
+    let source =
+        Source { container: container.into(), codec, lossy, bits, float, rate, channels, frames, bytes, losses };
     Ok((source, found))
 }
 
@@ -202,7 +273,7 @@ fn not_a_container(error: &Error, kind: &Kind) -> DecodeError {
 }
 
 /// Hands planar frames on, without what a codec adds at the ends, and only under the limits.
-struct Trimmed<'a> {
+pub(super) struct Trimmed<'a> {
     out: &'a mut dyn Sink,
     /// Frames handed on.
     length: u64,
@@ -215,10 +286,12 @@ struct Trimmed<'a> {
     keep: u64,
     limits: Limits,
     scratch: [Vec<f32>; 2],
+    /// Frames that came, dropped ones included.
+    pushed: u64,
 }
 
 impl<'a> Trimmed<'a> {
-    fn new(out: &'a mut dyn Sink, limits: &Limits, expected: u64, skip: u64, keep: Option<u64>) -> Self {
+    pub(super) fn new(out: &'a mut dyn Sink, limits: &Limits, expected: u64, skip: u64, keep: Option<u64>) -> Self {
         Self {
             out,
             length: 0,
@@ -229,19 +302,40 @@ impl<'a> Trimmed<'a> {
             keep: keep.unwrap_or(u64::MAX),
             limits: *limits,
             scratch: [Vec::new(), Vec::new()],
+            pushed: 0,
         }
     }
 
-    fn at(&self) -> Seconds {
+    pub(super) fn at(&self) -> Seconds {
         Seconds(self.length as f64 / f64::from(self.rate.unwrap_or(1).max(1)))
     }
 
-    fn corrupt(&self, what: impl Into<String>) -> DecodeError {
+    pub(super) fn corrupt(&self, what: impl Into<String>) -> DecodeError {
         DecodeError::Corrupt { at: self.at(), what: what.into() }
     }
 
+    /// Frames that were handed on.
+    pub(super) fn frames(&self) -> u64 {
+        self.length
+    }
+
+    /// Frames that came so far, dropped ones included.
+    pub(super) fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Frames per second, once the layout is known.
+    pub(super) fn rate(&self) -> u32 {
+        self.rate.unwrap_or(0)
+    }
+
+    /// Drops `skip` of the frames that come next, and takes `keep` behind those.
+    pub(super) fn window(&mut self, skip: u64, keep: u64) {
+        (self.skip, self.keep) = (skip, keep);
+    }
+
     /// Takes the layout of the first packet and holds all later ones to it.
-    fn layout(&mut self, rate: u32, channels: usize) -> Result<(), DecodeError> {
+    pub(super) fn layout(&mut self, rate: u32, channels: usize) -> Result<(), DecodeError> {
         if self.rate.is_none() {
             super::check(rate, channels as u64, None, &self.limits)?;
             self.rate = Some(rate);
@@ -260,7 +354,8 @@ impl<'a> Trimmed<'a> {
     }
 
     /// Takes `frames` frames that `fill` writes into planar slices (one or two, as `layout` said).
-    fn push(&mut self, frames: usize, fill: impl FnOnce(&mut [&mut [f32]])) -> Result<(), DecodeError> {
+    pub(super) fn push(&mut self, frames: usize, fill: impl FnOnce(&mut [&mut [f32]])) -> Result<(), DecodeError> {
+        self.pushed += frames as u64;
         let mono = self.channels == 1;
         for plane in &mut self.scratch[..if mono { 1 } else { 2 }] {
             plane.resize(frames, 0.0);
@@ -296,15 +391,21 @@ impl<'a> Trimmed<'a> {
     }
 
     /// Stands in for a packet that could not be decoded.
-    fn silence(&mut self, frames: u64) -> Result<(), DecodeError> {
+    pub(super) fn silence(&mut self, frames: u64) -> Result<(), DecodeError> {
         if self.rate.is_none() {
             return Ok(());
         }
-        // No codec here has longer packets than FLAC's 65,535 frames.
-        self.push(frames.min(65_535) as usize, |planes| planes.iter_mut().for_each(|p| p.fill(0.0)))
+        // A hole may be longer than any packet.
+        let mut left = frames;
+        while left > 0 {
+            let piece = left.min(65_535);
+            self.push(piece as usize, |planes| planes.iter_mut().for_each(|p| p.fill(0.0)))?;
+            left -= piece;
+        }
+        Ok(())
     }
 
-    fn drop_end(&mut self, frames: u64) -> Result<(), DecodeError> {
+    pub(super) fn drop_end(&mut self, frames: u64) -> Result<(), DecodeError> {
         let frames = frames.min(self.length);
         self.length -= frames;
         if frames > 0 {
@@ -315,7 +416,7 @@ impl<'a> Trimmed<'a> {
 }
 
 /// Why a packet gave nothing.
-enum Failure {
+pub(super) enum Failure {
     /// The packet alone is broken.
     Packet(String),
     /// Nothing after it can be better.
@@ -328,13 +429,14 @@ impl From<DecodeError> for Failure {
     }
 }
 
-enum Decoder {
+pub(super) enum Decoder {
     Symphonia(Box<dyn AudioDecoder>),
+    Flac(flac::Info),
     Opus { decoder: opus::Decoder, channels: usize, interleaved: Vec<f32> },
 }
 
 impl Decoder {
-    fn new(params: &AudioCodecParameters, codec: &str) -> Result<Self, DecodeError> {
+    pub(super) fn new(params: &AudioCodecParameters, codec: &str) -> Result<Self, DecodeError> {
         if params.codec == id::CODEC_ID_OPUS {
             let channels = params.channels.as_ref().map_or(2, Channels::count);
             let layout = match channels {
@@ -348,6 +450,12 @@ impl Decoder {
             // 120 ms is the longest packet (RFC 6716, 3.2.5).
             return Ok(Self::Opus { decoder, channels, interleaved: vec![0.0; 5760 * channels] });
         }
+        if params.codec == id::CODEC_ID_FLAC
+            && let Some(info) = flac::Info::parse(params.extra_data.as_deref().unwrap_or_default())
+            && quirks::is_flac_too_wide(info.bits)
+        {
+            return Ok(Self::Flac(info));
+        }
         match symphonia::default::get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default()) {
             Ok(decoder) => Ok(Self::Symphonia(decoder)),
             Err(Error::DecodeError(what)) => {
@@ -358,8 +466,35 @@ impl Decoder {
         }
     }
 
-    fn decode(&mut self, packet: &Packet, sink: &mut Trimmed<'_>) -> Result<(), Failure> {
+    /// Forgets what came before.
+    pub(super) fn reset(&mut self) {
         match self {
+            Self::Symphonia(decoder) => decoder.reset(),
+            Self::Flac(_) => {}
+            // Fails only for a state that is no state.
+            Self::Opus { decoder, .. } => drop(decoder.reset_state()),
+        }
+    }
+
+    /// Decodes for its length or for what is wrong with it only.
+    pub(super) fn look(&mut self, packet: &Packet) -> Result<u64, String> {
+        match self {
+            Self::Symphonia(decoder) => {
+                decoder.decode(packet).map(|buffer| buffer.frames() as u64).map_err(|e| e.to_string())
+            }
+            Self::Flac(info) => flac::frame(&packet.data, info).map(|f| f.channels[0].len() as u64).map_err(Into::into),
+            Self::Opus { decoder, interleaved, .. } => {
+                decoder.decode_float(&packet.data, interleaved, false).map(|n| n as u64).map_err(|e| e.to_string())
+            }
+        }
+    }
+
+    pub(super) fn decode(&mut self, packet: &Packet, sink: &mut Trimmed<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Flac(info) => {
+                let frame = flac::frame(&packet.data, info).map_err(|what| Failure::Packet(what.into()))?;
+                flac::push(&frame, sink)?;
+            }
             Self::Symphonia(decoder) => {
                 let buffer = match decoder.decode(packet) {
                     Ok(buffer) => buffer,
@@ -400,7 +535,7 @@ impl Decoder {
 }
 
 /// Whether a frame has the CRC-16 that its last two bytes say (RFC 9639, 9.3).
-fn is_whole_flac_frame(frame: &[u8]) -> bool {
+pub(super) fn is_whole_flac_frame(frame: &[u8]) -> bool {
     let Some((content, &said)) = frame.split_last_chunk::<2>() else { return false };
     let mut checksum = Crc16Ansi::new(0);
     checksum.process_buf_bytes(content);
@@ -408,10 +543,10 @@ fn is_whole_flac_frame(frame: &[u8]) -> bool {
 }
 
 /// Pre-skip in frames and gain in 1/256 dB of an Opus header (RFC 7845, 5.1).
-fn opus_head(params: &AudioCodecParameters) -> (u16, i16) {
+pub(super) fn opus_head(params: &AudioCodecParameters) -> (u16, i16) {
     let head = params.extra_data.as_deref().unwrap_or_default();
-    let field = |at: usize| head.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]));
-    (field(10), field(16) as i16)
+    let short = |at| chunks::field(head, at).map_or(0, u16::from_le_bytes);
+    (short(10), short(16) as i16)
 }
 
 /// The sixth byte of Apple's "magic cookie", which older files wrap into an atom `frma` and the head of an atom `alac`.

@@ -16,6 +16,12 @@ impl<T: Read + Seek + Send + Sync> Input for T {}
 pub(super) struct Media<'a> {
     inner: Box<dyn Input + 'a>,
     len: u64,
+    /// Where the next byte is read.
+    at: u64,
+    /// Bytes that are read in place of those of the file, and where.
+    instead: Option<(u64, Vec<u8>)>,
+    /// Stretches that reading passes over, in order.
+    hidden: Vec<(u64, u64)>,
     meter: Arc<Meter>,
 }
 
@@ -33,7 +39,24 @@ impl<'a> Media<'a> {
         let len = inner.seek(SeekFrom::End(0))?;
         inner.seek(SeekFrom::Start(0))?;
         let meter = Meter { left: AtomicU64::new(u64::MAX), ended: AtomicBool::new(false) };
-        Ok(Self { inner, len, meter: Arc::new(meter) })
+        Ok(Self { inner, len, at: 0, instead: None, hidden: Vec::new(), meter: Arc::new(meter) })
+    }
+
+    /// Ends the input at `end`, because what follows is no sound.
+    pub(super) fn end_at(&mut self, end: u64) {
+        self.len = self.len.min(end);
+    }
+
+    /// Puts `bytes` in place of those at `at`.
+    pub(super) fn replace(&mut self, at: u64, bytes: Vec<u8>) {
+        self.instead = Some((at, bytes));
+    }
+
+    /// Lets reading pass over what lies between two places.
+    pub(super) fn hide(&mut self, from: u64, to: u64) {
+        if from < to {
+            self.hidden.push((from, to));
+        }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -52,7 +75,21 @@ impl Read for Media<'_> {
             return Err(io::Error::other("the header never ends"));
         }
         let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let got = self.inner.read(&mut buf[..want])?;
+        if let Some(&(_, to)) = self.hidden.iter().find(|(from, to)| (*from..*to).contains(&self.at)) {
+            self.at = self.inner.seek(SeekFrom::Start(to))?;
+        }
+        let stop = self.hidden.iter().map(|hidden| hidden.0).find(|&from| from > self.at).unwrap_or(u64::MAX);
+        let want = want.min(usize::try_from(stop - self.at).unwrap_or(usize::MAX));
+        let inside = want.min(usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX));
+        let got = self.inner.read(&mut buf[..inside])?;
+        if let Some((from, bytes)) = &self.instead {
+            for (place, byte) in (*from..).zip(bytes) {
+                if let Some(slot) = place.checked_sub(self.at).and_then(|n| buf[..got].get_mut(n as usize)) {
+                    *slot = *byte;
+                }
+            }
+        }
+        self.at += got as u64;
         self.meter.left.store(left.saturating_sub(got as u64), Relaxed);
         if got == 0 && want > 0 {
             self.meter.ended.store(true, Relaxed);
@@ -63,7 +100,16 @@ impl Read for Media<'_> {
 
 impl Seek for Media<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        // The end is not always that of the file.
+        let to = match to {
+            SeekFrom::End(by) => match self.len.checked_add_signed(by) {
+                Some(at) => SeekFrom::Start(at),
+                None => return Err(io::ErrorKind::InvalidInput.into()),
+            },
+            other => other,
+        };
         let at = self.inner.seek(to)?;
+        self.at = at;
         if at > self.len {
             self.meter.ended.store(true, Relaxed);
         }

@@ -4,15 +4,22 @@ mod aiff;
 mod chunks;
 mod container;
 mod error;
+mod flac;
+mod loss;
 mod media;
+mod mkv;
 mod mp4;
+mod mpeg;
+mod ogg;
 mod pcm;
+mod quirks;
 mod sink;
 mod sniff;
 mod tags;
 mod wav;
 
 pub use error::DecodeError;
+pub use loss::Loss;
 pub use media::Input;
 pub use sink::{Gather, Sink};
 
@@ -26,16 +33,20 @@ use media::Media;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{Cursor, Read, Seek, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 /// A decoded file.
 #[derive(Clone, Debug)]
 pub struct Track {
-    /// The samples. Rates under 44.1 kHz were raised, mono became two identical channels.
+    /// The samples. Rates under 44.1 kHz were raised, those over 192 kHz lowered, mono became two identical channels.
     pub audio: Audio,
     /// What the file was.
     pub source: Source,
@@ -64,6 +75,9 @@ pub struct Source {
     pub frames: u64,
     /// Bytes of the file.
     pub bytes: u64,
+    /// What of it could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<Loss>,
 }
 
 /// Tags that travel along. Empty fields are absent.
@@ -96,6 +110,13 @@ pub struct Tags {
     pub isrc: Option<String>,
     /// Free comment.
     pub comment: Option<String>,
+    /// Description of a broadcast chunk: scene, take, what the location recorder was told.
+    pub description: Option<String>,
+    /// Where on the clock of the recording the first sample stands: frames since midnight, at which rate.
+    pub time_reference: Option<(u64, u32)>,
+    /// Further tags under the name that Vorbis comments give them: `lyrics`, `bpm`, `barcode`, `catalognumber`, `musicbrainz_trackid` and
+    /// its kin.
+    pub more: BTreeMap<String, String>,
     /// Front cover.
     #[serde(skip)]
     pub cover: Option<Picture>,
@@ -121,23 +142,82 @@ pub const SILENCE: f32 = 1.0 / 32_768.0;
 
 /// Lowest rate at which the engine works; slower files are raised.
 const LOWEST_RATE: u32 = 44_100;
+/// Highest rate at which the engine works; faster files are lowered.
+const HIGHEST_RATE: u32 = 192_000;
 /// Frames per piece of the parallel scan.
 const PIECE: usize = 1 << 16;
 
-/// Decodes the file at `path` into memory. Its extension is a hint for the probe and never believed.
+/// How long a pipe may keep silent before it counts as one that nobody writes to.
+const PIPE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Decodes the file at `path` into memory; `-` is standard input. Its extension is a hint for the probe and never believed. What cannot
+/// seek is read to its end first.
 pub fn decode_file(path: &Path, limits: &Limits) -> Result<Track, DecodeError> {
     decode_file_in(path, limits, &Pool::default())
 }
 
 /// Decodes the file at `path` into a pool.
 pub fn decode_file_in(path: &Path, limits: &Limits, pool: &Pool) -> Result<Track, DecodeError> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into());
-    }
+    let extension = path.extension().and_then(|e| e.to_str());
     let mut sink = Gather::new(pool);
-    let (source, tags) = decode_into(file, path.extension().and_then(|e| e.to_str()), limits, &mut sink)?;
+    let piped = if path.as_os_str() == "-" {
+        Some(drain(std::io::stdin, limits)?)
+    } else {
+        let kind = std::fs::metadata(path)?;
+        if kind.is_dir() {
+            return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into());
+        }
+        let path = path.to_owned();
+        if kind.is_file() { None } else { Some(drain(move || Opened(File::open(&path)), limits)?) }
+    };
+    let (source, tags) = match piped {
+        Some(bytes) => decode_into(Cursor::new(bytes), extension, limits, &mut sink)?,
+        None => decode_into(File::open(path)?, extension, limits, &mut sink)?,
+    };
     sink.track(source, tags)
+}
+
+/// A file that is opened where waiting for it harms nobody.
+struct Opened(std::io::Result<File>);
+
+impl Read for Opened {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.0 {
+            Ok(file) => file.read(buffer),
+            Err(e) => Err(std::mem::replace(e, std::io::ErrorKind::Other.into())),
+        }
+    }
+}
+
+/// Everything that comes through a pipe. Opening and reading may block for ever where nobody writes, so a thread of its own does it.
+fn drain<R: Read>(open: impl FnOnce() -> R + Send + 'static, limits: &Limits) -> Result<Vec<u8>, DecodeError> {
+    let (sender, receiver) = mpsc::sync_channel::<std::io::Result<Vec<u8>>>(4);
+    thread::spawn(move || {
+        let mut input = open();
+        loop {
+            let mut piece = Vec::new();
+            let read = (&mut input).take(1 << 20).read_to_end(&mut piece);
+            let last = !matches!(read, Ok(count) if count > 0);
+            if sender.send(read.map(|_| piece)).is_err() || last {
+                return;
+            }
+        }
+    });
+    let mut bytes = Vec::new();
+    loop {
+        match receiver.recv_timeout(PIPE_PATIENCE) {
+            Ok(Ok(piece)) if piece.is_empty() => return Ok(bytes),
+            Ok(piece) => bytes.append(&mut piece?),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(bytes),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let what = format!("nothing came through this pipe for {} s", PIPE_PATIENCE.as_secs());
+                return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, what).into());
+            }
+        }
+        if bytes.len() as u64 > limits.bytes {
+            return Err(DecodeError::TooLarge { bytes: bytes.len() as u64, limit: limits.bytes });
+        }
+    }
 }
 
 /// Decodes a whole file: WAV (RF64, BW64), AIFF, CAF, FLAC, ALAC and AAC in MP4, MP3, Vorbis and Opus in Ogg or Matroska.
@@ -181,16 +261,33 @@ fn read(
     let header = match kind {
         sniff::Kind::NotAudio(what) => return Err(DecodeError::NotAudio(what.into())),
         sniff::Kind::Unsupported(name) => return Err(DecodeError::UnsupportedCodec(name.into())),
-        sniff::Kind::Wav => wav::read(&mut media, limits)?.map(|(pcm, tags)| ("wav", pcm, tags)),
-        sniff::Kind::Aiff => aiff::read(&mut media, limits)?.map(|(pcm, tags)| ("aiff", pcm, tags)),
+        sniff::Kind::Wav => {
+            wav::read(&mut media, limits)?.map(|wav::Header { pcm, tags, losses }| ("wav", pcm, tags, losses))
+        }
+        sniff::Kind::Aiff => {
+            aiff::read(&mut media, limits)?.map(|(pcm, tags)| ("aiff", pcm, tags, loss::Losses::default()))
+        }
         sniff::Kind::Container(_) | sniff::Kind::Unknown => None,
     };
-    if let Some((container, pcm, tags)) = header {
-        Ok((pcm.read(&mut media, container, limits, sink)?, tags))
-    } else {
-        media.seek(SeekFrom::Start(0))?;
-        container::read(media, &kind, extension, limits, sink)
+    if let Some((container, pcm, tags, losses)) = header {
+        let mut source = pcm.read(&mut media, container, limits, sink)?;
+        source.losses = losses.bearable(Seconds(source.frames as f64 / f64::from(source.rate.max(1))))?;
+        return Ok((source, tags));
     }
+    let behind = mpeg::behind_id3(&mut media)?;
+    let is_flac = chunks::peek(&mut media, behind, 4)? == b"fLaC";
+    let read = match kind {
+        sniff::Kind::Container("MP3") | sniff::Kind::Unknown if !is_flac => {
+            mpeg::read(&mut media, behind, limits, sink)?
+        }
+        sniff::Kind::Container("Ogg") => ogg::read(&mut media, limits, sink)?,
+        _ => None,
+    };
+    if let Some(read) = read {
+        return Ok(read);
+    }
+    media.seek(SeekFrom::Start(0))?;
+    container::read(media, &kind, extension, limits, sink)
 }
 
 /// Holds a layout against the limits.

@@ -54,6 +54,8 @@ pub(super) struct Scan {
     pub(super) seconds: Option<Seconds>,
     /// The share of the sound's bytes that is there, where the file ends inside of them.
     pub(super) cut: Option<f64>,
+    /// Whether the sound is in fragments, each with a header of its own.
+    pub(super) fragmented: bool,
 }
 
 /// Walks over the boxes; finds nothing in files of other kinds.
@@ -69,7 +71,8 @@ pub(super) fn scan(media: &mut Media<'_>) -> io::Result<Scan> {
             b"moov" if size <= rest => {
                 let moov = peek(media, at + header, (size - header).min(MAX_MOOV))?;
                 found.edit = edit_in(&moov);
-                found.seconds = sound(&moov).and_then(length);
+                found.seconds = sound(&moov).and_then(length).filter(|length| length.0 > 0.0);
+                found.fragmented = child(&moov, *b"mvex").is_some();
             }
             b"mdat" if size > rest => found.cut = Some(rest as f64 / size as f64),
             _ => {}

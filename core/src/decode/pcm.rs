@@ -81,6 +81,7 @@ impl Pcm {
             channels: self.channels,
             frames,
             bytes: media.len(),
+            losses: Vec::new(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Where decoded frames go.
 
-use super::{DecodeError, LOWEST_RATE, Source, Tags, Track, inspect};
+use super::{DecodeError, HIGHEST_RATE, LOWEST_RATE, Source, Tags, Track, inspect};
 use crate::samples::Pool;
 use crate::{Audio, Samples, resample};
 use std::io;
@@ -34,7 +34,7 @@ impl Gather {
         Self { pool: pool.clone(), rate: 0, mono: false, channels: [Samples::default(), Samples::default()], filled: 0 }
     }
 
-    /// The whole: looked through, and raised to a rate at which the engine works.
+    /// The whole: looked through, and brought to a rate at which the engine works.
     pub fn track(self, source: Source, tags: Tags) -> Result<Track, DecodeError> {
         let Self { rate, mut channels, filled, .. } = self;
         for channel in &mut channels {
@@ -43,6 +43,11 @@ impl Gather {
         }
         let mut audio = Audio { rate, channels };
         inspect(&audio)?;
+        if audio.rate > HIGHEST_RATE {
+            // DXD holds nothing above that anybody hears, and its halves are rates that players know.
+            let target = if audio.rate.is_multiple_of(LOWEST_RATE) { 4 * LOWEST_RATE } else { HIGHEST_RATE };
+            audio = resample::resample(&audio, target).map_err(DecodeError::Room)?;
+        }
         if audio.rate < LOWEST_RATE {
             let target = if LOWEST_RATE.is_multiple_of(audio.rate) { LOWEST_RATE } else { 48_000 };
             audio = resample::resample(&audio, target).map_err(DecodeError::Room)?;

@@ -50,6 +50,9 @@ const UNSUPPORTED: &[(&[u8], &str)] = &[
     (b"FRM8", "DSD"),
     (b"MPCK", "Musepack"),
     (b"MP+", "Musepack"),
+    (b"RIFX", "big-endian WAV (RIFX)"),
+    (b"\x0b\x77", "AC-3"),
+    (b"\x7f\xfe\x80\x01", "DTS"),
     (b"TTA1", "True Audio"),
     (b"OFR ", "OptimFROG"),
     (b".snd", "Sun AU"),
@@ -102,6 +105,64 @@ pub(super) fn sniff(head: &[u8]) -> Kind {
         return Kind::NotAudio("this is a text file");
     }
     Kind::Unknown
+}
+
+/// A coded stream that pretends to be PCM, as on DTS CDs and in recordings of a digital output: played as PCM it is noise.
+pub(super) fn bitstream(samples: &[u8]) -> Option<&'static str> {
+    /// Sync words of four bytes or more; in a megabyte of music none comes three times by chance.
+    const SYNCS: &[(&[u8], &str)] = &[
+        (b"\x7f\xfe\x80\x01", "DTS"),
+        (b"\xfe\x7f\x01\x80", "DTS"),
+        (b"\x1f\xff\xe8\x00", "DTS"),
+        (b"\xff\x1f\x00\xe8", "DTS"),
+        (b"\xf8\x72\x4e\x1f", "Dolby or DTS"),
+        (b"\x72\xf8\x1f\x4e", "Dolby or DTS"),
+        (b"\x00\x72\xf8\x00\x1f\x4e", "Dolby or DTS"),
+        (b"\x00\x00\x72\xf8\x00\x00\x1f\x4e", "Dolby or DTS"),
+    ];
+    let mut counts = [0_u8; SYNCS.len()];
+    for at in 0..samples.len() {
+        // Few bytes begin any of them.
+        if !matches!(samples[at], 0 | 0x1f | 0x72 | 0x7f | 0xf8 | 0xfe | 0xff) {
+            continue;
+        }
+        for (count, (sync, what)) in counts.iter_mut().zip(SYNCS) {
+            if samples[at..].starts_with(sync) {
+                *count += 1;
+                if *count == 3 {
+                    return Some(what);
+                }
+            }
+        }
+    }
+    // Frames of AC-3 begin with two bytes only, in either order, but say where the next one begins.
+    let pair = |at: usize| samples.get(at..at + 2);
+    let is_ac3 = |start: usize, swapped: bool| {
+        let mut at = start;
+        (0..6).all(|_| {
+            let sync: &[u8] = if swapped { &[0x77, 0x0b] } else { &[0x0b, 0x77] };
+            let size = samples.get(at + if swapped { 5 } else { 4 }).and_then(|&code| ac3_bytes(code));
+            let fits = pair(at) == Some(sync);
+            at += size.unwrap_or(0);
+            fits && size.is_some()
+        })
+    };
+    let starts =
+        samples.windows(2).enumerate().filter(|(_, w)| matches!(w, [0x0b, 0x77] | [0x77, 0x0b])).map(|(at, _)| at);
+    starts.take(256).any(|at| is_ac3(at, samples[at] == 0x77)).then_some("AC-3")
+}
+
+/// Bytes of an AC-3 frame by its fifth byte (ATSC A/52, table 5.18).
+fn ac3_bytes(code: u8) -> Option<usize> {
+    const KBITS: [usize; 19] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640];
+    let kbits = *KBITS.get(usize::from(code & 0x3F) / 2)?;
+    let words = match code >> 6 {
+        0 => kbits * 2,
+        1 => kbits * 96_000 / 44_100 + usize::from(code & 1),
+        2 => kbits * 3,
+        _ => return None,
+    };
+    Some(words * 2)
 }
 
 #[cfg(test)]

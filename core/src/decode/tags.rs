@@ -2,10 +2,12 @@
 
 use super::{Picture, Tags};
 use std::io::Cursor;
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{BufReader, MediaSourceStream};
 use symphonia::core::meta::{
-    MetadataContainer, MetadataReader, MetadataRevision, RawTagSubField, RawValue, StandardTag, StandardVisualKey,
+    MetadataBuilder, MetadataContainer, MetadataReader, MetadataRevision, RawTagSubField, RawValue, StandardTag,
+    StandardVisualKey,
 };
+use symphonia::default::meta::embedded::{flac, vorbis};
 
 /// Fills what is still empty from one revision of symphonia's metadata.
 pub(super) fn revision(revision: &MetadataRevision, tags: &mut Tags) {
@@ -35,8 +37,29 @@ pub(super) fn size(revision: &MetadataRevision) -> u64 {
     one(&revision.media) + revision.per_track.iter().map(|t| one(&t.metadata)).sum::<u64>()
 }
 
+/// Values of one field that may stand there several times.
+#[derive(Default)]
+struct Several(Vec<String>);
+
+impl Several {
+    fn add(&mut self, value: &str) {
+        let value = clean(value);
+        if !value.is_empty() && !self.0.iter().any(|known| known == value) {
+            self.0.push(value.to_owned());
+        }
+    }
+
+    /// All of them in one line, the way that tag editors show them.
+    fn fill(self, slot: &mut Option<String>) {
+        if slot.is_none() && !self.0.is_empty() {
+            *slot = Some(self.0.join("; "));
+        }
+    }
+}
+
 fn container(container: &MetadataContainer, tags: &mut Tags) {
     let (mut track_total, mut disc_total, mut description, mut writer) = (None, None, None, None);
+    let [mut artists, mut album_artists, mut genres, mut composers] = [(); 4].map(|()| Several::default());
     let number = |n: u64| u32::try_from(n).ok().filter(|&n| n > 0);
     for tag in &container.tags {
         let Some(standard) = &tag.std else {
@@ -45,15 +68,37 @@ fn container(container: &MetadataContainer, tags: &mut Tags) {
             if tag.raw.key == "TXXX" && tag.raw.sub_fields.iter().flatten().any(named) {
                 text(&mut description, &tag.raw.value.to_string());
             }
+            if tag.raw.key == "UFID"
+                && let RawValue::Binary(id) = &tag.raw.value
+                && tag.raw.sub_fields.iter().flatten().any(|f| f.value.to_string().contains("musicbrainz.org"))
+            {
+                more(tags, "musicbrainz_trackid", &latin(id));
+            }
+            // symphonia gives no standard tag to a field with several values (`ID3v2.4`).
+            if let RawValue::StringList(values) = &tag.raw.value {
+                let several = match tag.raw.key.as_str() {
+                    "TPE1" => &mut artists,
+                    "TPE2" => &mut album_artists,
+                    "TCON" => &mut genres,
+                    "TCOM" => &mut composers,
+                    key => {
+                        if let Some(first) = values.iter().find(|value| !clean(value).is_empty()) {
+                            first_of_several(key, first, tags);
+                        }
+                        continue;
+                    }
+                };
+                values.iter().for_each(|value| several.add(value));
+            }
             continue;
         };
         match standard {
             StandardTag::TrackTitle(s) => text(&mut tags.title, s),
-            StandardTag::Artist(s) => text(&mut tags.artist, s),
+            StandardTag::Artist(s) => artists.add(s),
             StandardTag::Album(s) => text(&mut tags.album, s),
-            StandardTag::AlbumArtist(s) => text(&mut tags.album_artist, s),
-            StandardTag::Genre(s) => text(&mut tags.genre, s),
-            StandardTag::Composer(s) => text(&mut tags.composer, s),
+            StandardTag::AlbumArtist(s) => album_artists.add(s),
+            StandardTag::Genre(s) => genres.add(s),
+            StandardTag::Composer(s) => composers.add(s),
             StandardTag::Copyright(s) => text(&mut tags.copyright, s),
             StandardTag::Label(s) => text(&mut tags.publisher, s),
             StandardTag::Comment(s) => text(&mut tags.comment, s),
@@ -71,9 +116,28 @@ fn container(container: &MetadataContainer, tags: &mut Tags) {
             StandardTag::DiscNumber(n) => tags.disc = tags.disc.or(number(*n).map(|n| (n, None))),
             StandardTag::TrackTotal(n) => track_total = number(*n),
             StandardTag::DiscTotal(n) => disc_total = number(*n),
+            StandardTag::Lyrics(s) => more(tags, "lyrics", s),
+            StandardTag::Bpm(n) => more(tags, "bpm", &n.to_string()),
+            StandardTag::IdentBarcode(s) | StandardTag::IdentUpc(s) | StandardTag::IdentEanUpn(s) => {
+                more(tags, "barcode", s);
+            }
+            StandardTag::IdentCatalogNumber(s) => more(tags, "catalognumber", s),
+            StandardTag::MusicBrainzTrackId(s) | StandardTag::MusicBrainzRecordingId(s) => {
+                more(tags, "musicbrainz_trackid", s);
+            }
+            StandardTag::MusicBrainzReleaseTrackId(s) => more(tags, "musicbrainz_releasetrackid", s),
+            StandardTag::MusicBrainzAlbumId(s) => more(tags, "musicbrainz_albumid", s),
+            StandardTag::MusicBrainzReleaseGroupId(s) => more(tags, "musicbrainz_releasegroupid", s),
+            StandardTag::MusicBrainzArtistId(s) => more(tags, "musicbrainz_artistid", s),
+            StandardTag::MusicBrainzAlbumArtistId(s) => more(tags, "musicbrainz_albumartistid", s),
+            StandardTag::MusicBrainzWorkId(s) => more(tags, "musicbrainz_workid", s),
             _ => {}
         }
     }
+    artists.fill(&mut tags.artist);
+    album_artists.fill(&mut tags.album_artist);
+    genres.fill(&mut tags.genre);
+    composers.fill(&mut tags.composer);
     tags.comment = tags.comment.take().or(description);
     tags.composer = tags.composer.take().or(writer);
     if let Some((_, total @ None)) = &mut tags.track {
@@ -86,6 +150,59 @@ fn container(container: &MetadataContainer, tags: &mut Tags) {
         let front = |usage: Option<StandardVisualKey>| usage == Some(StandardVisualKey::FrontCover);
         let visual = container.visuals.iter().find(|v| front(v.usage)).or_else(|| container.visuals.first());
         tags.cover = visual.map(|v| Picture { mime: mime(&v.data, v.media_type.as_deref()), bytes: v.data.to_vec() });
+    }
+}
+
+/// A field of `ID3v2` that should have one value and has several: the first counts.
+fn first_of_several(key: &str, value: &str, tags: &mut Tags) {
+    match key {
+        "TIT2" => text(&mut tags.title, value),
+        "TALB" => text(&mut tags.album, value),
+        "TPUB" => text(&mut tags.publisher, value),
+        "TCOP" => text(&mut tags.copyright, value),
+        "TDRC" | "TYER" | "TDRL" => text(&mut tags.date, value),
+        "TSRC" => isrc(&mut tags.isrc, value),
+        "TBPM" => more(tags, "bpm", value),
+        "TRCK" => tags.track = tags.track.or(number_of(value)),
+        "TPOS" => tags.disc = tags.disc.or(number_of(value)),
+        _ => {}
+    }
+}
+
+/// Longest text of a further tag: a songbook's lyrics are shorter.
+const LONGEST: usize = 64 << 10;
+
+fn more(tags: &mut Tags, name: &str, value: &str) {
+    let value = clean(value);
+    if !value.is_empty() && value.len() <= LONGEST && !tags.more.contains_key(name) {
+        tags.more.insert(name.to_owned(), value.to_owned());
+    }
+}
+
+/// `3` or `3/12`.
+fn number_of(value: &str) -> Option<(u32, Option<u32>)> {
+    let value = clean(value);
+    let (n, total) = value.split_once('/').map_or((value, None), |(n, total)| (n, Some(total)));
+    let number = |s: &str| s.trim().parse().ok().filter(|&n: &u32| n > 0);
+    number(n).map(|n| (n, total.and_then(number)))
+}
+
+/// Without the white space and zeros around it; nothing where there is only a placeholder.
+fn clean(value: &str) -> &str {
+    let value = value.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    // What a program wrote that had no letters for the text: nothing but question marks.
+    if value.len() > 1 && value.bytes().all(|b| b == b'?') { "" } else { value }
+}
+
+/// Description and time reference of a `bext` chunk (EBU Tech 3285, 2.3). The rate is not known yet.
+pub(super) fn broadcast(bytes: &[u8], tags: &mut Tags) {
+    if let Some(description) = bytes.get(..256) {
+        let end = description.iter().position(|&b| b == 0).unwrap_or(description.len());
+        text(&mut tags.description, &latin(&description[..end]));
+    }
+    let reference = super::chunks::field(bytes, 338).map_or(0, u64::from_le_bytes);
+    if reference > 0 && tags.time_reference.is_none() {
+        tags.time_reference = Some((reference, 0));
     }
 }
 
@@ -102,7 +219,7 @@ fn mime(bytes: &[u8], declared: Option<&str>) -> String {
 }
 
 fn text(slot: &mut Option<String>, value: &str) {
-    let value = value.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+    let value = clean(value);
     if slot.is_none() && !value.is_empty() {
         *slot = Some(value.to_owned());
     }
@@ -131,6 +248,51 @@ pub(super) fn id3(bytes: Vec<u8>, tags: &mut Tags) {
     }
 }
 
+/// Vorbis comments, behind the signature of their packet.
+pub(super) fn vorbis_comment(bytes: &[u8], tags: &mut Tags) {
+    let mut builder = MetadataBuilder::new(vorbis::VORBIS_COMMENT_METADATA_INFO);
+    let mut side = Vec::new();
+    // Broken ones are passed over, as everywhere: no tag is worth a refused track.
+    if vorbis::read_vorbis_comment(&mut BufReader::new(bytes), &mut builder, &mut side).is_ok() {
+        revision(&builder.build(), tags);
+    }
+}
+
+/// A picture block of FLAC, behind its head.
+pub(super) fn flac_picture(bytes: &[u8], tags: &mut Tags) {
+    if let Ok(visual) = flac::read_flac_picture_block(&mut BufReader::new(bytes)) {
+        let mut builder = MetadataBuilder::new(vorbis::VORBIS_COMMENT_METADATA_INFO);
+        builder.add_visual(visual);
+        revision(&builder.build(), tags);
+    }
+}
+
+/// The tags behind the sound of an MP3 (APE, then `ID3v1`): they fill what the tags before it leave empty.
+pub(super) fn behind(bytes: &[u8], tags: &mut Tags) {
+    let stream = |bytes: &[u8]| {
+        MediaSourceStream::new(
+            Box::new(Cursor::new(bytes.to_vec())),
+            symphonia::core::io::MediaSourceStreamOptions::default(),
+        )
+    };
+    let options = symphonia::core::meta::MetadataOptions::default;
+    let find = |what: &[u8]| bytes.windows(what.len()).position(|window| window == what);
+    if let Some(at) = find(b"APETAGEX") {
+        let read = symphonia::default::meta::ApeReader::try_new(stream(&bytes[at..]), options())
+            .and_then(|mut reader| reader.read_all());
+        if let Ok(buffer) = read {
+            revision(&buffer.revision, tags);
+        }
+    }
+    if let Some(at) = bytes.len().checked_sub(128).filter(|&at| bytes[at..].starts_with(b"TAG")) {
+        let read = symphonia::default::meta::Id3v1Reader::try_new(stream(&bytes[at..]), options())
+            .and_then(|mut reader| reader.read_all());
+        if let Ok(buffer) = read {
+            revision(&buffer.revision, tags);
+        }
+    }
+}
+
 /// A `LIST` chunk of the form `INFO` (Microsoft RIFF, 1991).
 pub(super) fn riff_info(mut bytes: &[u8], tags: &mut Tags) {
     let Some(rest) = bytes.strip_prefix(b"INFO") else { return };
@@ -151,10 +313,7 @@ pub(super) fn riff_info(mut bytes: &[u8], tags: &mut Tags) {
             // "Source" by the letter, an ISRC by the habit of some writers: only a well-formed one is taken.
             b"ISRC" => isrc(&mut tags.isrc, &value),
             b"IPRT" | b"ITRK" => {
-                let value = value.trim_matches(|c: char| c == '\0' || c.is_whitespace());
-                let (n, total) = value.split_once('/').map_or((value, None), |(n, total)| (n, Some(total)));
-                let number = |s: &str| s.trim().parse().ok().filter(|&n: &u32| n > 0);
-                tags.track = tags.track.or(number(n).map(|n| (n, total.and_then(number))));
+                tags.track = tags.track.or(number_of(&value));
             }
             _ => {}
         }

@@ -85,7 +85,8 @@ pub fn is_delivery(name: &str) -> bool {
 }
 
 /// The beginning of a file name that every system accepts.
-fn portable(stem: &str) -> String {
+#[must_use]
+pub fn portable(stem: &str) -> String {
     let replaced: String =
         stem.chars()
             .map(|c| {

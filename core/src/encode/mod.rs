@@ -18,12 +18,12 @@ use crate::Audio;
 use crate::analyse::LoudnessFigures;
 use crate::decode::Tags;
 use crate::settings::Codec;
-use crate::units::Dbtp;
+use crate::units::{Dbtp, Seconds};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-pub use manifest::{Delivered, Manifest, file_name, is_delivery};
+pub use manifest::{Delivered, Manifest, file_name, is_delivery, portable};
 
 /// What a delivered file says about itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Metadata {
     pub clean: bool,
     /// Name and version of the encoder, e.g. `LoopMastering 0.1.0`; empty: [`ENCODER`].
     pub encoder: String,
+    /// What was cut off before the first sample, for the time reference of `bext`.
+    pub trim_start: Seconds,
     /// `yyyy-mm-dd` and `hh:mm:ss` for `bext`; `None` leaves them empty, so that the bytes do not depend on the clock.
     pub origination: Option<(String, String)>,
 }

@@ -109,6 +109,25 @@ fn collect(meta: &Metadata, kind: TagType, gain: Gain) -> Tag {
             tag.insert_text(key, value.clone());
         }
     }
+    for (name, value) in &tags.more {
+        // The first of these keys that the dialect knows.
+        let keys: &[ItemKey] = match name.as_str() {
+            "lyrics" if kind == TagType::VorbisComments => &[ItemKey::Lyrics],
+            "lyrics" => &[ItemKey::UnsyncLyrics],
+            "bpm" => &[ItemKey::IntegerBpm, ItemKey::Bpm],
+            "barcode" => &[ItemKey::Barcode],
+            "catalognumber" => &[ItemKey::CatalogNumber],
+            "musicbrainz_trackid" => &[ItemKey::MusicBrainzRecordingId],
+            "musicbrainz_releasetrackid" => &[ItemKey::MusicBrainzTrackId],
+            "musicbrainz_albumid" => &[ItemKey::MusicBrainzReleaseId],
+            "musicbrainz_releasegroupid" => &[ItemKey::MusicBrainzReleaseGroupId],
+            "musicbrainz_artistid" => &[ItemKey::MusicBrainzArtistId],
+            "musicbrainz_albumartistid" => &[ItemKey::MusicBrainzReleaseArtistId],
+            "musicbrainz_workid" => &[ItemKey::MusicBrainzWorkId],
+            _ => &[],
+        };
+        let _ = keys.iter().any(|key| tag.insert_text(*key, value.clone()));
+    }
     if let Some((number, total)) = tags.track {
         tag.set_track(number);
         if let Some(total) = total {

@@ -198,15 +198,20 @@ fn bext(audio: &Audio, codec: Codec, meta: &Metadata) -> Vec<u8> {
     };
     let tags = &meta.tags;
     let description: Vec<&str> = [&tags.artist, &tags.title].into_iter().flatten().map(String::as_str).collect();
-    text(&description.join(" - "), 256);
+    text(&tags.description.clone().unwrap_or_else(|| description.join(" - ")), 256);
     text(tags.artist.as_deref().unwrap_or(meta.encoder()), 32);
     // Unique per master, the same for the same master: no clock, no random number (R 99 leaves the form to the originator).
     text(&format!("LoopMastering-{:016x}", meta.seed), 32);
     let (date, time) = meta.origination.as_ref().map_or(("", ""), |(date, time)| (date, time));
     text(date, 10);
     text(time, 8);
-    // Time reference: the first sample is the start.
-    bytes.extend(0_u64.to_le_bytes());
+    // Time reference: where the first sample stood on the clock of the recording, in frames of this file.
+    let start = tags.time_reference.filter(|(_, rate)| *rate > 0).map_or(0, |(frames, rate)| {
+        let cut = (meta.trim_start.0.max(0.0) * f64::from(rate)).round() as u64;
+        let frames = u128::from(frames.saturating_add(cut)) * u128::from(audio.rate) / u128::from(rate);
+        u64::try_from(frames).unwrap_or(0)
+    });
+    bytes.extend(start.to_le_bytes());
     bytes.extend(2_u16.to_le_bytes());
     // No UMID.
     bytes.extend([0; 64]);
@@ -260,7 +265,8 @@ const _: () = assert!(SEGMENT.is_multiple_of(32));
 mod tests {
     use super::*;
     use crate::analyse::LoudnessFigures;
-    use crate::units::{Db, Dbtp, Lufs};
+    use crate::decode::Tags;
+    use crate::units::{Db, Dbtp, Lufs, Seconds};
 
     fn u32_at(bytes: &[u8], at: usize) -> u32 {
         u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
@@ -310,6 +316,12 @@ mod tests {
         assert_eq!(&bytes[288..318], b"LoopMastering-0000000000000abc");
         assert_eq!(i16_at(346), 2);
         assert_eq!([412, 414, 416, 418, 420].map(i16_at), [-1_399, 625, -100, -950, 0x7fff]);
+        assert_eq!(&bytes[338..346], &[0; 8]);
+        // What was cut off at the start moves the first sample on the clock.
+        let tags = Tags { time_reference: Some((441_000, 44_100)), ..Tags::default() };
+        let late = Metadata { tags, trim_start: Seconds(0.5), ..meta.clone() };
+        let moved = bext(&Audio::silence(48_000, 1), Codec::Wav24, &late);
+        assert_eq!(&moved[338..346], &(10 * 48_000 + 24_000_u64).to_le_bytes());
         assert_eq!(&bytes[602..], format!("A=PCM,F=48000,W=24,M=stereo,T={}\r\n", super::super::ENCODER).as_bytes());
     }
 }

@@ -115,6 +115,7 @@ fn analysis(loudness: LoudnessFigures, peaks: Peaks, seconds: f64) -> Analysis {
             channels: 2,
             frames: (seconds * 44_100.0) as u64,
             bytes: (seconds * 44_100.0 * 6.0) as u64 + 44,
+            losses: Vec::new(),
         },
         rate: 44_100,
         frames: (seconds * 44_100.0) as u64,
