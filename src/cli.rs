@@ -90,7 +90,7 @@ Exit code: 0 when every file was mastered and passed its checks, 1 when any fail
 #[derive(Debug, Args)]
 #[command(after_help = MASTER_EXAMPLES)]
 pub struct MasterArgs {
-    /// Mixes: files, folders (searched for audio) or quoted globs.
+    /// Mixes: files, folders (searched for audio), quoted globs, or `-` for standard input.
     #[arg(required = true, value_name = "MIX", value_hint = ValueHint::AnyPath)]
     pub mixes: Vec<PathBuf>,
 

@@ -300,6 +300,14 @@ impl Ready {
     }
 }
 
+/// What the files of an input are named after.
+pub(crate) fn stem(input: &Path) -> Cow<'_, str> {
+    if input.as_os_str() == crate::inputs::STANDARD_INPUT {
+        return "stdin".into();
+    }
+    input.file_stem().unwrap_or(input.as_os_str()).to_string_lossy()
+}
+
 /// What the steps of one track share.
 struct Work<'a> {
     order: &'a Order<'a>,
@@ -309,7 +317,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn stem(&self) -> Cow<'_, str> {
-        self.place.input.file_stem().unwrap_or(self.place.input.as_os_str()).to_string_lossy()
+        stem(self.place.input)
     }
 
     fn master_path(&self, format: Format, rate: u32) -> PathBuf {
@@ -348,7 +356,8 @@ impl Work<'_> {
 
     fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>) -> Metadata {
         let clean = self.order.extras.clean;
-        Metadata { tags: self.ready.tags.clone(), loudness, true_peak, clean, ..Metadata::default() }
+        let trim_start = self.ready.plan.edit.trim_start;
+        Metadata { tags: self.ready.tags.clone(), loudness, true_peak, clean, trim_start, ..Metadata::default() }
     }
 
     fn metadata_of(&self, Master { audio, trace, .. }: &Master) -> Metadata {

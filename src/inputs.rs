@@ -1,16 +1,11 @@
 //! Which files are meant: files as they are, folders searched for audio, globs where the shell did not expand them. Masters and
 //! previews of an earlier run that lie beside their mixes are not searched for; named themselves, they are taken.
 
+use loopmaster_core::admission::AUDIO_ENDINGS;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
-
-/// Extensions a folder search takes for audio. A file named on the command line is tried whatever it is called.
-const AUDIO: [&str; 19] = [
-    "wav", "wave", "rf64", "bw64", "aif", "aiff", "aifc", "caf", "flac", "mp3", "m4a", "mp4", "aac", "alac", "ogg",
-    "oga", "opus", "mka", "mkv",
-];
 
 /// One file to work on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +64,13 @@ pub fn resolve(named: &[PathBuf]) -> (Vec<Input>, Vec<InputError>) {
     (inputs, errors)
 }
 
+/// Standard input.
+pub const STANDARD_INPUT: &str = "-";
+
 fn resolve_one(path: &Path) -> Result<Vec<Input>, InputError> {
+    if path.as_os_str() == STANDARD_INPUT {
+        return Ok(vec![Input { path: path.to_owned(), below: PathBuf::new(), bytes: 0 }]);
+    }
     if path.is_dir() {
         return folder(path, |_| true).and_then(|found| {
             if found.is_empty() { Err(InputError::NoAudio(path.display().to_string())) } else { Ok(found) }
@@ -116,7 +117,7 @@ fn folder(root: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<Input>, Input
         .into_iter()
         .filter_entry(|entry| entry.depth() == 0 || !hidden(entry.file_name()))
         .filter_map(Result::ok)
-        .filter(|entry| !entry.file_type().is_dir() && is_audio(entry.path()) && keep(entry.path()))
+        .filter(|entry| is_file(entry.path()) && is_audio(entry.path()) && keep(entry.path()))
         .filter(|entry| !loopmaster_core::encode::is_delivery(&entry.file_name().to_string_lossy()))
         .map(|entry| Input {
             below: entry.path().parent().and_then(|p| p.strip_prefix(root).ok()).unwrap_or(Path::new("")).to_owned(),
@@ -126,10 +127,15 @@ fn folder(root: &Path, keep: impl Fn(&Path) -> bool) -> Result<Vec<Input>, Input
         .collect())
 }
 
+/// A pipe or a socket in a folder is nobody's mix, and would be waited for. A link that leads nowhere is told about when it is opened.
+fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).map_or_else(|_| std::fs::symlink_metadata(path).is_ok(), |kind| kind.is_file())
+}
+
 fn is_audio(path: &Path) -> bool {
     path.extension()
         .and_then(OsStr::to_str)
-        .is_some_and(|ext| AUDIO.iter().any(|known| known.eq_ignore_ascii_case(ext)))
+        .is_some_and(|ext| AUDIO_ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ext)))
 }
 
 #[cfg(test)]

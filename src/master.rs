@@ -1,14 +1,14 @@
 //! `loopmaster master`: the command around [`flow`](crate::flow).
 
 use crate::cli::{BackendArg, MasterArgs};
-use crate::flow::{self, Order, Outcome};
+use crate::flow::{self, Order, Outcome, stem};
 use crate::inputs::{self, Input};
 use crate::progress::{Progress, Voice};
 use crate::{deliver, schedule, thread_count};
 use loopmaster_core::Error;
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
 use loopmaster_core::decode::decode_file_in;
-use loopmaster_core::encode::{Delivered, Manifest};
+use loopmaster_core::encode::{Delivered, Manifest, portable};
 use loopmaster_core::plan::{Goal, Plan};
 use loopmaster_core::render::{Backend, reference::Reference};
 use loopmaster_core::samples::Pool;
@@ -17,7 +17,6 @@ use loopmaster_gpu::gpu::Config;
 use loopmaster_gpu::renderer::Renderer;
 use serde_json::json;
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -131,17 +130,25 @@ fn read_plan(path: &Path) -> Result<Plan, (&'static str, String)> {
     Plan::from_json(&inner).map_err(|error| (error.code(), error.to_string()))
 }
 
+/// Whether a path is no place in a folder of the user's.
+fn is_stream(path: &Path) -> bool {
+    path.as_os_str() == inputs::STANDARD_INPUT || path.starts_with("/dev") || path.starts_with("/proc")
+}
+
 /// The folder of each input's files. Two inputs that would write the same names get folders apart.
 pub(crate) fn output_folders(inputs: &[Input], output: Option<&Path>) -> Vec<PathBuf> {
-    let mut taken: HashSet<(PathBuf, OsString)> = HashSet::new();
+    let mut taken: HashSet<(PathBuf, String)> = HashSet::new();
     inputs
         .iter()
         .map(|input| {
             let base = match output {
                 Some(output) => output.join(&input.below),
+                // Nothing can be written beside standard input or a descriptor.
+                None if is_stream(&input.path) => PathBuf::new(),
                 None => input.path.parent().unwrap_or(Path::new("")).to_owned(),
             };
-            let stem = input.path.file_stem().unwrap_or_default().to_ascii_lowercase();
+            // The name as it will stand in the folder: different names can become one there, and so can letters of different case.
+            let stem = portable(&stem(&input.path)).to_lowercase();
             let mut folder = base.clone();
             let mut number = 1;
             while !taken.insert((folder.clone(), stem.clone())) {

@@ -219,6 +219,60 @@ fn bad_inputs() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 }
 
 #[test]
+fn names_that_become_one_overwrite_nothing() {
+    let song = song();
+    let names = ["a:b.wav", "a-b.wav", "a?b.wav", "A-B.flac.wav", "a-b.WAV", " a-b.wav", "É.wav", "é.wav"];
+    let dir = folder_with(&names.map(|name| (name, song.as_slice())));
+    for force in [&[][..], &["--force"]] {
+        let (code, events_) = master(dir.path(), &[&[".", "-o", "out"][..], force].concat());
+        assert_eq!(code, 0, "{events_:?}");
+        let paths: Vec<&str> = events(&events_, "done").iter().map(|e| e["paths"][0].as_str().unwrap()).collect();
+        let different: std::collections::HashSet<String> = paths.iter().map(|p| p.to_lowercase()).collect();
+        assert_eq!((paths.len(), different.len()), (names.len(), names.len()), "{paths:?}");
+        assert!(paths.iter().all(|path| dir.path().join(path).exists()), "{paths:?}");
+    }
+}
+
+#[test]
+fn standard_input_and_pipes_are_mixes_too() {
+    let dir = folder_with(&[("song.wav", &song())]);
+    for (mix, name) in [("-", "stdin (master) 24-bit 44.1 kHz.wav"), ("pipe.wav", "pipe (master) 24-bit 44.1 kHz.wav")]
+    {
+        let mut command = loopmaster();
+        command.current_dir(dir.path()).args(["master", mix, "-o", "out"]);
+        let mut writer = None;
+        if mix == "-" {
+            command.stdin(std::fs::File::open(dir.path().join("song.wav")).unwrap());
+        } else {
+            let pipe = dir.path().join(mix);
+            assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            writer = Some(std::thread::spawn(move || std::fs::write(pipe, song()).unwrap()));
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        writer.into_iter().for_each(|writer| writer.join().unwrap());
+        assert!(dir.path().join("out").join(name).exists(), "{:?}", files(&dir.path().join("out")));
+    }
+    // A pipe in a folder is nobody's mix, and a search does not wait for it.
+    let (code, done) = master(dir.path(), &[".", "-o", "again"]);
+    assert_eq!((code, events(&done, "done").len()), (0, 1));
+}
+
+#[test]
+fn a_search_finds_everything_that_can_be_read() {
+    let dir = folder_with(&[
+        ("a.bwf", &song()),
+        ("b.mp2", b"x"),
+        ("c.m4b", b"x"),
+        ("d.mov", b"x"),
+        ("e.webm", b"x"),
+        ("f.txt", b"x"),
+    ]);
+    let (_, events_) = master(dir.path(), &[".", "-o", "out"]);
+    assert_eq!((events(&events_, "done").len(), events(&events_, "failed").len()), (1, 4), "{events_:?}");
+}
+
+#[test]
 fn bad_files_get_one_line_each_and_stop_nobody() {
     let bad = bad_inputs();
     let dir = tempfile::tempdir().unwrap();
