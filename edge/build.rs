@@ -36,6 +36,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let manifest: Value = serde_json::from_slice(&fs::read(root.join(".vite/manifest.json"))?)?;
     code.push_str(&entries(&manifest)?);
     fs::write(out.join("assets.rs"), code)?;
+    policies(&here.join("src/pages/policy"), &out)
+}
+
+/// Packs the published versions of the privacy policy; the pages unpack an earlier one when it is asked for.
+fn policies(folder: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=src/pages/policy");
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(&fs::read(&path)?)?;
+        fs::write(out.join(format!("policy-{name}.gz")), gzip.finish()?)?;
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::audit::note;
 use crate::config::{Config, Sources};
-use crate::db::{Purged, Tx};
+use crate::db::{Purged, Tx, hash_secret};
 use crate::http::App;
 use crate::http::account::access::revoke_grants;
 use crate::http::auth::{sessions, users};
@@ -12,6 +12,7 @@ use crate::retention;
 use crate::retention::mixes::UNUSED;
 use crate::retention::traces::Removed;
 use crate::serve::RoleError;
+use crate::tickets::{self, Check, Subject, Ticket, Topic};
 use clap::{Args, Subcommand};
 use sqlx::Row;
 use std::fmt::Write as _;
@@ -70,8 +71,8 @@ enum Task {
         #[arg(long)]
         apply: bool,
     },
-    /// Messages of the contact form that are open.
-    Tickets,
+    /// Messages of the contact form that are open: who sent them, and whether that is confirmed.
+    Tickets(Tickets),
     /// Close a message of the contact form.
     Close {
         /// tkt_…
@@ -84,6 +85,46 @@ enum Task {
     },
     /// How long everything is kept.
     Periods,
+}
+
+#[derive(Debug, Args)]
+struct Tickets {
+    /// Only those of one topic: question, privacy, account, child, copyright, security, other.
+    #[arg(long, value_parser = topic)]
+    topic: Option<Topic>,
+
+    #[command(subcommand)]
+    task: Option<TicketTask>,
+}
+
+#[derive(Debug, Subcommand)]
+enum TicketTask {
+    /// Send a link that confirms whose the message is: to the address of the account, or, for a guest, to the address in the message,
+    /// and then it works only in the browser of the guest's tracks.
+    Verify {
+        /// tkt_…
+        ticket: String,
+        /// Whose account or tracks, where the sender was not signed in: usr_…, an address, gst_…, mst_…, upl_… or a share link.
+        #[arg(long, value_name = "WHO")]
+        of: Option<String>,
+    },
+    /// Delete the account or guest a message is about, for good and at once, and close the message. Without --yes it says what would go.
+    /// Needs a confirmed identity, except for reports of children.
+    Purge {
+        /// tkt_…
+        ticket: String,
+        /// Whose account or tracks [default: the sender's]: usr_…, an address, gst_…, mst_…, upl_… or a share link.
+        #[arg(long, value_name = "WHO")]
+        of: Option<String>,
+        /// Say it once more: there is no way back.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+fn topic(name: &str) -> Result<Topic, String> {
+    serde_json::from_value(name.into())
+        .map_err(|_| "use question, privacy, account, child, copyright, security or other".to_owned())
 }
 
 /// `loopmaster admin`
@@ -100,7 +141,7 @@ pub fn command(args: &AdminArgs) -> Result<(), RoleError> {
 /// Does one task; what it has to say.
 pub async fn run(args: &AdminArgs, config: Config) -> Answer<String> {
     if matches!(args.task, Task::Periods) {
-        return Ok(periods(&config));
+        return Ok(retention::periods::printed(&config.retention));
     }
     let app = App::open(config).await.map_err(|error| Problem::away("service", error))?;
     let now = app.db.now().await?;
@@ -152,15 +193,16 @@ pub async fn run(args: &AdminArgs, config: Config) -> Answer<String> {
             let _ = write!(text, "{unknown} unknown{fate}, {missing} missing");
             Ok(text)
         }
-        Task::Tickets => tickets(&app).await,
+        Task::Tickets(Tickets { topic, task: None }) => list(&app, *topic, now).await,
+        Task::Tickets(Tickets { task: Some(TicketTask::Verify { ticket, of }), .. }) => {
+            verify(&app, ticket, of.as_deref(), now).await
+        }
+        Task::Tickets(Tickets { task: Some(TicketTask::Purge { ticket, of, yes }), .. }) => {
+            purge_reported(&app, ticket, of.as_deref(), *yes, now).await
+        }
         Task::Close { ticket } => {
             let mut tx = app.db.begin().await?;
-            let done = sqlx::query("UPDATE tickets SET closed_at = $1 WHERE id = $2 AND closed_at IS NULL")
-                .bind(now)
-                .bind(ticket)
-                .execute(&mut *tx)
-                .await?;
-            if done.rows_affected() == 0 {
+            if !tickets::close(&mut tx, ticket, now).await? {
                 return Err(Problem::not_found("ticket", ticket));
             }
             note(&mut tx, OPERATOR, "ticket.closed", ticket, "", "", now).await?;
@@ -168,17 +210,8 @@ pub async fn run(args: &AdminArgs, config: Config) -> Answer<String> {
             Ok(format!("{ticket} is closed"))
         }
         Task::Audit { id } => audit(&app, id).await,
-        Task::Periods => Ok(periods(&app.config)),
+        Task::Periods => Ok(retention::periods::printed(&app.config.retention)),
     }
-}
-
-fn periods(config: &Config) -> String {
-    let rows = retention::periods::periods(&config.retention);
-    let lines = rows.iter().map(|row| {
-        let time = if row.hours % 24 == 0 { format!("{} days", row.hours / 24) } else { format!("{} h", row.hours) };
-        format!("{time:>9}  {} (from {})", row.what, row.since)
-    });
-    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn told(report: &retention::Report, dry_run: bool) -> String {
@@ -283,7 +316,7 @@ async fn purge(app: &App, what: &str, yes: bool, now: i64) -> Answer<String> {
         Some("gst") => {
             note(&mut tx, OPERATOR, "purged", what, "", "", now).await?;
             tx.commit().await?;
-            retention::purge_owned(db, store, what, now).await?;
+            retention::purge_guest(db, store, what, now).await?;
         }
         _ => {
             let user = found(&mut tx, what).await?;
@@ -296,18 +329,157 @@ async fn purge(app: &App, what: &str, yes: bool, now: i64) -> Answer<String> {
     Ok(format!("{what} is gone; its files go with the next sweep"))
 }
 
-async fn tickets(app: &App) -> Answer<String> {
-    let rows = sqlx::query("SELECT id, topic, email, message, created_at FROM tickets WHERE closed_at IS NULL ORDER BY created_at LIMIT 200")
-        .fetch_all(app.db.read())
-        .await?;
-    let mut text = format!("{} open", rows.len());
-    for row in &rows {
-        let (id, topic, email): (String, String, String) =
-            (row.try_get("id")?, row.try_get("topic")?, row.try_get("email")?);
-        let (message, at): (String, i64) = (row.try_get("message")?, row.try_get("created_at")?);
-        let _ = write!(text, "\n\n{id}  {topic}  {email}  {}\n{message}", rfc3339(at));
+async fn list(app: &App, topic: Option<Topic>, now: i64) -> Answer<String> {
+    let open = tickets::open(&app.db, topic).await?;
+    let mut text = format!("{} open", open.len());
+    for ticket in &open {
+        let sender = sender(app, ticket).await?;
+        let identity = ticket.check.as_ref().map_or_else(|| "not confirmed".to_owned(), |check| stands(check, now));
+        let Ticket { id, topic, email, message, created_at, .. } = ticket;
+        let _ = write!(text, "\n\n{id}  {topic}  {}", rfc3339(*created_at));
+        if topic == Topic::Child.name() {
+            let _ = write!(text, "\n  a child    act on it first; the procedure is in docs/operations.md, Children");
+        }
+        let _ = write!(text, "\n  reply to   {email}\n  sender     {sender}\n  identity   {identity}\n{message}");
     }
     Ok(text)
+}
+
+/// Who sent a message. An address that was typed is nobody's, also where an account has it.
+async fn sender(app: &App, ticket: &Ticket) -> Answer<String> {
+    let mut tx = app.db.begin().await?;
+    let sender = match (&ticket.user, &ticket.guest) {
+        (Some(user), _) => {
+            let account = users::by_id(&mut tx, user).await?;
+            format!("signed in as {user} ({})", account.map_or_else(|| "gone".to_owned(), |account| account.email))
+        }
+        (None, Some(guest)) => format!("not signed in; guest {guest}"),
+        (None, None) => "not signed in; no guest".to_owned(),
+    };
+    let same = users::by_email(&mut tx, &ticket.email).await?.filter(|_| ticket.user.is_none());
+    tx.rollback().await?;
+    Ok(match same {
+        Some(account) => format!("{sender}. {} has this address; the sender has not shown to be its owner", account.id),
+        None => sender,
+    })
+}
+
+fn stands(check: &Check, now: i64) -> String {
+    let Check { of, email, sent_at, until, confirmed } = check;
+    match confirmed {
+        Some((at, how)) => format!("confirmed {} for {of}, {how}", rfc3339(*at)),
+        None if *until <= now => format!("not confirmed; the link of {} to {email} has expired", rfc3339(*sent_at)),
+        None => format!("not confirmed; a link for {of} went to {email}, it works until {}", rfc3339(*until)),
+    }
+}
+
+/// The account or guest that somebody names: by itself, or by something that belongs to it.
+async fn named(tx: &mut Tx, who: &str) -> Answer<Subject> {
+    let owner: Option<String> = match who.split('_').next() {
+        Some("mst") => {
+            sqlx::query_scalar("SELECT owner FROM masters WHERE id = $1").bind(who).fetch_optional(&mut **tx).await?
+        }
+        Some("upl") => {
+            sqlx::query_scalar("SELECT owner FROM uploads WHERE id = $1").bind(who).fetch_optional(&mut **tx).await?
+        }
+        Some("gst") => Some(who.to_owned()),
+        _ => match who.rsplit('/').next().filter(|token| token.starts_with("lmh_")) {
+            Some(token) => {
+                let text = "SELECT owner FROM masters JOIN shares ON master_id = masters.id WHERE token_hash = $1";
+                sqlx::query_scalar(text).bind(hash_secret(token)).fetch_optional(&mut **tx).await?
+            }
+            None => Some(found(tx, who).await?.id),
+        },
+    };
+    let owner = owner.ok_or_else(|| Problem::not_found("owner", who))?;
+    if owner.starts_with("usr_") {
+        let user = found(tx, &owner).await?;
+        return Ok(Subject::Account { id: user.id, email: user.email });
+    }
+    let guest: Option<(Option<String>,)> =
+        sqlx::query_as("SELECT merged_into FROM guests WHERE id = $1").bind(&owner).fetch_optional(&mut **tx).await?;
+    match guest {
+        None => Err(Problem::not_found("guest", &owner)),
+        // Moved into an account since.
+        Some((Some(user),)) => {
+            let user = found(tx, &user).await?;
+            Ok(Subject::Account { id: user.id, email: user.email })
+        }
+        Some((None,)) => Ok(Subject::Guest { id: owner }),
+    }
+}
+
+/// Whom a command about a message means: who was named, or else the sender.
+async fn meant(tx: &mut Tx, ticket: &Ticket, of: Option<&str>) -> Answer<Subject> {
+    if let Some(who) = of {
+        return named(tx, who).await;
+    }
+    tickets::subject(tx, ticket).await?.ok_or_else(|| {
+        let detail = format!(
+            "the sender of {} was not signed in, and no guest's browser is known; name an account or a guest with --of",
+            ticket.id
+        );
+        Problem::unprocessable("ticket.no_sender", detail)
+    })
+}
+
+async fn verify(app: &App, id: &str, of: Option<&str>, now: i64) -> Answer<String> {
+    let mut tx = app.db.begin().await?;
+    let ticket = tickets::find(&mut tx, id).await?;
+    let subject = meant(&mut tx, &ticket, of).await?;
+    let check = tickets::ask(&mut tx, app, &ticket, &subject, now).await?;
+    note(&mut tx, OPERATOR, "ticket.confirmation_sent", id, "", subject.id(), now).await?;
+    tx.commit().await?;
+    let place = match subject {
+        Subject::Account { .. } => "",
+        Subject::Guest { .. } => ", only in the browser of the guest",
+    };
+    Ok(format!(
+        "a link that confirms {id} for {} goes to {}; it works once, until {}{place}",
+        check.of,
+        check.email,
+        rfc3339(check.until)
+    ))
+}
+
+/// Deletes whom a message is about. Whose account or tracks they are must be confirmed; a report of a child comes from somebody else.
+async fn purge_reported(app: &App, id: &str, of: Option<&str>, yes: bool, now: i64) -> Answer<String> {
+    let mut tx = app.db.begin().await?;
+    let ticket = tickets::find(&mut tx, id).await?;
+    let subject = meant(&mut tx, &ticket, of).await?;
+    let confirmed = ticket.check.as_ref().is_some_and(|check| check.confirmed.is_some() && check.of == subject.id());
+    if ticket.topic != Topic::Child.name() && !confirmed {
+        let detail =
+            format!("{} has not confirmed {id}; send a link first: loopmaster admin tickets verify {id}", subject.id());
+        return Err(Problem::forbidden("ticket.not_confirmed", detail));
+    }
+    let who = match &subject {
+        Subject::Account { id, email } => format!("the account {id} ({email})"),
+        Subject::Guest { id } => format!("the guest {id}"),
+    };
+    if !yes {
+        let mut counts = Vec::new();
+        for (what, text) in [
+            ("masters", "SELECT COUNT(*) FROM masters WHERE owner = $1"),
+            ("uploads", "SELECT COUNT(*) FROM uploads WHERE owner = $1"),
+        ] {
+            let count: i64 = sqlx::query_scalar(text).bind(subject.id()).fetch_one(&mut *tx).await?;
+            counts.push(format!("{count} {what}"));
+        }
+        let detail = format!("{who} would go, with {}; there is no way back, say --yes", counts.join(" and "));
+        return Err(Problem::unprocessable("admin.not_sure", detail));
+    }
+    note(&mut tx, OPERATOR, "purged", subject.id(), "", &format!("{id} {}", ticket.topic), now).await?;
+    tx.commit().await?;
+    match &subject {
+        Subject::Account { id, .. } => retention::purge_user(&app.db, &app.store, &app.config, id, now).await?,
+        Subject::Guest { id } => retention::purge_guest(&app.db, &app.store, id, now).await?,
+    }
+    let mut tx = app.db.begin().await?;
+    tickets::close(&mut tx, id, now).await?;
+    note(&mut tx, OPERATOR, "ticket.closed", id, "", &format!("{} purged", subject.id()), now).await?;
+    tx.commit().await?;
+    Ok(format!("{who} is gone, its files go with the next sweep; {id} is closed"))
 }
 
 async fn audit(app: &App, id: &str) -> Answer<String> {

@@ -5,7 +5,7 @@
 use crate::mail;
 use crate::secrets::{redacted, weakness};
 use crate::store::StorageConfig;
-use loopmaster_core::retention::Retention;
+use loopmaster_core::retention::{LONGEST_COOKIE_DAYS, Retention};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -788,8 +788,9 @@ impl Config {
             within(&format!("limits.{who}.creates_an_hour"), quota.creates_an_hour, 1..=3_600_000);
         }
         let retention = &self.retention;
+        // A guest's tracks are reached with a cookie, and browsers keep none longer.
+        within("retention.guest_days", retention.guest_days.into(), 1..=LONGEST_COOKIE_DAYS.into());
         for (setting, days) in [
-            ("guest_days", retention.guest_days),
             ("unused_days", retention.unused_days),
             ("unfinished_days", retention.unfinished_days),
             ("account_grace_days", retention.account_grace_days),

@@ -29,6 +29,7 @@ pub mod secrets;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod tickets;
 pub mod webhooks;
 pub mod work;
 

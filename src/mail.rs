@@ -10,6 +10,7 @@ use crate::secrets::Keys;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::{Address, AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use loopmaster_core::retention::{ADDRESS_CHANGE, CONFIRMATION, SIGN_IN, duration};
 use maud::{DOCTYPE, PreEscaped, html};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -110,8 +111,25 @@ pub enum Letter {
         from: String,
         /// Their account, where they were signed in.
         user: Option<String>,
+        /// Its address. A letter of the version before has none.
+        #[serde(default)]
+        account: Option<String>,
+        /// Their guest's id, where they were not.
+        #[serde(default)]
+        guest: Option<String>,
         /// What they wrote.
         message: String,
+    },
+    /// Asks whether a message is really theirs.
+    ConfirmMessage {
+        /// The message's id.
+        ticket: String,
+        /// The day it was sent.
+        sent: String,
+        /// Whether it is about a guest's tracks, and not an account.
+        guest: bool,
+        /// The page that shows the button.
+        link: String,
     },
     /// To them: it has arrived.
     TicketReceived {
@@ -158,7 +176,10 @@ impl Letter {
                 code: Some(code.clone()),
                 button: Some(("Sign in", link.clone())),
                 after: vec![
-                    "Open the link in the browser you started in, or type the code there. Either works once, for 15 minutes.".to_owned(),
+                    format!(
+                        "Open the link in the browser you started in, or type the code there. Either works once, for {}.",
+                        duration(SIGN_IN)
+                    ),
                     "You did not ask for this? Then nothing happens: without this mail nobody gets in.".to_owned(),
                 ],
                 ..words("Sign in to LoopMastering", &["Here is your way into LoopMastering."])
@@ -166,7 +187,7 @@ impl Letter {
             Self::ConfirmOldAddress { new, link } => Words {
                 button: Some(("Let it change", link.clone())),
                 after: vec![
-                    "The change also needs a yes from the new address. Both links work for an hour.".to_owned(),
+                    format!("The change also needs a yes from the new address. Both links work for {}.", duration(ADDRESS_CHANGE)),
                     "It was not you? Do not press the button. Sign in, look at your sessions and end those you do not know.".to_owned(),
                 ],
                 ..words(
@@ -177,7 +198,7 @@ impl Letter {
             Self::ConfirmNewAddress { link } => Words {
                 button: Some(("This address is mine", link.clone())),
                 after: vec![
-                    "The change also needs a yes from the old address. Both links work for an hour.".to_owned(),
+                    format!("The change also needs a yes from the old address. Both links work for {}.", duration(ADDRESS_CHANGE)),
                     "You do not know what this is about? Leave it, and nothing changes.".to_owned(),
                 ],
                 ..words("Confirm this address for LoopMastering", &["An account at LoopMastering wants to move to this address."])
@@ -256,14 +277,43 @@ impl Letter {
                     &[&format!("We no longer send events to {url}. {why}"), "Repair the receiver, then send a test from your account page: it switches the webhook on again."],
                 )
             },
-            Self::Ticket { ticket, topic, from, user, message } => words(
+            Self::Ticket { ticket, topic, from, user, account, guest, message } => words(
                 &format!("[{ticket}] {topic}"),
                 &[
-                    &format!("From {from}, {}.", user.as_deref().unwrap_or("not signed in")),
+                    &match (user, account, guest) {
+                        (Some(user), Some(account), _) => format!("From {from}, signed in as {user} ({account})."),
+                        (Some(user), None, _) => format!("From {from}, signed in as {user}."),
+                        (None, _, Some(guest)) => format!("From {from}, not signed in, guest {guest}."),
+                        (None, _, None) => format!("From {from}, not signed in."),
+                    },
                     message,
-                    "The address was typed into a form. Check who it is before acting on an account.",
+                    &format!(
+                        "The address was typed into a form and proves nothing. Before acting on an account or on tracks: \
+                         loopmaster admin tickets verify {ticket}"
+                    ),
                 ],
             ),
+            Self::ConfirmMessage { ticket, sent, guest, link } => Words {
+                button: Some(("Look at it", link.clone())),
+                after: vec![
+                    format!("The link works once, for {}.", duration(CONFIRMATION)),
+                    "You did not write to us? Leave it, and nothing happens.".to_owned(),
+                ],
+                ..words(
+                    &format!("Did you write to LoopMastering? [{ticket}]"),
+                    &[
+                        &if *guest {
+                            format!(
+                                "On {sent} we got a message about tracks that a guest made. If it was you, please confirm it \
+                                 in the browser you made them in: copy the address there."
+                            )
+                        } else {
+                            format!("On {sent} we got a message about your account. If it was you, please confirm it.")
+                        },
+                        "We act on it only then.",
+                    ],
+                )
+            },
             Self::TicketReceived { ticket } => words(
                 "We have your message",
                 &[&format!("Your message has arrived as {ticket}. A person reads it and answers to this address.")],

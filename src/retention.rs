@@ -18,9 +18,11 @@ use crate::mail::{self, Letter};
 use crate::notices::batch_ended;
 use crate::queue::{self, Cancelled};
 use crate::store::Store;
+use crate::tickets;
+pub use loopmaster_core::retention::UNDO;
+use loopmaster_core::retention::{FILE_RECHECK, PERIODS};
 use mixes::UNUSED;
 use objects::Of;
-use periods::RULES;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use std::collections::BTreeMap;
@@ -28,12 +30,6 @@ use traces::Removed;
 
 const HOUR: i64 = 60 * 60 * 1000;
 const DAY: i64 = 24 * HOUR;
-/// How long a deleted master can be restored.
-pub const UNDO: i64 = 30 * 1000;
-/// How long an export stays.
-pub const EXPORT_KEPT: i64 = 7 * DAY;
-/// Longest lease and longest signed address, with room: then a doomed object is looked for once more.
-const AGAIN: i64 = 2 * HOUR;
 /// Whoever is just sending is not disturbed.
 const ARRIVING: i64 = 2 * 60 * 1000;
 /// Rows of one transaction: others want to write, too.
@@ -54,7 +50,7 @@ pub struct Report {
     pub uploads: u64,
     /// Objects in storage.
     pub objects: u64,
-    /// Rows of each table of [`RULES`].
+    /// Rows of each table of [`PERIODS`].
     pub rows: Vec<(&'static str, u64)>,
     /// Letters in the mail folder of a service without a mail server.
     pub letters: u64,
@@ -101,11 +97,10 @@ pub async fn sweep(app: &App) -> Answer<Report> {
             break;
         }
     }
-    for rule in RULES {
-        let Some((table, condition)) = rule.rows else { continue };
+    for (table, condition, kept) in PERIODS.iter().filter_map(|period| period.sweep(&config.retention)) {
         let mut tx = db.begin().await?;
         let text = format!("DELETE FROM {table} WHERE {condition}");
-        let gone = sqlx::query(AssertSqlSafe(text)).bind(now - rule.kept(&config.retention)).execute(&mut *tx).await?;
+        let gone = sqlx::query(AssertSqlSafe(text)).bind(now - kept).execute(&mut *tx).await?;
         tx.commit().await?;
         report.rows.push((table, gone.rows_affected()));
     }
@@ -171,13 +166,9 @@ pub async fn dry_run(db: &Db, config: &Config) -> Answer<Report> {
         .iter()
         .fold(sqlx::query_scalar::<_, i64>(AssertSqlSafe(text)), |query, (_, kept)| query.bind(now - kept(config)));
     report.uploads = query.fetch_one(db.read()).await?.unsigned_abs();
-    for rule in RULES {
-        let Some((table, condition)) = rule.rows else { continue };
+    for (table, condition, kept) in PERIODS.iter().filter_map(|period| period.sweep(&config.retention)) {
         let text = format!("SELECT COUNT(*) FROM {table} WHERE {condition}");
-        let found: i64 = sqlx::query_scalar(AssertSqlSafe(text))
-            .bind(now - rule.kept(&config.retention))
-            .fetch_one(db.read())
-            .await?;
+        let found: i64 = sqlx::query_scalar(AssertSqlSafe(text)).bind(now - kept).fetch_one(db.read()).await?;
         report.rows.push((table, found.unsigned_abs()));
     }
     Ok(report)
@@ -397,7 +388,7 @@ async fn sweep_objects(db: &Db, store: &Store, now: i64) -> Answer<u64> {
             sqlx::query("DELETE FROM objects WHERE key = $1 AND state = 'swept'").bind(key).execute(&mut *tx).await?;
         } else {
             sqlx::query("UPDATE objects SET state = 'swept', sweep_after = $1 WHERE key = $2 AND state = 'doomed'")
-                .bind(now + AGAIN)
+                .bind(now + FILE_RECHECK)
                 .bind(key)
                 .execute(&mut *tx)
                 .await?;
@@ -451,6 +442,7 @@ pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now
     ] {
         sqlx::query(text).bind(user).execute(&mut *tx).await?;
     }
+    tickets::forget(&mut tx, user).await?;
     queue::cancel(&mut tx, "export", user).await?;
     let email: Option<String> = sqlx::query_scalar("DELETE FROM users WHERE id = $1 RETURNING email")
         .bind(user)
@@ -465,6 +457,16 @@ pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now
     for address in &addresses {
         mail::sweep_folder(config, Some(address)).await;
     }
+    Ok(())
+}
+
+/// Removes a guest and everything made in that browser, at once.
+pub async fn purge_guest(db: &Db, store: &Store, guest: &str, now: i64) -> Answer<()> {
+    purge_owned(db, store, guest, now).await?;
+    let mut tx = db.begin().await?;
+    tickets::forget(&mut tx, guest).await?;
+    sqlx::query("DELETE FROM guests WHERE id = $1").bind(guest).execute(&mut *tx).await?;
+    tx.commit().await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod peers;
 mod privacy;
 mod retention;
 mod sign_in;
+mod tickets;
 mod world;
 
 use loopmaster::config::{Address, Config};

@@ -1,10 +1,11 @@
 //! Writes every page with example data into a folder, to be looked at: `cargo run -p loopmaster-edge --example pages -- FOLDER`.
 //! Scripts and styles are those of `edge/web/dist` where it was built.
 
-use loopmaster_edge::pages::view::{Batch, Link, Me, Status};
+use loopmaster_edge::pages::view::{Batch, Confirmation, Link, Me, Status};
 use loopmaster_edge::pages::{
-    Account, Contact, Files, Frame, Home, Job, Library, Privacy, Shared, SignIn, SignInStep, account, api, away, batch,
-    contact, failed, home, library, link, master, not_found, privacy, share, sign_in, status, terms,
+    Account, Contact, Files, Frame, Home, Job, Library, Privacy, Shared, SignIn, SignInStep, VERSIONS, account, api,
+    away, batch, confirm, contact, earlier_privacy, failed, home, library, link, master, not_found, privacy, security,
+    share, sign_in, status, terms,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -99,6 +100,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let running: Status = read(fixtures::status())?;
     let facts: Privacy = read(fixtures::status())?;
     write("privacy", privacy(&as_guest("/privacy"), &facts))?;
+    write("privacy-earlier", earlier_privacy(&as_guest("/privacy/x"), &VERSIONS[1]))?;
+    write("policy-changed", terms(&Frame { policy_seen: false, ..as_guest("/terms") }))?;
+    write("security", security(&as_guest("/security"), &["mailto:security@music.example".to_owned()]))?;
+    for (name, of, here, state) in [
+        ("confirm", "account", true, "waiting"),
+        ("confirm-guest", "guest", true, "waiting"),
+        ("confirm-elsewhere", "guest", false, "waiting"),
+        ("confirm-done", "account", true, "confirmed"),
+        ("confirm-expired", "account", true, "expired"),
+    ] {
+        let shown = Confirmation { state: state.to_owned(), here, ..Confirmation::read(&fixtures::confirmation(of)) };
+        write(name, confirm(&as_guest("/confirm/x"), "lmv_x", &shown))?;
+    }
     write("terms", terms(&as_guest("/terms")))?;
     write("contact", contact(&as_guest("/contact"), &Contact::default()))?;
     write("status", status(&as_guest("/status"), Some(&running)))?;

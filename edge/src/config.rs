@@ -12,7 +12,7 @@ pub const VARIABLES: [&str; 10] = [
     "edge_key_id",
     "edge_key",
     "cookie_keys",
-    "guest_days",
+    "security_contact",
     "trusted_hops",
     "handler_seconds",
     "limits",
@@ -35,8 +35,8 @@ pub struct Config {
     pub edge_key: Vec<u8>,
     /// The first signs guest cookies; all of them are believed.
     pub cookie_keys: Vec<Vec<u8>>,
-    /// Lifetime of a guest cookie, seconds.
-    pub guest_seconds: u64,
+    /// Where security problems are reported, as `security.txt` lists it: `mailto:` and `https:` addresses.
+    pub security_contacts: Vec<String>,
     /// How many proxies of ours stand in front: so many entries at the end of X-Forwarded-For are believed.
     pub trusted_hops: usize,
     /// When streams of events are ended.
@@ -86,14 +86,20 @@ impl Config {
                 default
             }
         };
-        // Browsers cap a cookie's life at 400 days.
-        let guest_days = number("guest_days", 180, 400).max(1);
         let trusted_hops = number("trusted_hops", 0, 8);
         let handler_seconds = number("handler_seconds", 30, 3600).max(3);
         let limits = Limits::parse(&value("limits").unwrap_or_default()).unwrap_or_else(|fault| {
             faults.push(fault);
             Limits::default()
         });
+        let security_contacts = match security_contacts(&value("security_contact").unwrap_or_default()) {
+            Ok(contacts) if contacts.is_empty() => vec![format!("{public_origin}/contact?topic=security")],
+            Ok(contacts) => contacts,
+            Err(fault) => {
+                faults.push(fault);
+                Vec::new()
+            }
+        };
         let edge_key_id = value("edge_key_id").unwrap_or_else(|| "local".to_owned());
         if edge_key_id.len() > 32 || !edge_key_id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             faults.push(format!("edge_key_id = `{edge_key_id}` is not 1 to 32 letters, digits and -"));
@@ -109,7 +115,7 @@ impl Config {
             edge_key_id,
             edge_key,
             cookie_keys,
-            guest_seconds: guest_days * 86_400,
+            security_contacts,
             trusted_hops: trusted_hops as usize,
             events: Ends::before(handler_seconds),
             limits,
@@ -121,6 +127,31 @@ impl Config {
     pub fn secure(&self) -> bool {
         self.public_origin.starts_with("https://")
     }
+}
+
+/// Addresses separated by commas, each as RFC 9116 wants it: `mailto:`, `https://` or `tel:`. A bare mail address becomes `mailto:`.
+fn security_contacts(list: &str) -> Result<Vec<String>, String> {
+    let each = |contact: &str| {
+        let plain = contact.bytes().all(|b| b.is_ascii_graphic());
+        let mail = |address: &str| {
+            address
+                .split_once('@')
+                .is_some_and(|(name, host)| !name.is_empty() && host.contains('.') && !host.contains('@'))
+        };
+        let web = |address: &str| {
+            address
+                .parse::<Uri>()
+                .is_ok_and(|uri| uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty()))
+        };
+        match contact.split_once(':') {
+            None if plain && mail(contact) => Ok(format!("mailto:{contact}")),
+            Some(("mailto", address)) if plain && mail(address) => Ok(contact.to_owned()),
+            Some(("https", _)) if plain && web(contact) => Ok(contact.to_owned()),
+            Some(("tel", number)) if plain && !number.is_empty() => Ok(contact.to_owned()),
+            _ => Err(format!("security_contact = `{contact}` is not a mail address, https:// or tel: address")),
+        }
+    };
+    list.split(',').map(str::trim).filter(|contact| !contact.is_empty()).map(each).collect()
 }
 
 /// `https://Host:443/` → (`https://host:443`, `host:443`).
@@ -156,7 +187,8 @@ pub(crate) mod tests {
     fn one_machine_needs_only_secrets() {
         let config = config();
         assert_eq!(config.public_origin, "http://127.0.0.1:3000");
-        assert_eq!((config.api_authority.as_str(), config.guest_seconds), ("127.0.0.1:3001", 180 * 86_400));
+        assert_eq!(config.api_authority, "127.0.0.1:3001");
+        assert_eq!(config.security_contacts, ["http://127.0.0.1:3000/contact?topic=security"]);
         assert!(!config.secure());
     }
 
@@ -167,12 +199,43 @@ pub(crate) mod tests {
             ("api_url", "api:3001"),
             ("edge_key", "short"),
             ("cookie_keys", "cccccccccccccccccccccccccccccccc,old"),
-            ("guest_days", "-1"),
+            ("trusted_hops", "-1"),
+            ("security_contact", "security@music.example, http://music.example/report"),
             ("limits", "page=lots"),
         ]);
         let text = wrong.unwrap_err().to_string();
-        for part in ["public_url", "api_url", "has 5", "cookie_keys", "one has 3", "guest_days = `-1`", "page=lots"] {
+        for part in [
+            "public_url",
+            "api_url",
+            "has 5",
+            "cookie_keys",
+            "one has 3",
+            "trusted_hops = `-1`",
+            "http://music.example/report",
+            "page=lots",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn security_contacts_are_addresses_a_reporter_can_use() {
+        let contacts = |text: &str| read(&[("security_contact", text)]).map(|config| config.security_contacts);
+        assert_eq!(
+            contacts("security@music.example, https://music.example/report").unwrap(),
+            ["mailto:security@music.example", "https://music.example/report"]
+        );
+        for wrong in [
+            "nobody",
+            "http://music.example/",
+            "javascript:alert(1)",
+            "a@b@c.example",
+            "mailto:@music.example",
+            "a b@c.example",
+            "a@c.example\nContact: mailto:b@c.example",
+            "https:",
+        ] {
+            assert!(contacts(wrong).is_err(), "{wrong}");
         }
     }
 

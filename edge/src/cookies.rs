@@ -1,7 +1,8 @@
 //! The three cookies: who a guest is (vouched for here), and two tokens of the api that are opaque here.
 //!
-//! A guest cookie is `1.<guest id>.<expiry, Unix seconds>.<HMAC-SHA-256, base64url>`. It is minted on a document request alone, so that
-//! the many requests of a first visit cannot each make one, and a valid one is never replaced, so that two tabs cannot fight.
+//! A guest cookie is `2.<guest id>.<expiry, Unix seconds>.<date of the privacy policy seen>.<HMAC-SHA-256, base64url>`; one of the
+//! version before begins with `1` and has no date. It is minted on a document request alone, so that the many requests of a first visit
+//! cannot each make one. The id of a valid one never changes, so that two tabs cannot fight; only its expiry and date do.
 
 use crate::hash::{hex, keyed};
 use base64::Engine as _;
@@ -37,23 +38,38 @@ pub fn is_token(text: &str, prefix: &str) -> bool {
     (16..=200).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-/// The verified guest id of a request; forged, truncated and expired cookies are none.
+/// What a guest cookie says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guest {
+    /// `gst_…`
+    pub id: String,
+    /// When the cookie ends, Unix seconds.
+    pub expiry: u64,
+    /// The date of the privacy policy this visitor has seen; empty in a cookie from before policies were noted.
+    pub policy: String,
+}
+
+/// The verified guest of a request; forged, truncated and expired cookies are none.
 #[must_use]
-pub fn guest(headers: &HeaderMap, keys: &[Vec<u8>], now: u64) -> Option<String> {
+pub fn guest(headers: &HeaderMap, keys: &[Vec<u8>], now: u64) -> Option<Guest> {
     values(headers, GUEST).find_map(|value| open_guest(value, keys, now))
 }
 
-fn open_guest(value: &str, keys: &[Vec<u8>], now: u64) -> Option<String> {
+fn open_guest(value: &str, keys: &[Vec<u8>], now: u64) -> Option<Guest> {
     let (signed, signature) = value.rsplit_once('.')?;
-    let mut fields = signed.split('.');
-    let (Some("1"), Some(id), Some(expiry), None) = (fields.next(), fields.next(), fields.next(), fields.next()) else {
-        return None;
+    let fields: Vec<&str> = signed.split('.').collect();
+    let (id, expiry, policy) = match fields[..] {
+        ["1", id, expiry] => (id, expiry, ""),
+        ["2", id, expiry, policy] => (id, expiry, policy),
+        _ => return None,
     };
-    if !is_token(id, "gst_") || expiry.parse::<u64>().ok()? <= now {
+    let expiry = expiry.parse::<u64>().ok()?;
+    if !is_token(id, "gst_") || expiry <= now {
         return None;
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-    keys.iter().any(|key| mac(key, signed).verify_slice(&signature).is_ok()).then(|| id.to_owned())
+    let valid = keys.iter().any(|key| mac(key, signed).verify_slice(&signature).is_ok());
+    valid.then(|| Guest { id: id.to_owned(), expiry, policy: policy.to_owned() })
 }
 
 fn mac(key: &[u8], signed: &str) -> Hmac<Sha256> {
@@ -72,10 +88,10 @@ pub fn guest_id(now_ms: u64, mut random: [u8; 16]) -> String {
     format!("gst_{}", hex(&random))
 }
 
-/// The `Set-Cookie` that makes its browser guest `id` until `now + seconds`.
+/// The `Set-Cookie` that makes its browser guest `id` until `now + seconds`, and notes which privacy policy was seen.
 #[must_use]
-pub fn set_guest(id: &str, key: &[u8], now: u64, seconds: u64) -> HeaderValue {
-    let signed = format!("1.{id}.{}", now.saturating_add(seconds));
+pub fn set_guest(id: &str, policy: &str, key: &[u8], now: u64, seconds: u64) -> HeaderValue {
+    let signed = format!("2.{id}.{}.{policy}", now.saturating_add(seconds));
     let signature = URL_SAFE_NO_PAD.encode(mac(key, &signed).finalize().into_bytes());
     set(GUEST, &format!("{signed}.{signature}"), seconds)
 }
@@ -128,7 +144,7 @@ mod tests {
 
     fn minted() -> (String, String) {
         let id = guest_id(NOW * 1000, [7; 16]);
-        let set = set_guest(&id, &keys()[0], NOW, 600);
+        let set = set_guest(&id, "2026-11-30", &keys()[0], NOW, 600);
         (id, set.to_str().unwrap().split(';').next().unwrap().to_owned())
     }
 
@@ -137,13 +153,14 @@ mod tests {
         let (id, pair) = minted();
         assert!(id.starts_with("gst_") && id.len() == 36, "{id}");
         let sent = cookie(&format!("other=1; {pair}; b=2"));
-        assert_eq!(guest(&sent, &keys(), NOW + 599), Some(id));
+        let expected = Guest { id, expiry: NOW + 600, policy: "2026-11-30".to_owned() };
+        assert_eq!(guest(&sent, &keys(), NOW + 599), Some(expected));
         assert_eq!(guest(&sent, &keys(), NOW + 600), None);
     }
 
     #[test]
     fn a_rotated_key_still_opens_and_a_foreign_one_does_not() {
-        let set = set_guest(&minted().0, &[2; 32], NOW, 600);
+        let set = set_guest(&minted().0, "2026-11-30", &[2; 32], NOW, 600);
         let sent = cookie(set.to_str().unwrap().split(';').next().unwrap());
         assert!(guest(&sent, &keys(), NOW).is_some());
         assert_eq!(guest(&sent, &[vec![3; 32]], NOW), None);
@@ -152,7 +169,20 @@ mod tests {
     #[test]
     fn a_forged_cookie_before_the_true_one_does_not_hide_it() {
         let (id, pair) = minted();
-        assert_eq!(guest(&cookie(&format!("{GUEST}=forged; {pair}")), &keys(), NOW), Some(id));
+        let found = guest(&cookie(&format!("{GUEST}=forged; {pair}")), &keys(), NOW);
+        assert_eq!(found.map(|guest| guest.id), Some(id));
+    }
+
+    #[test]
+    fn a_cookie_of_the_version_before_still_opens() {
+        let (id, _) = minted();
+        let signed = format!("1.{id}.{}", NOW + 600);
+        let signature = URL_SAFE_NO_PAD.encode(mac(&keys()[0], &signed).finalize().into_bytes());
+        let found = guest(&cookie(&format!("{GUEST}={signed}.{signature}")), &keys(), NOW);
+        assert_eq!(found, Some(Guest { id: id.clone(), expiry: NOW + 600, policy: String::new() }));
+        // A date cannot be added to it without the key.
+        let dated = format!("{GUEST}=2.{id}.{}.2026-11-30.{signature}", NOW + 600);
+        assert_eq!(guest(&cookie(&dated), &keys(), NOW), None);
     }
 
     #[test]

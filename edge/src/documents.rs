@@ -1,10 +1,10 @@
 //! The pages: what each needs of the api, asked for at once, and what is shown when the api says no or nothing.
 
 use crate::assets;
-use crate::edge::{Data, Edge};
+use crate::edge::{Data, Edge, PATIENCE_OF_PAGES};
 use crate::forms::{add_cookies, encode, local, see_other};
 use crate::pages::view::{
-    Batch, Destination, Export, Link, Master, Masters, Me, Mix, Session, Share, Status, Token, Webhook,
+    Batch, Confirmation, Destination, Export, Link, Master, Masters, Me, Mix, Session, Share, Status, Token, Webhook,
 };
 use crate::pages::{self, Files, Frame, Notice, SignInStep};
 use crate::problem::Problem;
@@ -14,6 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::join;
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use loopmaster_core::retention::{POLICY, UNDO, duration};
 use maud::Markup;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -56,10 +57,10 @@ enum Missing {
 }
 
 /// What a redirect may say on the page it leads to: texts of ours by name, never text from the address.
-fn said(name: &str) -> Option<&'static str> {
-    Some(match name {
+fn said(name: &str) -> Option<String> {
+    let text = match name {
         "saved" => "Saved.",
-        "deleted" => "Deleted. For 30 seconds it can still be restored.",
+        "deleted" => return Some(format!("Deleted. For {} it can still be restored.", duration(UNDO))),
         "restored" => "Restored.",
         "revoked" => "Signed out there.",
         "removed" => "Removed.",
@@ -73,7 +74,8 @@ fn said(name: &str) -> Option<&'static str> {
             "Google does not run the mailbox of your address, so we make sure that it is yours. Next time Google alone will do."
         }
         _ => return None,
-    })
+    };
+    Some(text.to_owned())
 }
 
 /// Draws the page that was asked for.
@@ -81,7 +83,7 @@ pub(crate) async fn show<W: World>(edge: &Edge<'_, W>, page: Page<'_>) -> Reply<
     let query = form_urlencoded::parse(edge.asked.uri.query().unwrap_or_default().as_bytes());
     let query: Vec<_> = query.take(32).map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
     let mut told = Told { query, ..Told::default() };
-    told.notice = said(told.get("said")).map(|text| (true, text.to_owned()));
+    told.notice = said(told.get("said")).map(|text| (true, text));
     draw(edge, page, told).await
 }
 
@@ -109,6 +111,7 @@ pub(crate) async fn draw<W: World>(edge: &Edge<'_, W>, page: Page<'_>, mut told:
                 path
             };
             let mut frame = Frame::new(&files, &me, here);
+            frame.policy_seen = edge.guest.as_ref().is_none_or(|guest| guest.policy == POLICY);
             if let Some((good, text)) = &told.notice {
                 frame = frame.saying(if *good { Notice::Done(text) } else { Notice::Refused(text) });
             }
@@ -141,6 +144,9 @@ enum Rest<'a> {
     Link(&'a str, Link),
     Share(Box<pages::Shared>),
     Privacy(pages::Privacy),
+    EarlierPrivacy(&'static pages::Policy),
+    Security,
+    Confirm(&'a str, Confirmation),
     Terms,
     Contact(pages::Contact),
     Status(Option<Status>),
@@ -171,6 +177,9 @@ impl Rest<'_> {
             Self::Link(token, link) => pages::link(frame, token, &link),
             Self::Share(shared) => pages::share(frame, &shared),
             Self::Privacy(privacy) => pages::privacy(frame, &privacy),
+            Self::EarlierPrivacy(policy) => pages::earlier_privacy(frame, policy),
+            Self::Security => pages::security(frame, &edge.config.security_contacts),
+            Self::Confirm(token, confirmation) => pages::confirm(frame, token, &confirmation),
             Self::Terms => pages::terms(frame),
             Self::Contact(contact) => pages::contact(frame, &contact),
             Self::Status(status) => pages::status(frame, status.as_ref()),
@@ -271,7 +280,19 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
         Page::Share(token) => {
             Rest::Share(Box::new(pages::Shared { master: get(edge, &format!("/v1/shared/{token}")).await? }))
         }
-        Page::Privacy => Rest::Privacy(service(edge).await.unwrap_or_default().privacy),
+        Page::Privacy => Rest::Privacy(match service(edge).await {
+            Ok(service) => service.privacy,
+            Err(_) => pages::Privacy { defaults: true, ..pages::Privacy::default() },
+        }),
+        Page::EarlierPrivacy(date) => match pages::earlier_policy(date) {
+            Some(policy) => Rest::EarlierPrivacy(policy),
+            None => Rest::Elsewhere("/privacy".to_owned()),
+        },
+        Page::Security => Rest::Security,
+        Page::Confirm(token) => {
+            let said = get::<Value, W>(edge, &format!("/v1/confirmations/{token}")).await?;
+            Rest::Confirm(token, Confirmation::read(&said))
+        }
         Page::Terms => Rest::Terms,
         Page::Contact => Rest::Contact(pages::Contact {
             topic: told.get("topic").to_owned(),
@@ -299,8 +320,22 @@ impl Service {
     }
 }
 
+/// Asks it, and notes the operator's periods for the rest of the request.
 async fn service<W: World>(edge: &Edge<'_, W>) -> Result<Service, Missing> {
-    get(edge, "/v1/status").await
+    service_within(edge, PATIENCE_OF_PAGES).await
+}
+
+async fn service_within<W: World>(edge: &Edge<'_, W>, patience: u64) -> Result<Service, Missing> {
+    let path = "/v1/status";
+    let data = edge.ask_within(patience, Method::GET, path, None).await.map_err(Missing::Down)?;
+    let service: Service = read(edge, path, data)?;
+    edge.retention.get_or_init(|| service.privacy.retention);
+    Ok(service)
+}
+
+/// Notes the operator's periods for a page that needs nothing else of the api. A page that is ready does not wait long for that.
+pub(crate) async fn learn_retention<W: World>(edge: &Edge<'_, W>) {
+    drop(service_within(edge, 1_500).await);
 }
 
 /// Who is looking; nobody is asked about visitors without cookies. Also the cookies the api wants to change.
@@ -317,6 +352,10 @@ async fn me<W: World>(edge: &Edge<'_, W>) -> (Me, Vec<HeaderValue>) {
 
 async fn get<T: DeserializeOwned, W: World>(edge: &Edge<'_, W>, path: &str) -> Result<T, Missing> {
     let data = edge.ask(Method::GET, path, None).await.map_err(Missing::Down)?;
+    read(edge, path, data)
+}
+
+fn read<T: DeserializeOwned, W: World>(edge: &Edge<'_, W>, path: &str, data: Data) -> Result<T, Missing> {
     if !data.status.is_success() {
         return Err(Missing::No(data));
     }

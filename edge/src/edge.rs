@@ -1,7 +1,7 @@
 //! One request, from the visitor's to the answer: who asks, may they, and who answers.
 
 use crate::config::Config;
-use crate::cookies::{self, Wish};
+use crate::cookies::{self, Guest, Wish};
 use crate::hash::hex;
 use crate::limits::{self, Class, DAY_KEY, DayKey, Limit, Slot, Verdict};
 use crate::origin;
@@ -13,13 +13,15 @@ use crate::world::{Body, ReadError, Reply, StoreDown, Unreachable, World};
 use crate::{assets, documents, forms};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use loopmaster_core::retention::{POLICY, Retention};
 use loopmaster_core::signing;
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 /// How long the api may think before it counts as away, milliseconds: less than the host gives us.
 const PATIENCE: u64 = 25_000;
 /// The same while a page waits to be drawn.
-const PATIENCE_OF_PAGES: u64 = 8_000;
+pub(crate) const PATIENCE_OF_PAGES: u64 = 8_000;
 /// The longest answer of the api that a page is drawn from, bytes.
 const LONGEST_DATA: usize = 4 << 20;
 
@@ -35,6 +37,10 @@ pub struct Edge<'a, W: World> {
     pub now: u64,
     /// What the visitor sent, without the body.
     pub asked: &'a Parts,
+    /// The guest cookie, verified.
+    pub guest: Option<Guest>,
+    /// The operator's periods, once the api has said them in this request.
+    pub retention: OnceLock<Retention>,
 }
 
 /// An answer of the api to a page's question.
@@ -54,10 +60,12 @@ pub async fn handle<W: World>(world: &W, config: &Config, asked: &Parts, body: W
     let request_id = hex(&world.random()[..8]);
     let path = asked.uri.path();
     let route = Route::of(&asked.method, path);
-    let mut edge = Edge { world, config, visitor: Visitor { request_id, ..Visitor::default() }, now, asked };
+    let visitor = Visitor { request_id, ..Visitor::default() };
+    let mut edge = Edge { world, config, visitor, now, asked, guest: None, retention: OnceLock::new() };
     let mut reply = match route {
         Route::Asset if assets::file(path).is_some() => edge.asset(path),
         Route::Live => edge.live().await,
+        Route::SecurityTxt => edge.security_txt(),
         Route::Grant if asked.method == Method::OPTIONS => Response::new(Body::empty()),
         _ => match edge.admit(route).await {
             Err(refusal) => refusal,
@@ -90,7 +98,8 @@ impl<W: World> Edge<'_, W> {
             return Err(self.refuse(route, &problem));
         }
         if route != Route::Grant {
-            self.visitor.guest = cookies::guest(headers, &self.config.cookie_keys, self.now);
+            self.guest = cookies::guest(headers, &self.config.cookie_keys, self.now);
+            self.visitor.guest = self.guest.as_ref().map(|guest| guest.id.clone());
             self.visitor.session = cookies::token(headers, cookies::SESSION, "lms_");
             self.visitor.login = cookies::token(headers, cookies::LOGIN, "lml_");
         }
@@ -171,7 +180,7 @@ impl<W: World> Edge<'_, W> {
         match route {
             Route::Document(page) => {
                 let reply = documents::show(self, page).await;
-                self.mint(page, reply)
+                self.mint(page, reply).await
             }
             Route::Form(page, form) => match self.read_body(body).await {
                 Ok(body) => forms::submit(self, page, form, &body).await,
@@ -186,7 +195,7 @@ impl<W: World> Edge<'_, W> {
                 reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 reply
             }
-            Route::Asset | Route::Live | Route::Nowhere => {
+            Route::Asset | Route::Live | Route::SecurityTxt | Route::Nowhere => {
                 let problem = Problem::new(StatusCode::NOT_FOUND, "edge.not_found", "there is nothing at this address");
                 self.refuse(route, &problem)
             }
@@ -194,16 +203,38 @@ impl<W: World> Edge<'_, W> {
     }
 
     /// Makes a guest of a visitor without a valid cookie. Only documents do it, and only those that can lead to an upload or show one:
-    /// a browser loads one document at a time, so a first visit makes one guest.
-    fn mint(&self, page: Page<'_>, mut reply: Reply<W::Answer>) -> Reply<W::Answer> {
-        let wanted = self.asked.method == Method::GET && !matches!(page, Page::Callback | Page::Link(_));
+    /// a browser loads one document at a time, so a first visit makes one guest. A cookie that would outlive every track, from before the
+    /// period was shortened, is shortened, too.
+    async fn mint(&self, page: Page<'_>, mut reply: Reply<W::Answer>) -> Reply<W::Answer> {
+        let wanted =
+            self.asked.method == Method::GET && !matches!(page, Page::Callback | Page::Link(_) | Page::Confirm(_));
         let navigated = self.asked.headers.get("sec-fetch-dest").is_none_or(|dest| dest == "document");
-        if wanted && navigated && self.visitor.guest.is_none() && reply.status().is_success() {
-            let id = cookies::guest_id(self.world.now_ms(), self.world.random());
-            let cookie = cookies::set_guest(&id, &self.config.cookie_keys[0], self.now, self.config.guest_seconds);
-            reply.headers_mut().append(header::SET_COOKIE, cookie);
+        if !wanted || !navigated || !reply.status().is_success() || sets_guest(reply.headers()) {
+            return reply;
         }
+        let usual = self.now + guest_seconds(&Retention::default());
+        if self.retention.get().is_none() && self.guest.as_ref().is_none_or(|guest| guest.expiry > usual) {
+            documents::learn_retention(self).await;
+        }
+        if let Some(guest) = &self.guest {
+            let most = self.retention.get().map(guest_seconds);
+            if let Some(most) = most.filter(|most| guest.expiry > self.now + most) {
+                reply.headers_mut().append(header::SET_COOKIE, self.guest_cookie(&guest.id, most));
+            }
+            return reply;
+        }
+        let id = cookies::guest_id(self.world.now_ms(), self.world.random());
+        // Where nobody says how long guest tracks live, the shortest period that can be set; the api renews it with the first track.
+        let seconds = self.retention.get().map_or(86_400, guest_seconds);
+        reply.headers_mut().append(header::SET_COOKIE, self.guest_cookie(&id, seconds));
         reply
+    }
+
+    /// The cookie of a guest for so many seconds. Whoever is known stays with the privacy policy they have seen.
+    pub(crate) fn guest_cookie(&self, id: &str, seconds: u64) -> HeaderValue {
+        let known = self.guest.as_ref().filter(|guest| guest.id == id);
+        let policy = known.map_or(POLICY, |guest| guest.policy.as_str());
+        cookies::set_guest(id, policy, &self.config.cookie_keys[0], self.now, seconds)
     }
 
     /// Reads a body that will be signed.
@@ -267,6 +298,17 @@ impl<W: World> Edge<'_, W> {
 
     /// Asks the api for a page: `body` is JSON.
     pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Data, Problem> {
+        self.ask_within(PATIENCE_OF_PAGES, method, path, body).await
+    }
+
+    /// The same with less patience, milliseconds.
+    pub(crate) async fn ask_within(
+        &self,
+        patience: u64,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Data, Problem> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         for name in [header::ACCEPT_LANGUAGE, header::USER_AGENT] {
@@ -278,7 +320,7 @@ impl<W: World> Edge<'_, W> {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         let request = self.signed(Outgoing { method, path, headers, body: body.unwrap_or_default() });
-        let answer = self.world.send(request, PATIENCE_OF_PAGES).await.map_err(|down| self.api_down(&down))?;
+        let answer = self.world.send(request, patience).await.map_err(|down| self.api_down(&down))?;
         let (parts, body) = answer.into_parts();
         let body = self.world.collect(body, LONGEST_DATA).await;
         let body = body.map_err(|error| self.api_down(&Unreachable(format!("its answer: {error:?}"))))?;
@@ -300,9 +342,7 @@ impl<W: World> Edge<'_, W> {
         ];
         let read = |(header, cookie, prefix)| match Wish::read(headers.get(header)?, prefix)? {
             Wish::Clear => Some(cookies::set(cookie, "", 0)),
-            Wish::Set(id, seconds) if cookie == cookies::GUEST => {
-                Some(cookies::set_guest(&id, &self.config.cookie_keys[0], self.now, seconds))
-            }
+            Wish::Set(id, seconds) if cookie == cookies::GUEST => Some(self.guest_cookie(&id, seconds)),
             Wish::Set(token, seconds) => Some(cookies::set(cookie, &token, seconds)),
         };
         wished.into_iter().filter_map(read).collect()
@@ -311,6 +351,15 @@ impl<W: World> Edge<'_, W> {
     fn asset(&self, path: &str) -> Reply<W::Answer> {
         let not_found = || Response::new(Cow::Borrowed(&b""[..]));
         assets::file(path).map_or_else(not_found, |file| file.answer(&self.asked.headers)).map(Body::Full)
+    }
+
+    /// RFC 9116. The date until which it holds is always half a year away, so that it is never past.
+    fn security_txt(&self) -> Reply<W::Answer> {
+        let text = security::txt(self.config, self.now);
+        let mut reply = Response::new(Body::Full(Cow::Owned(text.into_bytes())));
+        reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
+        reply
     }
 
     /// Health checks come when visitors do not, so the key of a day ends even on a day without any.
@@ -361,6 +410,16 @@ impl<W: World> Edge<'_, W> {
             *reply.body_mut() = Body::empty();
         }
     }
+}
+
+/// How long a guest's tracks live, in seconds.
+fn guest_seconds(retention: &Retention) -> u64 {
+    retention.guest().unsigned_abs() / 1000
+}
+
+/// Whether an answer changes the guest cookie already.
+fn sets_guest(headers: &HeaderMap) -> bool {
+    headers.get_all(header::SET_COOKIE).iter().any(|line| line.as_bytes().starts_with(cookies::GUEST.as_bytes()))
 }
 
 /// Pages of others may upload under a grant: any origin, no cookies.

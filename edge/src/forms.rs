@@ -1,6 +1,7 @@
 //! Forms that are sent without a script: each becomes one request to the api, and its answer a redirect, so that reloading repeats
 //! nothing.
 
+use crate::cookies;
 use crate::documents::{self, Told};
 use crate::edge::{Data, Edge};
 use crate::pages::view::Me;
@@ -9,6 +10,7 @@ use crate::routes::{Page, Route};
 use crate::wishes;
 use crate::world::{Body, Reply, World};
 use http::{HeaderValue, Method, Response, StatusCode, header};
+use loopmaster_core::retention::POLICY;
 use loopmaster_core::signing::is_our_path;
 use serde_json::{Map, Value, json};
 
@@ -85,6 +87,9 @@ pub(crate) async fn submit<W: World>(edge: &Edge<'_, W>, page: Page<'_>, form: &
     if (page, form) == (Page::SignIn, "merge") && fields.get("keep") == "leave" {
         return see_other(local(fields.get("next")));
     }
+    if (page, form) == (Page::Privacy, "seen") {
+        return policy_seen(edge, fields.get("next"));
+    }
     if (page, form) == (Page::Account, "delete")
         && let Err(reply) = confirmed(edge, &fields).await
     {
@@ -135,6 +140,17 @@ async fn confirmed<W: World>(edge: &Edge<'_, W>, fields: &Fields) -> Result<(), 
     let status = Some(StatusCode::UNPROCESSABLE_ENTITY);
     let told = Told { notice: Some((false, text.to_owned())), status, ..Told::default() };
     Err(documents::draw(edge, Page::Account, told).await)
+}
+
+/// A guest has read that there is a new privacy policy. Its date goes into the cookie that they have anyway.
+fn policy_seen<W: World>(edge: &Edge<'_, W>, next: &str) -> Reply<W::Answer> {
+    let mut reply = see_other(if is_our_path(next) { next } else { "/privacy" });
+    if let Some(guest) = &edge.guest {
+        let left = guest.expiry.saturating_sub(edge.now);
+        let cookie = cookies::set_guest(&guest.id, POLICY, &edge.config.cookie_keys[0], edge.now, left);
+        reply.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    reply
 }
 
 async fn follow<W: World>(edge: &Edge<'_, W>, page: Page<'_>, then: Then, data: Data) -> Reply<W::Answer> {
@@ -277,6 +293,9 @@ fn wanted(page: Page<'_>, form: &str, body: &[u8]) -> Result<Wanted, Problem> {
         (Page::SignIn, "merge") => post("/v1/auth/merge".to_owned(), nothing(), Then::Go(next())),
         (Page::SignIn, _) => post("/v1/auth/sign-out".to_owned(), nothing(), go("/")),
         (Page::Link(token), _) => post(format!("/v1/auth/link/{token}"), nothing(), Then::SignedIn(next())),
+        (Page::Confirm(token), _) => {
+            post(format!("/v1/confirmations/{token}"), nothing(), Then::Go(format!("/confirm/{token}")))
+        }
         (Page::Contact, _) => {
             let body =
                 json!({ "topic": fields.get("topic"), "email": fields.get("email"), "message": fields.get("message") });
@@ -393,6 +412,7 @@ mod tests {
             Page::SignIn,
             Page::Link("t"),
             Page::Contact,
+            Page::Confirm("t"),
         ];
         for page in pages {
             for form in page.forms() {

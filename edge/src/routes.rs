@@ -1,6 +1,7 @@
 //! Which request is what. Paths of the api are not looked into, beyond what limits and CSRF need.
 
 use crate::limits::Class;
+use crate::pages;
 use http::Method;
 
 /// What a path asks for.
@@ -23,6 +24,8 @@ pub enum Route<'a> {
     Asset,
     /// Is the edge alive?
     Live,
+    /// Where security problems are reported (RFC 9116).
+    SecurityTxt,
     /// The path exists, the method does not; these do.
     WrongMethod(&'static str),
     /// Nothing.
@@ -52,6 +55,12 @@ pub enum Page<'a> {
     Share(&'a str),
     /// `/privacy`
     Privacy,
+    /// `/privacy/<date>`: the policy as it was before
+    EarlierPrivacy(&'a str),
+    /// `/security`
+    Security,
+    /// `/confirm/<token>`, from a mail: whoever wrote a message says so
+    Confirm(&'a str),
     /// `/terms`
     Terms,
     /// `/contact`
@@ -82,7 +91,14 @@ impl<'a> Page<'a> {
             "account" => plain(Self::Account),
             "sign-in" => plain(Self::SignIn),
             "auth" if (second, third) == (Some("google"), Some("callback")) => Some((Self::Callback, "")),
-            "privacy" => plain(Self::Privacy),
+            "privacy" => match second {
+                Some(date) if third.is_none() && pages::earlier_policy(date).is_some() => {
+                    Some((Self::EarlierPrivacy(date), ""))
+                }
+                _ => plain(Self::Privacy),
+            },
+            "security" => plain(Self::Security),
+            "confirm" => named(Self::Confirm, ""),
             "terms" => plain(Self::Terms),
             "contact" => plain(Self::Contact),
             "status" => plain(Self::Status),
@@ -115,7 +131,8 @@ impl<'a> Page<'a> {
                 "keep",
             ],
             Self::SignIn => &["", "code", "google", "merge", "out"],
-            Self::Link(_) | Self::Contact => &[""],
+            Self::Link(_) | Self::Contact | Self::Confirm(_) => &[""],
+            Self::Privacy => &["seen"],
             _ => &[],
         }
     }
@@ -154,6 +171,9 @@ impl<'a> Route<'a> {
         if path == "/livez" {
             return if reads { Self::Live } else { Self::WrongMethod("GET, HEAD") };
         }
+        if path == "/.well-known/security.txt" {
+            return if reads { Self::SecurityTxt } else { Self::WrongMethod("GET, HEAD") };
+        }
         match Page::at(path) {
             Some((page, "")) if reads => Self::Document(page),
             Some((page, form)) if page.forms().contains(&form) => match (reads, *method == Method::POST) {
@@ -178,6 +198,7 @@ pub fn api_class(method: &Method, path: &str) -> Class {
     match (parts.next().unwrap_or_default(), parts.next(), parts.next()) {
         ("auth", Some("email"), None) | ("contact", ..) | ("me", Some("email"), _) if !reads => Class::Mail,
         ("auth", ..) if !reads => Class::Login,
+        ("confirmations", ..) if !reads => Class::Login,
         ("uploads", Some(_), _) | ("companion" | "u", ..) => Class::Upload,
         _ if reads => Class::Read,
         _ => Class::Create,
@@ -189,7 +210,7 @@ pub fn api_class(method: &Method, path: &str) -> Class {
 pub fn form_class(page: Page<'_>, form: &str) -> Class {
     match (page, form) {
         (Page::SignIn, "") | (Page::Contact, _) | (Page::Account, "email") => Class::Mail,
-        (Page::SignIn, "code" | "google" | "merge") | (Page::Link(_), _) => Class::Login,
+        (Page::SignIn, "code" | "google" | "merge") | (Page::Link(_) | Page::Confirm(_), _) => Class::Login,
         _ => Class::Create,
     }
 }
@@ -219,6 +240,9 @@ mod tests {
             ("/l/abc-_1", Page::Link("abc-_1")),
             ("/s/lmh_x", Page::Share("lmh_x")),
             ("/privacy", Page::Privacy),
+            ("/privacy/2026-11-25", Page::EarlierPrivacy("2026-11-25")),
+            ("/security", Page::Security),
+            ("/confirm/lmv_x", Page::Confirm("lmv_x")),
             ("/terms", Page::Terms),
             ("/contact", Page::Contact),
             ("/status", Page::Status),
@@ -238,6 +262,10 @@ mod tests {
             "/m/mst_1/../x",
             "/m/mst_1%00",
             "/library/x",
+            "/privacy/2020-01-01",
+            "/privacy/2026-11-25/x",
+            "/security/x",
+            "/.well-known/x",
             "/u/grant",
             "/u//s3/x",
             "/v1/../metrics",
@@ -257,6 +285,10 @@ mod tests {
         assert_eq!(get("/m/mst_1/delete"), Route::Document(Page::Master("mst_1")));
         assert_eq!(post("/sign-in/out"), Route::Form(Page::SignIn, "out"));
         assert_eq!(post("/privacy"), Route::WrongMethod("GET, HEAD"));
+        assert_eq!(post("/privacy/seen"), Route::Form(Page::Privacy, "seen"));
+        assert_eq!(post("/confirm/lmv_x"), Route::Form(Page::Confirm("lmv_x"), ""));
+        assert_eq!(get("/.well-known/security.txt"), Route::SecurityTxt);
+        assert_eq!(post("/.well-known/security.txt"), Route::WrongMethod("GET, HEAD"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use loopmaster_core::retention::REPEAT;
 use serde::Serialize;
 use sqlx::Row;
 
@@ -18,7 +19,6 @@ use sqlx::Row;
 pub const HEADER: &str = "idempotency-key";
 /// After this time a first call that never ended counts as gone; handlers are stopped earlier.
 const ABANDONED: i64 = 60_000;
-const KEPT: i64 = 24 * 3_600_000;
 const LONGEST: usize = 255;
 
 /// The key a client sent, if any.
@@ -104,7 +104,7 @@ impl Idempotency {
              ON CONFLICT (owner, key) DO UPDATE SET fingerprint = $3, status = NULL, body = NULL, created_at = {now}
              WHERE (idempotency.status IS NULL AND idempotency.created_at < {now} - $4) OR idempotency.created_at < {now} - $5",
         );
-        let query = sqlx::query(text).bind(owner).bind(key).bind(&fingerprint).bind(ABANDONED).bind(KEPT);
+        let query = sqlx::query(text).bind(owner).bind(key).bind(&fingerprint).bind(ABANDONED).bind(REPEAT);
         let mine = query.execute(&mut *tx).await?;
         if mine.rows_affected() == 1 {
             tx.commit().await?;

@@ -16,6 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use loopmaster_core::retention::IP_KEY;
 use loopmaster_core::signing;
 use sqlx::Row;
 use std::net::{IpAddr, SocketAddr};
@@ -27,8 +28,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub const RECENT: i64 = 10 * 60 * 1000;
 /// How often a session or token notes that it was used.
 const NOTED: i64 = 5 * 60 * 1000;
-/// Keys of the day are deleted after this time.
-const IP_KEY_KEPT: i64 = 48 * 3600 * 1000;
 const DAY: i64 = 24 * 3600 * 1000;
 /// What is written into the audit for one owner or address in an hour: more than deleting a thousand songs one by one.
 const CHANGES_AN_HOUR: u64 = 10_000;
@@ -283,14 +282,39 @@ pub async fn identify(State(app): State<App>, request: Request, next: Next) -> R
         Err(problem) => return problem.into_response(),
     };
     tracing::Span::current().record("who", caller.actor());
+    let changes = !matches!(parts.method, Method::GET | Method::HEAD) || parts.uri.path() == "/v1/me";
+    let guest = match &caller.identity {
+        Identity::Guest { id } if changes => Some(id.clone()),
+        _ => None,
+    };
     parts.extensions.insert(caller);
     let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
     rated.show(response.headers_mut());
+    if let Some(guest) = guest.filter(|_| response.status().is_success())
+        && let Some(seconds) = guest_seconds(&app.db, &guest).await
+        && let Ok(value) = HeaderValue::try_from(format!("{guest} {seconds}"))
+    {
+        response.headers_mut().entry(signing::SET_GUEST).or_insert(value);
+    }
     if forget_session {
         // The cookie names no session any more; a sign-in in this very answer goes first.
         response.headers_mut().entry(signing::SET_SESSION).or_insert(HeaderValue::from_static("-"));
     }
     response
+}
+
+/// How long the newest track of a guest has to live, seconds: so long the cookie lives that it is reached with. `None` without a track,
+/// and where the database does not say: then the cookie stays as it is.
+async fn guest_seconds(db: &Db, guest: &str) -> Option<i64> {
+    let text = db.sql(
+        "SELECT MAX(expires_at) - {now} FROM (SELECT expires_at FROM masters WHERE owner = $1
+           UNION ALL SELECT expires_at FROM uploads WHERE owner = $1) AS tracks",
+    );
+    let left: Option<i64> = sqlx::query_scalar(text).bind(guest).fetch_one(db.read()).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a guest cookie is not renewed");
+        None
+    });
+    left.filter(|left| *left > 0).map(|left| left.unsigned_abs().div_ceil(1000) as i64)
 }
 
 /// The request's name in all logs; put there by the outermost layer.
@@ -583,7 +607,7 @@ async fn key_of(db: &Db, keys: &Keys, day: i64) -> Answer<[u8; 32]> {
         db.sql("INSERT INTO ip_keys (day, secret, created_at) VALUES ($1, $2, {now}) ON CONFLICT (day) DO NOTHING");
     sqlx::query(insert).bind(&name).bind(keys.seal(&purpose, &fresh)).execute(&mut *tx).await?;
     let old = db.sql("DELETE FROM ip_keys WHERE created_at < {now} - $1");
-    sqlx::query(old).bind(IP_KEY_KEPT).execute(&mut *tx).await?;
+    sqlx::query(old).bind(IP_KEY).execute(&mut *tx).await?;
     let text = tx.sql("SELECT secret FROM ip_keys WHERE day = $1 {lock}");
     let kept: String = sqlx::query_scalar(text).bind(&name).fetch_one(&mut *tx).await?;
     let key = if let Some(key) = open(&kept) {

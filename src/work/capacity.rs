@@ -18,7 +18,7 @@ const BESIDE: u64 = 2;
 /// Room on the disk of a track at its worst in units of its decoded samples: [`TIMES_DECODED`], and the files that are made.
 pub(super) const TIMES_ON_DISK: u64 = 6;
 /// A worker is taken to live for this long after it was last heard of, ms; it says so every [`ANNOUNCE`].
-const LIVES: i64 = 180_000;
+const LIVES: i64 = loopmaster_core::retention::WORKER;
 /// How often a worker says that it lives.
 pub(super) const ANNOUNCE: Duration = Duration::from_mins(1);
 /// Rates for which the longest track is told.

@@ -4,6 +4,8 @@ use super::world::{World, world, worlds};
 use loopmaster::config::Config;
 use loopmaster::queue::{self, NewJob};
 use loopmaster::retention::{self, objects};
+use loopmaster_core::retention::PERIODS;
+use std::collections::BTreeSet;
 
 async fn keys(world: &World) -> Vec<String> {
     let mut keys: Vec<String> = world.app.store.list("").await.unwrap().into_iter().map(|listed| listed.key).collect();
@@ -180,6 +182,108 @@ async fn an_object_that_took_too_long_is_not_called_stored() {
     retention::sweep(&world.app).await.unwrap();
     let mut tx = world.app.db.begin().await.unwrap();
     assert!(objects::stored(&mut tx, "pictures/usr_1/x.jpg", None).await.is_err());
+}
+
+/// Whoever adds a table with a time in it says in `loopmaster_core::retention::PERIODS` how long its rows stay; and what stands there
+/// as deleted by the sweeper can be deleted by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_with_a_time_is_in_the_table_of_periods() {
+    for world in worlds(|_| {}).await {
+        let columns: Vec<(String, String)> = if world.name == "SQLite" {
+            sqlx::query_as(
+                "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'
+                   AND m.name NOT LIKE 'sqlite_%'",
+            )
+        } else {
+            sqlx::query_as(
+                "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns
+                 WHERE table_schema = current_schema()",
+            )
+        }
+        .fetch_all(world.app.db.read())
+        .await
+        .unwrap();
+        let known: BTreeSet<&str> = PERIODS.iter().flat_map(|period| period.names).copied().collect();
+        let mut seen = BTreeSet::new();
+        for (table, column) in &columns {
+            let time = ["at", "tat"].contains(&column.as_str())
+                || ["_at", "_until", "_after"].iter().any(|ending| column.ends_with(ending));
+            // The book of migrations is not about anybody.
+            if time && !table.contains("migrations") {
+                seen.insert(table.as_str());
+                assert!(known.contains(table.as_str()), "{}: {table}.{column}: say how long its rows stay", world.name);
+            }
+        }
+        assert!(seen.len() > 15, "{}: {seen:?}", world.name);
+        for name in known {
+            assert!(columns.iter().any(|(table, _)| table == name), "{}: there is no table {name}", world.name);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_nobody_uses_goes_when_its_period_is_over() {
+    for world in worlds(|config| config.retention.session_idle_days = 5).await {
+        let mut ana = world.signed_in("ana@example.com").await;
+        let now = world.app.db.now().await.unwrap();
+        world.run(&format!("UPDATE sessions SET seen_at = {}", now - 4 * 86_400_000)).await;
+        retention::sweep(&world.app).await.unwrap();
+        assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 1, "{}", world.name);
+        world.run(&format!("UPDATE sessions SET seen_at = {}", now - 6 * 86_400_000)).await;
+        retention::sweep(&world.app).await.unwrap();
+        assert_eq!(world.count("SELECT COUNT(*) FROM sessions").await, 0, "{}: the browser's name goes", world.name);
+        assert!(ana.get("/v1/me").await.json.get("user").is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_lasts_as_long_as_the_operator_says() {
+    let world = world(|config| config.retention.session_days = 3).await;
+    let mut ana = world.browser();
+    let login = ana.ask("ana@example.com").await;
+    let (code, _) = world.sign_in_letter("ana@example.com").await;
+    let reply = ana.post("/v1/auth/email/code", &serde_json::json!({ "login": login, "code": code })).await;
+    let cookie = reply.headers[loopmaster_core::signing::SET_SESSION].to_str().unwrap();
+    assert!(cookie.ends_with(&format!(" {}", 3 * 86_400)), "{cookie}");
+    let days = "SELECT (expires_at - created_at) / 86400000 FROM sessions";
+    assert_eq!(world.count(days).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_s_cookie_lives_as_long_as_the_newest_track() {
+    for world in worlds(|config| config.retention.guest_days = 3).await {
+        let mut guest = world.browser();
+        let id = guest.guest.clone().unwrap();
+        let seconds = |reply: &super::world::Reply| {
+            let value = reply.headers.get(loopmaster_core::signing::SET_GUEST)?.to_str().unwrap();
+            let (named, seconds) = value.split_once(' ').unwrap();
+            assert_eq!(named, id);
+            Some(seconds.parse::<i64>().unwrap())
+        };
+        // Without a track the cookie stays as it is.
+        assert_eq!(seconds(&guest.get("/v1/me").await), None, "{}", world.name);
+        let upload = serde_json::json!({ "name": "a.wav", "bytes": 1000, "type": "audio/wav" });
+        let begun = guest.post("/v1/uploads", &upload).await;
+        let three_days = 3 * 86_400;
+        let left = seconds(&begun).unwrap_or_else(|| panic!("{}: a new track renews it: {begun:?}", world.name));
+        assert!((three_days - 60..=three_days).contains(&left), "{}: {left}", world.name);
+
+        // An older track does not shorten it, and a master made later makes it longer.
+        let now = world.app.db.now().await.unwrap();
+        world.run(&format!("UPDATE uploads SET expires_at = {}", now + 3_600_000)).await;
+        let left = seconds(&guest.get("/v1/me").await).unwrap();
+        assert!((3_540..=3_600).contains(&left), "{}: {left}", world.name);
+        world.master(&id, Some(now + 2 * 86_400_000)).await;
+        let left = seconds(&guest.get("/v1/me").await).unwrap();
+        assert!((2 * 86_400 - 60..=2 * 86_400).contains(&left), "{}: {left}", world.name);
+        // Looking at a list does not write cookies, and neither does what was refused.
+        assert_eq!(seconds(&guest.get("/v1/masters").await), None);
+        assert_eq!(seconds(&guest.post("/v1/uploads", &serde_json::json!({ "name": "" })).await), None);
+        // Once everything is gone there is nothing to be reached.
+        world.run(&format!("UPDATE uploads SET expires_at = {}", now - 1)).await;
+        world.run(&format!("UPDATE masters SET expires_at = {}", now - 1)).await;
+        assert_eq!(seconds(&guest.get("/v1/me").await), None);
+    }
 }
 
 #[test]

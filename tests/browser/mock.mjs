@@ -13,7 +13,7 @@ const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", "
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 const PART = 1 << 20;
 const state = { uploads: new Map(), masters: new Map(), away: false, slow: 0, signedIn: false, refuse: 0, log: [], next: 1, watchers: new Set(), version: 1 };
-const NAMES = { "": "home", library: "library", account: "account", "sign-in": "sign-in", privacy: "privacy", terms: "terms", contact: "contact", status: "status", api: "api" };
+const NAMES = { "": "home", library: "library", account: "account", "sign-in": "sign-in", privacy: "privacy", "privacy-earlier": "privacy-earlier", "policy-changed": "policy-changed", security: "security", confirm: "confirm", "confirm-guest": "confirm-guest", "confirm-elsewhere": "confirm-elsewhere", "confirm-done": "confirm-done", "confirm-expired": "confirm-expired", terms: "terms", contact: "contact", status: "status", api: "api" };
 
 const body = (request) => new Promise((resolve) => {
   const parts = [];

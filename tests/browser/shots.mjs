@@ -3,7 +3,7 @@ import { chromium } from "@playwright/test";
 import { mkdirSync } from "node:fs";
 
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const PAGES = { home: "/", master: "/m/x", running: "/m/x?as=running", failed: "/m/x?as=failed", library: "/library", batch: "/b/x", account: "/account", "sign-in": "/sign-in", code: "/sign-in-code", merge: "/sign-in-merge", link: "/l/x", share: "/s/x", privacy: "/privacy", terms: "/terms", contact: "/contact", status: "/status", api: "/api", nothing: "/nothing", away: "/away" };
+const PAGES = { home: "/", master: "/m/x", running: "/m/x?as=running", failed: "/m/x?as=failed", library: "/library", batch: "/b/x", account: "/account", "sign-in": "/sign-in", code: "/sign-in-code", merge: "/sign-in-merge", link: "/l/x", share: "/s/x", privacy: "/privacy", "privacy-earlier": "/privacy-earlier", "policy-changed": "/policy-changed", security: "/security", confirm: "/confirm", "confirm-guest": "/confirm-guest", "confirm-elsewhere": "/confirm-elsewhere", "confirm-done": "/confirm-done", "confirm-expired": "/confirm-expired", terms: "/terms", contact: "/contact", status: "/status", api: "/api", nothing: "/nothing", away: "/away" };
 const [base, folder, ...only] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });

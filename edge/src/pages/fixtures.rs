@@ -115,6 +115,12 @@ pub(super) fn destinations() -> Value {
     ])
 }
 
+/// `GET /v1/confirmations/{token}`.
+pub(super) fn confirmation(of: &str) -> Value {
+    let email = (of == "account").then_some("nora@example.com");
+    json!({"ticket": "tkt_0199c2f4a7e07b1c", "topic": "privacy", "sent_at": "2026-11-29T18:20:00.000Z", "of": of, "email": email, "here": true, "state": "waiting"})
+}
+
 /// `GET /v1/status`.
 pub(super) fn status() -> Value {
     json!({

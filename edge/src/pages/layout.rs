@@ -2,6 +2,7 @@
 
 use super::icons::{icon, sprite};
 use super::view::Me;
+use loopmaster_core::retention::POLICY;
 use maud::{DOCTYPE, Markup, html};
 
 /// What a page has to load for its entry. Paths, ready for `href` and `src`.
@@ -26,6 +27,8 @@ pub struct Frame<'a> {
     pub path: &'a str,
     /// One sentence to say at the top: what a form did, or why it did not.
     pub notice: Option<Notice<'a>>,
+    /// Whether this browser's guest has seen the privacy policy in force; an account says it itself.
+    pub policy_seen: bool,
 }
 
 /// What a form led to.
@@ -41,7 +44,7 @@ impl<'a> Frame<'a> {
     /// A frame without anything to say.
     #[must_use]
     pub fn new(files: &'a dyn Fn(&str) -> Files<'static>, me: &'a Me, path: &'a str) -> Self {
-        Self { files, me, path, notice: None }
+        Self { files, me, path, notice: None, policy_seen: true }
     }
 
     /// The same with a sentence at the top.
@@ -128,15 +131,25 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Whoever has seen an older privacy policy is told once.
+    /// Whoever has seen an older privacy policy is told until they close the notice: an account notes it, and a guest's cookie.
     fn policy(&self) -> Markup {
-        let changed = self.me.user.as_ref().is_some_and(|user| !user.policy_current);
+        let text = html! {
+            (icon("info"))
+            span { "Our privacy policy has changed. The new version has been in effect since " (super::text::day(POLICY)) ". " a href="/privacy" { "Read it" } "." }
+        };
         html! {
-            @if changed {
-                form.notice method="post" action="/account" data-api="PATCH /v1/me" data-then="remove" {
-                    (icon("info"))
-                    span { "Our privacy policy has a new version, effective " (super::text::day(loopmaster_core::retention::POLICY)) ". " a href="/privacy" { "Read it" } "." }
-                    button.quiet name="accept_policy" value="true" { "Got it" }
+            @if let Some(user) = &self.me.user {
+                @if !user.policy_current {
+                    form.notice method="post" action="/account" data-api="PATCH /v1/me" data-then="remove" {
+                        (text)
+                        button.quiet name="accept_policy" value="true" { "Got it" }
+                    }
+                }
+            } @else if !self.policy_seen {
+                form.notice method="post" action="/privacy/seen" data-quiet {
+                    (text)
+                    input type="hidden" name="next" value=(self.path);
+                    button.quiet { "Got it" }
                 }
             }
         }
@@ -150,6 +163,7 @@ fn footer() -> Markup {
                 a href="/privacy" { "Privacy" }
                 a href="/contact" { "Contact us" }
                 a href="/terms" { "Terms" }
+                a href="/security" { "Security" }
                 a href="/status" { "Status" }
                 a href="/api" { "API" }
             }

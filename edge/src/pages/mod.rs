@@ -12,7 +12,10 @@
 //! | `/auth/google/callback` | [`sign_in`] (step [`SignInStep::Merge`], or a redirect to `next`) | `/auth/google/callback` | `sign-in` |
 //! | `/l/<token>` | [`link`] | `/auth/link/{token}` | `sign-in` |
 //! | `/s/<share>` | [`share`] | `/shared/{token}` | `job` |
-//! | `/privacy` | [`privacy`] | `/status` (providers, periods) | `site` |
+//! | `/privacy` | [`privacy`] | `/status` (providers, settings of the periods) | `site` |
+//! | `/privacy/<date>` | [`earlier_privacy`] | | `site` |
+//! | `/confirm/<token>` | [`confirm`] | `/confirmations/{token}` | `sign-in` |
+//! | `/security` | [`security`] | | `site` |
 //! | `/terms`, `/contact`, `/status`, `/api` | [`terms`], [`contact`], [`status`], [`api`] | `/status` for the status page | `site` |
 //! | none of these | [`not_found`] | | `site` |
 //! | the api is down | [`away`] | | `site` |
@@ -38,7 +41,8 @@
 //! | `/account/export`, `/account/delete`, `/account/keep`, `/account/remove-picture` | none; delete has `confirm` = the address |
 //! | `/sign-in` | `email`, `of_age` (`on`), `next`; `/sign-in/code`: `login`, `code`, `next`; `/sign-in/google`: `next`, `of_age` |
 //! | `/sign-in/merge` | `keep` = `move` or `leave`, `next`; `/sign-in/out`: none |
-//! | `/l/<token>` | none |
+//! | `/l/<token>`, `/confirm/<token>` | none |
+//! | `/privacy/seen` | `next`: a guest closes the notice of a new policy |
 //! | `/contact` | `topic`, `email`, `message` |
 
 mod account;
@@ -47,6 +51,7 @@ mod icons;
 mod job;
 mod layout;
 mod library;
+mod privacy;
 mod sign_in;
 mod text;
 pub mod view;
@@ -60,7 +65,6 @@ pub use home::{Home, home};
 pub use job::{Job, Shared, master, share};
 pub use layout::{Files, Frame, Notice};
 pub use library::{Library, batch, library};
-pub use sign_in::{SignIn, SignInStep, link, onward, sign_in};
-pub use words::{
-    Contact, Kept, Privacy, STORED, Stored, api, away, contact, failed, not_found, privacy, status, terms,
-};
+pub use privacy::{Policy, Privacy, VERSIONS, earlier_policy, earlier_privacy, privacy};
+pub use sign_in::{SignIn, SignInStep, confirm, link, onward, sign_in};
+pub use words::{Contact, api, away, contact, failed, not_found, security, status, terms};

@@ -1,10 +1,11 @@
 //! Signing in: address, then code or link; afterwards what to do with the guest's tracks.
 
 use super::icons::icon;
-use super::layout::Frame;
+use super::layout::{Frame, time};
 use super::text::count;
-use super::view::Link;
+use super::view::{Confirmation, Link};
 use crate::forms::local;
+use loopmaster_core::retention::{CONFIRMATION, SIGN_IN, duration};
 use maud::{Markup, html};
 
 /// Where somebody who signs in is.
@@ -95,7 +96,7 @@ fn code(login: &str, email: &str, next: &str) -> Markup {
             }
             button.button.primary.wide { "Sign in" }
         }
-        p.muted data-wait role="status" { "The code works for 15 minutes, and five tries." }
+        p.muted data-wait role="status" { "The code works for " (duration(SIGN_IN)) ", and five tries." }
         p { a href={ "/sign-in?" (form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish()) } { "Use another address" } }
     }
 }
@@ -140,13 +141,54 @@ pub fn link(frame: &Frame<'_>, token: &str, link: &Link) -> Markup {
                 },
                 _ => {
                     h1 { "This link has ended" }
-                    p.lead { "Links work once and for 15 minutes. Ask for a new one." }
+                    p.lead { "Links work once and for " (duration(SIGN_IN)) ". Ask for a new one." }
                     p { a.button.primary href="/sign-in" { "Sign in" } }
                 }
             }
         }
     };
     frame.page("sign-in", "Sign in", "", &main)
+}
+
+/// `/confirm/<token>`: the button confirms, so that a mail scanner that looks at links does not.
+#[must_use]
+pub fn confirm(frame: &Frame<'_>, token: &str, confirmation: &Confirmation) -> Markup {
+    let guest = confirmation.of == "guest";
+    let main = html! {
+        div.column.narrow {
+            @match confirmation.state.as_str() {
+                "waiting" => {
+                    h1 { "Did you write to us?" }
+                    p.lead {
+                        "We got a message " @if !confirmation.sent_at.is_empty() { "on " (time(&confirmation.sent_at)) " " }
+                        @if guest { "about tracks that a guest made in one browser." }
+                        @else { "about the account of " strong { (confirmation.email) } "." }
+                        " Confirm that it was you, so that we may act on it."
+                    }
+                    @if !confirmation.here && guest {
+                        p.notice.bad role="alert" { (icon("warning")) span { "This is not the browser that made the tracks. Open the link there; it cannot be confirmed here." } }
+                    } @else if !confirmation.here {
+                        p.notice.bad role="alert" { (icon("warning")) span { "You are signed in with another account. Sign out, or sign in as " (confirmation.email) ", and open the link again." } }
+                    } @else {
+                        form.stack method="post" action={ "/confirm/" (token) } data-api={ "POST /v1/confirmations/" (token) } data-then={ "/confirm/" (token) } {
+                            button.button.primary.wide { "Yes, it was me" }
+                        }
+                    }
+                    p.muted { "It was not you? Close this page. Nothing happens without the button. Message " code { (confirmation.ticket) } "." }
+                },
+                "confirmed" => {
+                    h1 { "Thank you" }
+                    p.lead { "You have confirmed that message " code { (confirmation.ticket) } " is yours. We go on with it and answer by mail." }
+                    p { a.button href="/" { "First page" } }
+                },
+                _ => {
+                    h1 { "This link has expired" }
+                    p.lead { "Such a link works for " (duration(CONFIRMATION)) ", until a newer one is sent or the message is closed. Answer our mail, or " a href="/contact" { "write to us" } " again." }
+                }
+            }
+        }
+    };
+    frame.page("sign-in", "Confirm", "", &main)
 }
 
 /// A stop on the way to another site, for browsers without script: a form may not redirect there.

@@ -3,6 +3,7 @@
 use super::layout::Notice;
 use super::view::*;
 use super::*;
+use loopmaster_core::retention::{BROWSER, Place};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -92,8 +93,20 @@ fn every_page() -> Vec<(String, String)> {
             add("link", link(&frame("/l/x"), "lml_x", &one));
         }
         add("onward", onward(&frame("/sign-in"), "https://accounts.google.com/x", "Google"));
+        for state in ["waiting", "confirmed", "expired"] {
+            for (of, here) in [("account", true), ("account", false), ("guest", true), ("guest", false)] {
+                let one = Confirmation { state: state.into(), here, ..Confirmation::read(&fixtures::confirmation(of)) };
+                add("confirm", confirm(&frame("/confirm/x"), "lmv_x", &one));
+            }
+        }
         add("privacy", privacy(&frame("/privacy"), &Privacy::default()));
         add("privacy", privacy(&frame("/privacy"), &read(fixtures::status())));
+        add("privacy, api away", privacy(&frame("/privacy"), &Privacy { defaults: true, ..Privacy::default() }));
+        for version in &VERSIONS[1..] {
+            add("earlier privacy", earlier_privacy(&frame("/privacy/x"), version));
+        }
+        add("unseen policy", terms(&Frame { policy_seen: false, ..frame("/terms") }));
+        add("security", security(&frame("/security"), &["mailto:security@music.example".to_owned()]));
         add("terms", terms(&frame("/terms")));
         add("contact", contact(&frame("/contact"), &Contact { ticket: Some("tkt_1".into()), ..Contact::default() }));
         add("status", status(&frame("/status"), Some(&up)));
@@ -156,6 +169,8 @@ fn links_and_forms_lead_somewhere() {
         "account",
         "sign-in",
         "privacy",
+        "security",
+        "confirm",
         "terms",
         "contact",
         "status",
@@ -179,6 +194,7 @@ fn links_and_forms_lead_somewhere() {
                     address.starts_with('#')
                         || address.starts_with("https://creativecommons.org/")
                         || address.starts_with("https://accounts.google.com/")
+                        || address == "mailto:security@music.example"
                 }
             };
             assert!(known, "{name}: {address}");
@@ -324,12 +340,13 @@ fn the_privacy_page_lists_what_the_code_stores() {
             }
         }
     }
-    let listed = |place: &[Kept]| {
-        STORED.iter().filter(|s| place.contains(&s.place)).map(|s| s.name.to_owned()).collect::<BTreeSet<_>>()
+    let listed = |places: &[Place]| {
+        let kept = BROWSER.iter().filter(|kept| places.contains(&kept.place));
+        kept.flat_map(|kept| kept.names).map(|name| (*name).to_owned()).collect::<BTreeSet<_>>()
     };
     assert_eq!(
         stored,
-        listed(&[Kept::Local, Kept::Session, Kept::Database]),
+        listed(&[Place::LocalStorage, Place::SessionStorage, Place::IndexedDb]),
         "edge/web/src/storage.ts against the page"
     );
 
@@ -343,12 +360,77 @@ fn the_privacy_page_lists_what_the_code_stores() {
         .map(str::to_owned)
         .collect();
     if !cookies.is_empty() {
-        assert_eq!(cookies, listed(&[Kept::Cookie]), "cookies in edge/src against the page");
+        assert_eq!(cookies, listed(&[Place::Cookie]), "cookies in edge/src against the page");
     }
 
     let page = privacy(&Frame::new(&files, &Me::default(), "/privacy"), &Privacy::default()).into_string();
-    for entry in STORED {
-        assert!(page.contains(&format!("<code>{}</code>", entry.name)), "{}", entry.name);
+    for name in BROWSER.iter().flat_map(|kept| kept.names) {
+        assert!(page.contains(&format!("<code>{name}</code>")), "{name}");
     }
     assert!(page.contains(&super::text::day(loopmaster_core::retention::POLICY)));
+}
+
+#[test]
+fn the_scripts_keep_to_the_periods_of_the_page() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/src");
+    let text = std::fs::read_to_string(scripts.join("periods.ts")).expect("periods.ts");
+    let number = |name: &str| {
+        let mark = format!("export const {name} = ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&mark)).unwrap_or_else(|| panic!("{name}"));
+        value.trim_end_matches(';').replace('_', "").parse::<i64>().expect("a number")
+    };
+    use loopmaster_core::retention::{BROWSER_MEMORY, BROWSER_PENDING, SIGN_IN, UNDO};
+    for (name, period) in [
+        ("UNDO_MS", UNDO),
+        ("SIGN_IN_MS", SIGN_IN),
+        ("BROWSER_MEMORY_MS", BROWSER_MEMORY),
+        ("BROWSER_PENDING_MS", BROWSER_PENDING),
+    ] {
+        assert_eq!(number(name), period, "{name}");
+    }
+    assert_eq!(text.matches("export const").count(), 4, "each of them is held against the table");
+}
+
+#[test]
+fn a_guest_is_told_of_a_new_policy_and_nobody_twice() {
+    let (guest, nora): (Me, Me) = (Me::default(), read(fixtures::me()));
+    let shown = |me: &Me, policy_seen: bool| {
+        let page = terms(&Frame { policy_seen, ..Frame::new(&files, me, "/terms") }).into_string();
+        (page.contains("action=\"/privacy/seen\""), page.contains("Our privacy policy has changed"))
+    };
+    assert_eq!(shown(&guest, true), (false, false));
+    assert_eq!(shown(&guest, false), (true, true));
+    // Whoever is signed in has the account's own notice.
+    assert_eq!(shown(&nora, false), (false, false));
+    let mut old = nora.clone();
+    if let Some(user) = &mut old.user {
+        user.policy_current = false;
+    }
+    assert_eq!(shown(&old, false), (false, true));
+}
+
+#[test]
+fn the_security_policy_is_the_same_everywhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = std::fs::read_to_string(root.join("SECURITY.md")).expect("SECURITY.md");
+    let words: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = security(&Frame::new(&files, &Me::default(), "/security"), &["mailto:a@music.example".to_owned()]);
+    let page = page.into_string();
+    for promise in [
+        "within 3 working days",
+        "assessment within 10",
+        "90 days before you publish",
+        "Stop at the first proof",
+        "reading, changing or deleting what belongs to somebody else",
+        "signing in as somebody else, or going round a confirmation",
+    ] {
+        let on = |text: &str| text.to_lowercase().contains(&promise.to_lowercase());
+        assert!(on(&words) && on(&page), "{promise}");
+    }
+    assert!(page.contains("href=\"mailto:a@music.example\"") && page.contains(">a@music.example<"));
+    // The table of supported versions has the version that is built here, and the contact is where it says.
+    let version: Vec<&str> = env!("CARGO_PKG_VERSION").split('.').take(2).collect();
+    assert!(text.contains(&format!("| {} | yes |", version.join("."))), "SECURITY.md: supported versions");
+    assert!(text.contains("/.well-known/security.txt") && text.contains("SPIN_VARIABLE_SECURITY_CONTACT"));
+    assert!(root.join("docs/security.md").is_file());
 }

@@ -497,6 +497,39 @@ pub struct Link {
     pub purpose: Option<String>,
 }
 
+/// What the page of a confirmation shows: `GET /v1/confirmations/{token}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The message.
+    pub ticket: String,
+    /// When it was written.
+    pub sent_at: String,
+    /// `account` or `guest`: whose it is said to be.
+    pub of: String,
+    /// The account's address; empty for a guest.
+    pub email: String,
+    /// Whether it can be confirmed in this browser.
+    pub here: bool,
+    /// waiting, confirmed, expired.
+    pub state: String,
+}
+
+impl Confirmation {
+    /// Reads the answer; what is missing is empty.
+    #[must_use]
+    pub fn read(said: &serde_json::Value) -> Self {
+        let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            ticket: text("ticket"),
+            sent_at: text("sent_at"),
+            of: text("of"),
+            email: text("email"),
+            here: said["here"] == true,
+            state: text("state"),
+        }
+    }
+}
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]

@@ -1,245 +1,10 @@
-//! Pages of words: privacy, terms, contact, status, API, and what is said when something is not there.
+//! Pages of words: terms, security, contact, status, API, and what is said when something is not there.
 
 use super::icons::icon;
 use super::layout::Frame;
-use super::text::{clock, count, day, number};
-use super::view::{Provider, Status};
-use loopmaster_core::retention::{POLICY, Retention};
+use super::text::{clock, count, number};
+use super::view::Status;
 use maud::{Markup, html};
-use serde::Deserialize;
-
-/// Where a browser keeps something for us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// A cookie.
-    Cookie,
-    /// localStorage: until cleared.
-    Local,
-    /// sessionStorage: until the tab is closed.
-    Session,
-    /// A database of IndexedDB.
-    Database,
-}
-
-/// One thing that is kept in a visitor's browser.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Where.
-    pub place: Kept,
-    /// Under which name.
-    pub name: &'static str,
-    /// What it holds and what for.
-    pub what: &'static str,
-    /// How long.
-    pub period: &'static str,
-}
-
-/// Everything that is kept in a visitor's browser. A test compares this with the names in the code, so the table cannot be forgotten.
-pub const STORED: [Stored; 7] = [
-    Stored {
-        place: Kept::Cookie,
-        name: "__Host-lm_guest",
-        what: "A random number, signed by us, that ties the tracks you master without an account to this browser. Essential.",
-        period: "as long as guest tracks are kept",
-    },
-    Stored {
-        place: Kept::Cookie,
-        name: "__Host-lm_session",
-        what: "Says that you are signed in. Essential once you have an account.",
-        period: "until you sign out, or the session ends",
-    },
-    Stored {
-        place: Kept::Cookie,
-        name: "__Host-lm_login",
-        what: "Ties a sign-in link or a sign-in with Google to the browser that asked for it, so that nobody else can use it.",
-        period: "15 minutes",
-    },
-    Stored {
-        place: Kept::Local,
-        name: "lm.uploads",
-        what: "Which uploads are unfinished: name, size and a fingerprint of the file, so that only the missing parts are sent after a reload.",
-        period: "until the upload is mastered or removed, at most 7 days",
-    },
-    Stored {
-        place: Kept::Local,
-        name: "lm.latest",
-        what: "A reference to the master or batch you made last, for the link back to it.",
-        period: "7 days after it was made",
-    },
-    Stored {
-        place: Kept::Session,
-        name: "lm.pending",
-        what: "The download you asked for before signing in, so that it starts by itself afterwards.",
-        period: "cleared after use, or with the tab",
-    },
-    Stored {
-        place: Kept::Database,
-        name: "lm",
-        what: "In Chrome and its relatives: a pointer to the file you chose (not the file), so that one click reopens it after a restart.",
-        period: "until the upload ends",
-    },
-];
-
-/// One thing that is kept, by the service's own table.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Period {
-    /// What.
-    pub what: String,
-    /// Since when the time runs.
-    pub since: String,
-    /// How long.
-    pub hours: u32,
-}
-
-/// What the privacy page prints of the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Privacy {
-    /// Who else sees data.
-    pub providers: Vec<Provider>,
-    /// How long what is kept.
-    pub retention: Retention,
-    /// Everything that is kept.
-    pub periods: Vec<Period>,
-}
-
-fn period(days: u32) -> String {
-    count(days.into(), "day")
-}
-
-/// `/privacy`
-#[must_use]
-pub fn privacy(frame: &Frame<'_>, privacy: &Privacy) -> Markup {
-    let Retention {
-        guest_days,
-        account_days,
-        unused_days,
-        unfinished_days,
-        account_grace_days,
-        audit_days,
-        session_idle_days,
-        session_days,
-        ticket_days,
-        backup_days,
-    } = privacy.retention;
-    let periods = [
-        ("Uploads and masters of guests", format!("{} after they were made", period(guest_days))),
-        (
-            "Uploads and masters of accounts",
-            match account_days {
-                0 => "until you delete them; if that should change, you are told by mail at least 30 days before".to_owned(),
-                days => format!("{} after they were made; you are told by mail at least 30 days before", period(days)),
-            },
-        ),
-        (
-            "A song you delete",
-            "30 seconds to undo, then its files, its mix and its record are removed; the mix stays if another master uses it or you choose to keep it".to_owned(),
-        ),
-        ("A mix you keep", "until you delete it".to_owned()),
-        ("Uploads never mastered", period(unused_days)),
-        ("Uploads begun and not finished", period(unfinished_days)),
-        ("An account you delete", format!("{} to change your mind, then all of it goes", period(account_grace_days))),
-        ("A session", format!("{} unused, {} at most", period(session_idle_days), period(session_days))),
-        ("A sign-in code or link", "15 minutes".to_owned()),
-        ("An export of your data", "7 days".to_owned()),
-        (
-            "Hashes of IP addresses",
-            "the key that makes them is deleted after 48 hours; then nobody can tell whose they were".to_owned(),
-        ),
-        ("Security log: sign-ins and changes to an account", period(audit_days)),
-        ("What you write to us", period(ticket_days)),
-        ("Backups of the database", period(backup_days)),
-    ];
-    let main = html! {
-        article.prose {
-            h1 { "Privacy" }
-            p.lead { "What we store, why, for how long, and what you can do about it. Effective " time datetime=(POLICY) { (day(POLICY)) } "." }
-            ul.summary {
-                li { "No trackers, no advertising, no third-party requests from these pages." }
-                li { "Your music is used to master your music, and for nothing else." }
-                li { "We sell nothing about you to anybody." }
-                li { "You can take everything with you, and delete everything, by yourself." }
-            }
-            h2 { "What we store" }
-            dl.facts-list {
-                dt { "Your account" }
-                dd { "Name, email address, a picture if you add one, and records of your sign-ins and sessions. You can change name, address and picture at any time." }
-                dt { "Signing in with Google" }
-                dd { "Only if you choose it. Google then tells us your name, address and picture, and an identifier of your Google account." }
-                dt { "Your music" }
-                dd { "File names, types and sizes, what state a job is in, the uploads themselves, previews, masters and the files we deliver." }
-                dt { "Security" }
-                dd { "Your IP address reaches our servers, as with every site. We keep only a keyed hash of its prefix, to limit abuse, under a key of the day. Sessions remember what your browser calls itself, so that you recognise them. Requests are logged with time, path and result." }
-            }
-            h2 #browser { "What we keep in your browser" }
-            p { "All of it is needed for what you asked for; none of it follows you anywhere." }
-            div.scroll tabindex="0" role="region" aria-labelledby="browser" {
-                table.stored {
-                    thead { tr { th scope="col" { "Kind" } th scope="col" { "Name" } th scope="col" { "What for" } th scope="col" { "How long" } } }
-                    tbody {
-                        @for stored in STORED {
-                            tr data-stored=(stored.name) {
-                                td { (match stored.place { Kept::Cookie => "Cookie", Kept::Local => "localStorage", Kept::Session => "sessionStorage", Kept::Database => "IndexedDB" }) }
-                                td { code { (stored.name) } }
-                                td { (stored.what) }
-                                td { (stored.period) }
-                            }
-                        }
-                    }
-                }
-            }
-            h2 { "What we use it for" }
-            p { "To run accounts and uploads, to master, to play previews and deliver files, to prevent abuse and limit rates, and to answer you. There is no profile of you, and no music of yours trains anything." }
-            h2 { "Who else sees it" }
-            p { "Companies that run the machines, the storage, the processing and the security of the service, as far as they must; and authorities where the law leaves no choice. Nobody else." }
-            @if privacy.providers.is_empty() {
-                p { "This installation names no such company: it runs on its operator’s own machines." }
-            } @else {
-                ul.providers {
-                    @for provider in &privacy.providers {
-                        li { strong { (provider.name) } @if !provider.purpose.is_empty() { ", " (provider.purpose) } @if !provider.country.is_empty() { " (" (provider.country) ")" } }
-                    }
-                }
-            }
-            h2 #periods { "How long" }
-            div.scroll tabindex="0" role="region" aria-labelledby="periods" {
-                table.stored {
-                    thead { tr { th scope="col" { "What" } th scope="col" { "Kept" } } }
-                    tbody { @for (what, how_long) in &periods { tr { th scope="row" { (what) } td { (how_long) } } } }
-                }
-            }
-            @if !privacy.periods.is_empty() {
-                details.more {
-                    summary { "Every period, to the last table" }
-                    p.muted { "What the service itself works through, every ten minutes." }
-                    div.scroll tabindex="0" role="region" aria-label="Every period" {
-                        table.stored {
-                            thead { tr { th scope="col" { "What" } th scope="col" { "Since" } th scope="col" { "Kept" } } }
-                            tbody {
-                                @for Period { what, since, hours } in &privacy.periods {
-                                    tr { th scope="row" { (what) } td { (since) } td { (match *hours { 0 => "until then".to_owned(), hours if hours % 24 == 0 => period(hours / 24), hours => count(hours.into(), "hour") }) } }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            p.muted { "A backup may hold something you deleted until the backup itself is replaced; it is only ever used to repair the service, and what was deleted is deleted again." }
-            h2 { "What you can do" }
-            ul {
-                li { "Listen to, download and delete your songs in the " a href="/library" { "library" } "." }
-                li { "Download one archive with everything we have on you, or delete your account, under " a href="/account" { "Account" } ". We promise neither to be asked twice nor to be slow: both start with one button." }
-                li { "Ask us anything else through " a href="/contact" { "Contact us" } ": correction, objection, a question. We make sure it is you before we act." }
-            }
-            h2 { "Children" }
-            p { "LoopMastering is not for children under 13, and signing up asks you to say that you are older." }
-            h2 { "When this changes" }
-            p { "A new version gets a new date on this page, and you are told at your next sign-in." }
-        }
-    };
-    frame.page("site", "Privacy", "What LoopMastering stores, why, for how long, and what you can do about it.", &main)
-}
 
 /// `/terms`
 #[must_use]
@@ -270,10 +35,42 @@ pub fn terms(frame: &Frame<'_>) -> Markup {
     frame.page("site", "Terms", "", &main)
 }
 
+/// `/security`: the policy that `security.txt` names; `SECURITY.md` says the same to whoever reads the source.
+#[must_use]
+pub fn security(frame: &Frame<'_>, contacts: &[String]) -> Markup {
+    let main = html! {
+        article.prose {
+            h1 { "Security" }
+            p.lead { "Found a hole? Tell us before you tell others. We read every report." }
+            h2 { "How to report" }
+            ul {
+                @for contact in contacts {
+                    // An address that is shown is one that can be copied.
+                    li { a href=(contact) { (contact.strip_prefix("mailto:").unwrap_or(contact)) } }
+                }
+            }
+            p { "Say what you did, what happened, and what an attacker could do with it." }
+            p { "You get an answer within 3 working days, and an assessment within 10. We tell you when it is fixed, and name you if you like. Please give us 90 days before you publish." }
+            h2 { "In scope" }
+            ul {
+                li { "These pages, the API and the storage they use." }
+                li { "Reading, changing or deleting what belongs to somebody else." }
+                li { "Signing in as somebody else, or going round a confirmation." }
+                li { "An audio file that makes the service crash, hang or run code." }
+                li { "Anything that is kept longer than the " a href="/privacy#periods" { "privacy page" } " says." }
+            }
+            p { "Out of scope: floods of traffic, social engineering, and reports of a scanner without a working example." }
+            h2 { "What we ask" }
+            p { "Use your own account and files. Stop at the first proof, keep nothing of others, and leave the service running." }
+        }
+    };
+    frame.page("site", "Security", "How to report a security problem.", &main)
+}
+
 /// What the contact page shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contact {
-    /// The topic that is chosen: question, privacy, account, copyright, other.
+    /// The topic that is chosen: one of the names in `TOPICS`.
     pub topic: String,
     /// What the message begins with: the id of a master, for one.
     pub about: String,
@@ -281,11 +78,13 @@ pub struct Contact {
     pub ticket: Option<String>,
 }
 
-const TOPICS: [(&str, &str); 5] = [
+const TOPICS: [(&str, &str); 7] = [
     ("question", "A question or a problem"),
     ("privacy", "Privacy: my data"),
     ("account", "My account"),
+    ("child", "A child under 13 uses LoopMastering"),
     ("copyright", "Copyright complaint"),
+    ("security", "A security problem"),
     ("other", "Something else"),
 ];
 
@@ -300,7 +99,7 @@ pub fn contact(frame: &Frame<'_>, contact: &Contact) -> Markup {
             @if let Some(ticket) = &contact.ticket {
                 p.notice.good role="status" { (icon("verified")) span { "Thank you, we have it. Your ticket is " code { (ticket) } "; the answer comes by mail." } }
             }
-            p.lead { "A person reads this. Requests about privacy and accounts are answered after we have made sure it is you." }
+            p.lead { "A person reads this. Before we act on an account or on tracks, we mail you a link to confirm that it is you. If your request is about an account, sign in first." }
             form.stack method="post" action="/contact" data-api="POST /v1/contact" data-then="ticket" {
                 div.field {
                     label for="topic" { "About" }
@@ -311,7 +110,8 @@ pub fn contact(frame: &Frame<'_>, contact: &Contact) -> Markup {
                     label for="message" { "Message" }
                     textarea #message name="message" rows="8" required maxlength="5000" { @if !about.is_empty() { "About " (about) ":\n\n" } }
                 }
-                p.muted { "For a copyright complaint: which work, where you found it, and that you hold the rights or act for whoever does." }
+                p.muted { "Copyright: which work, where you found it, and that you hold the rights or act for whoever does." }
+                p.muted { "A child under 13: the email address of the account, or the address of a track, and how you know." }
                 button.button.primary { (icon("mail")) "Send" }
             }
         }

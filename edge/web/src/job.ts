@@ -2,6 +2,7 @@
 
 import { insist } from "./api";
 import { watch, type Summary } from "./events";
+import { UNDO_MS } from "./periods";
 import { PlayerElement } from "./player/element";
 import { complain, explain, icon, refresh, toast } from "./site";
 import { keepLatest } from "./storage";
@@ -128,11 +129,11 @@ class Job extends HTMLElement {
           this.stop?.();
           const box = document.createElement("div");
           box.className = "column nothing";
-          box.innerHTML = `<h1>Deleted</h1><p class="lead">${keep_mix ? "The masters go in 30 seconds; the mix stays in your library." : "Its files and the mix go in 30 seconds."}</p><p><button class="button primary" type="button">Undo</button> <a class="button" href="/library">Library</a></p>`;
+          box.innerHTML = `<h1>Deleted</h1><p class="lead">${keep_mix ? `The masters go in ${UNDO_MS / 1000} seconds; the mix stays in your library.` : `Its files and the mix go in ${UNDO_MS / 1000} seconds.`}</p><p><button class="button primary" type="button">Undo</button> <a class="button" href="/library">Library</a></p>`;
           this.replaceChildren(box);
           const undo = box.querySelector("button") as HTMLButtonElement;
           undo.focus();
-          const over = setTimeout(() => undo.remove(), 30_000);
+          const over = setTimeout(() => undo.remove(), UNDO_MS);
           undo.addEventListener("click", () => {
             clearTimeout(over);
             void insist("/masters/restore", { method: "POST", body: { ids: [id] } }, undefined, 3).then(() => refresh(), (error: unknown) => toast(explain(error)));

@@ -2,6 +2,7 @@
 
 import { insist } from "./api";
 import { watch, type Summary } from "./events";
+import { UNDO_MS } from "./periods";
 import { fetchPeaks, bars } from "./player/peaks";
 import { explain, icon, refresh, toast, complain, signedIn } from "./site";
 import { count } from "./text";
@@ -128,7 +129,7 @@ class LibraryElement extends HTMLElement {
     this.rows().find((row) => !row.hidden)?.querySelector<HTMLElement>("a")?.focus();
     toast(`${count(ids.length, "song")} deleted.`, {
       name: "Undo",
-      seconds: 30,
+      seconds: UNDO_MS / 1000,
       act: () => {
         void insist("/masters/restore", { method: "POST", body: { ids } }, undefined, 3).then(() => {
           for (const row of rows) row.hidden = false;

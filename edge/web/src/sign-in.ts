@@ -1,6 +1,7 @@
 // Signing in without leaving the page: address, code or the link in the mail, then what to do with a guest's tracks.
 
 import { Problem, ask, insist, sleep } from "./api";
+import { SIGN_IN_MS } from "./periods";
 import { complain, explain } from "./site";
 import { count } from "./text";
 
@@ -71,7 +72,7 @@ class SignInElement extends HTMLElement {
       <form class="stack" data-step="code"><input type="hidden" name="login">
         <div class="field"><label for="code">Six-digit code</label><input id="code" class="code" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="8" required></div>
         <button class="button primary wide">Sign in</button></form>
-      <p class="muted" data-wait role="status">The code works for 15 minutes, and five tries.</p>
+      <p class="muted" data-wait role="status">The code works for ${SIGN_IN_MS / 60_000} minutes, and five tries.</p>
       <p><a href="/sign-in?next=${encodeURIComponent(this.next)}">Use another address</a></p>`;
     (this.querySelector("strong") as HTMLElement).textContent = email;
     (this.querySelector("[name=login]") as HTMLInputElement).value = login;

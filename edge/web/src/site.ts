@@ -2,7 +2,7 @@
 
 import "./site.css";
 import { Problem, ask, insist, sleep } from "./api";
-import { hasPending, keepPending, takePending } from "./storage";
+import { hasPending, keepPending, sweep, takePending } from "./storage";
 
 export const icon = (name: string): string => `<svg class="icon" aria-hidden="true"><use href="#i-${name}"></use></svg>`;
 
@@ -208,6 +208,18 @@ document.addEventListener("submit", (event) => {
   void send(form, (event as SubmitEvent).submitter);
 });
 
+// A notice that is closed: the page stays as it is, also in the middle of an upload.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!(form instanceof HTMLFormElement) || form.dataset.quiet === undefined) return;
+  event.preventDefault();
+  const fields = new URLSearchParams([...new FormData(form)].map(([name, value]) => [name, String(value)]));
+  void fetch(form.action, { method: "POST", body: fields, credentials: "same-origin", redirect: "manual" }).then(
+    (reply) => (reply.type === "opaqueredirect" || reply.ok ? form.remove() : toast("That did not work. Try again in a moment.")),
+    () => toast("No connection. Try again in a moment."),
+  );
+});
+
 document.addEventListener("click", (event) => {
   const link = event.target instanceof Element ? event.target.closest<HTMLAnchorElement>("a[data-artifact]") : null;
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -217,6 +229,7 @@ document.addEventListener("click", (event) => {
 });
 
 localTimes();
+void sweep();
 document.documentElement.classList.add("script");
 for (const box of document.querySelectorAll<HTMLElement>("[data-away]")) void comeBack(box);
 if (signedIn() && hasPending() && !location.pathname.startsWith("/sign-in")) {

@@ -1,4 +1,7 @@
-// Everything the pages keep in a browser, and the only module that may. The privacy page lists these names; a test compares.
+// Everything the pages keep in a browser, and the only module that may. The privacy page lists these names and how long each is kept
+// (core/src/retention); tests compare both.
+
+import { BROWSER_MEMORY_MS, BROWSER_PENDING_MS } from "./periods";
 
 /** Upload records: what is needed to go on after a reload. */
 export const UPLOADS_NAME = "lm.uploads";
@@ -11,7 +14,6 @@ export const DATABASE_NAME = "lm";
 
 const HANDLES = "handles";
 const DAY = 86_400_000;
-const KEPT = 7 * DAY;
 const MOST_RECORDS = 1000;
 
 /** One upload under way. Parts are not written down here: the service knows which have arrived. */
@@ -61,7 +63,7 @@ export function isRecord(value: unknown): value is UploadRecord {
 export function uploadRecords(now = Date.now()): UploadRecord[] {
   const all = read("local", UPLOADS_NAME);
   const list = Array.isArray(all) ? all.filter(isRecord) : [];
-  return list.filter((record) => now - record.at < KEPT && record.at < now + DAY).slice(-MOST_RECORDS);
+  return list.filter((record) => now - record.at < BROWSER_MEMORY_MS && record.at < now + DAY).slice(-MOST_RECORDS);
 }
 
 /** Changes the records as they are now, other tabs' writes included. */
@@ -83,7 +85,7 @@ export function latest(now = Date.now()): { path: string; title: string } | null
   const it = read("local", LATEST_NAME) as { path?: unknown; title?: unknown; at?: unknown } | null;
   if (it === null || typeof it !== "object") return null;
   const { path, title, at } = it;
-  if (!isText(path, 100) || !/^\/[mb]\/(mst|bat)_\w+$/.test(path) || !isCount(at) || now - at > KEPT) return null;
+  if (!isText(path, 100) || !/^\/[mb]\/(mst|bat)_\w+$/.test(path) || !isCount(at) || now - at > BROWSER_MEMORY_MS) return null;
   return { path, title: isText(title) ? title : "" };
 }
 
@@ -102,7 +104,7 @@ export function takePending(now = Date.now()): Pending | null {
   const it = read("session", PENDING_NAME) as { artifact?: unknown; name?: unknown; at?: unknown } | null;
   if (it === null) return null;
   write("session", PENDING_NAME, null);
-  if (typeof it !== "object" || !isText(it.artifact, 100) || !/^art_\w+$/.test(it.artifact) || !isCount(it.at) || now - it.at > 3_600_000) return null;
+  if (typeof it !== "object" || !isText(it.artifact, 100) || !/^art_\w+$/.test(it.artifact) || !isCount(it.at) || now - it.at > BROWSER_PENDING_MS) return null;
   return { artifact: it.artifact, name: isText(it.name) ? it.name : "the file" };
 }
 
@@ -145,8 +147,20 @@ export const keepHandle = (upload: string, handle: FileSystemFileHandle): Promis
 export const handleOf = (upload: string): Promise<FileSystemFileHandle | null> => inHandles("readonly", (store) => store.get(upload) as IDBRequest<FileSystemFileHandle>);
 export const dropHandle = (upload: string): Promise<unknown> => inHandles("readwrite", (store) => store.delete(upload));
 
-/** Removes handles whose upload is over. */
-export async function sweepHandles(known: Set<string>): Promise<void> {
+/** Removes handles whose upload is over. The records are read last: an upload is written down before its handle is. */
+async function sweepHandles(): Promise<void> {
   const keys = await inHandles("readonly", (store) => store.getAllKeys());
+  const known = new Set(uploadRecords().map((record) => record.id));
   for (const key of keys ?? []) if (typeof key !== "string" || !known.has(key)) await inHandles("readwrite", (store) => store.delete(key));
+}
+
+/** Removes what has had its time. Every page does it: nobody else can, and reading leaves the old where it is. */
+export async function sweep(now = Date.now()): Promise<void> {
+  const records = uploadRecords(now);
+  const all = read("local", UPLOADS_NAME);
+  if (all !== null && (!Array.isArray(all) || all.length !== records.length)) write("local", UPLOADS_NAME, records.length > 0 ? records : null);
+  if (read("local", LATEST_NAME) !== null && latest(now) === null) dropLatest();
+  const pending = read("session", PENDING_NAME) as { at?: unknown } | null;
+  if (pending !== null && (!isCount(pending.at) || now - pending.at > BROWSER_PENDING_MS)) write("session", PENDING_NAME, null);
+  await sweepHandles();
 }

@@ -3,7 +3,7 @@
 
 import { Problem, ask, insist, key, online, sleep, backoff } from "./api";
 import { fingerprint } from "./fingerprint";
-import { type UploadRecord, dropHandle, dropUpload, handleOf, keepHandle, keepUpload, keepUploads, sweepHandles, uploadRecords } from "./storage";
+import { type UploadRecord, dropHandle, dropUpload, handleOf, keepHandle, keepUpload, keepUploads, uploadRecords } from "./storage";
 import { type FileLimits, refusal, tooLong } from "./admission";
 
 export type State =
@@ -138,7 +138,6 @@ export class Uploader {
   /** What an earlier visit left behind. */
   async recall(): Promise<Item[]> {
     const records = uploadRecords();
-    void sweepHandles(new Set(records.map((record) => record.id)));
     const back: Item[] = [];
     for (const record of records) {
       if (this.items.some((item) => item.print === record.fingerprint)) continue;
@@ -461,6 +460,8 @@ export class Uploader {
 
   private arrive(item: Item, upload: Upload): void {
     item.sent = item.bytes;
+    // All of it is there: the file is not opened again.
+    void dropHandle(item.upload);
     if (upload.master !== undefined && upload.master !== null) this.made(item, upload.master);
     else item.say("stored");
     this.options.changed();

@@ -11,6 +11,7 @@ use crate::http::{App, time};
 use crate::mail::{Letter, post};
 use axum::extract::State;
 use axum::http::StatusCode;
+use loopmaster_core::retention::GRANT;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use utoipa::ToSchema;
@@ -22,8 +23,6 @@ const MOST_TOKENS: i64 = 50;
 const TOKENS_A_DAY: u64 = 100;
 /// Minted in an hour, one a second: a page asks for one when a visitor comes to upload.
 const GRANTS_AN_HOUR: u64 = 3_600;
-/// How long a grant works.
-const GRANT: i64 = 60 * 60 * 1000;
 /// Files one grant may take.
 const GRANT_FILES: i64 = 1000;
 

@@ -1,14 +1,16 @@
-//! The contact form: a ticket is a row first and a mail second, so that none is lost with a mail server.
+//! The contact form, and the page of a mail that asks whether a message is really somebody's. A ticket is a row first and a mail
+//! second, so that none is lost with a mail server.
 
 use super::profile::valid_address;
-use crate::db::new_id;
-use crate::http::App;
+use super::reader;
 use crate::http::auth::email::limit_mails;
-use crate::http::extract::Json;
+use crate::http::auth::through_edge;
+use crate::http::extract::{Json, Path};
 use crate::http::identity::Caller;
 use crate::http::limits::Rule;
 use crate::http::problem::{Answer, Problem, ProblemBody};
-use crate::mail::{Letter, post};
+use crate::http::{App, time};
+use crate::tickets::{self, State as Stands, Topic};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -17,28 +19,8 @@ use utoipa::ToSchema;
 /// Messages from one network address in an hour.
 const PER_IP: u64 = 10;
 const LONGEST: usize = 5000;
-
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Topic {
-    Question,
-    Privacy,
-    Account,
-    Copyright,
-    Other,
-}
-
-impl Topic {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Question => "question",
-            Self::Privacy => "privacy",
-            Self::Account => "account",
-            Self::Copyright => "copyright",
-            Self::Other => "other",
-        }
-    }
-}
+/// Confirmations tried from one network address in an hour.
+const CONFIRMATIONS: u64 = 30;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -79,32 +61,79 @@ pub(super) async fn contact(
     Rule::hourly("messages", PER_IP).spend(&mut tx, &caller.ip_hash, 1).await?;
     // A confirmation goes to whatever address was typed: the form must not flood a stranger.
     limit_mails(&mut tx, &app, &email, &caller.ip_hash).await?;
-    let (ticket, topic) = (new_id("tkt"), body.topic.name());
-    let user = caller.user().map(str::to_owned);
-    sqlx::query(
-        "INSERT INTO tickets (id, topic, email, user_id, message, request_id, ip_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(&ticket)
-    .bind(topic)
-    .bind(&email)
-    .bind(user.as_deref())
-    .bind(message)
-    .bind(&caller.request_id)
-    .bind(&caller.ip_hash)
-    .bind(now)
-    .execute(&mut *tx)
-    .await?;
-    if !app.config.mail.operator.is_empty() {
-        let letter = Letter::Ticket {
-            ticket: ticket.clone(),
-            topic: topic.to_owned(),
-            from: email.clone(),
-            user,
-            message: message.to_owned(),
-        };
-        post(&mut tx, &app.config, &app.config.mail.operator, &letter).await?;
-    }
-    post(&mut tx, &app.config, &email, &Letter::TicketReceived { ticket: ticket.clone() }).await?;
+    let ticket = tickets::create(&mut tx, &app, body.topic, &email, message, &caller, now).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(Received { ticket })))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Confirmation {
+    /// The message.
+    ticket: String,
+    /// What it is about.
+    topic: String,
+    /// When it was sent.
+    sent_at: String,
+    /// `account` or `guest`: whose it is said to be.
+    of: &'static str,
+    /// The account's address; absent for a guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    /// Whether it can be confirmed in this browser: that of the guest; or not signed in with another account.
+    here: bool,
+    /// waiting, confirmed, expired.
+    state: &'static str,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Confirmed {
+    /// The message.
+    ticket: String,
+}
+
+/// What the page of a confirmation shows. Nothing is confirmed: programs that look into mails may ask.
+#[utoipa::path(get, path = "/confirmations/{token}", tag = "contact", params(("token" = String, Path)),
+    responses((status = 200, body = Confirmation), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn confirmation(
+    State(app): State<App>,
+    caller: Caller,
+    Path(token): Path<String>,
+) -> Answer<Json<Confirmation>> {
+    through_edge(&caller)?;
+    let now = app.db.now().await?;
+    let (ticket, check, state) = tickets::by_link(&mut *reader(&app).await?, &token, now).await?;
+    let guest = check.of.starts_with("gst_");
+    Ok(Json(Confirmation {
+        ticket: ticket.id,
+        topic: ticket.topic,
+        sent_at: time::rfc3339(ticket.created_at),
+        of: if guest { "guest" } else { "account" },
+        here: tickets::may_confirm(&check, &caller).is_ok(),
+        email: (!guest).then_some(check.email),
+        state: match state {
+            Stands::Waiting => "waiting",
+            Stands::Confirmed => "confirmed",
+            Stands::Expired => "expired",
+        },
+    }))
+}
+
+/// Confirms, once, that a message is the account's or the guest's whom the link was sent to.
+#[utoipa::path(post, path = "/confirmations/{token}", tag = "contact", params(("token" = String, Path)),
+    responses((status = 200, body = Confirmed), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn confirm(
+    State(app): State<App>,
+    caller: Caller,
+    Path(token): Path<String>,
+) -> Answer<Json<Confirmed>> {
+    through_edge(&caller)?;
+    let now = app.db.now().await?;
+    let mut tx = app.db.begin().await?;
+    Rule::hourly("confirmations", CONFIRMATIONS).spend(&mut tx, &caller.ip_hash, 1).await?;
+    // A try counts, whatever becomes of it.
+    tx.commit().await?;
+    let mut tx = app.db.begin().await?;
+    let ticket = tickets::confirm(&mut tx, &token, &caller, now).await?;
+    tx.commit().await?;
+    Ok(Json(Confirmed { ticket }))
 }

@@ -6,7 +6,8 @@ use crate::http::problem::{Answer, Problem};
 use crate::http::time::rfc3339;
 use crate::mail::{self, Letter};
 use crate::retention::mixes::HIDDEN;
-use crate::retention::{EXPORT_KEPT, objects, traces};
+use crate::retention::{objects, traces};
+use loopmaster_core::retention::EXPORT;
 use serde_json::{Map, Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Column, Row, ValueRef};
@@ -59,7 +60,7 @@ const TABLES: [(&str, &str); 13] = [
         "shares",
         "SELECT shares.id, master_id, shares.created_at, revoked_at FROM shares JOIN masters ON masters.id = master_id WHERE owner = $1",
     ),
-    ("messages", "SELECT id, topic, email, message, created_at, closed_at FROM tickets WHERE user_id = $1"),
+    ("messages", "SELECT id, topic, email, message, created_at, verified_at, verified_by, closed_at FROM tickets WHERE user_id = $1"),
     ("events", "SELECT at, actor, action, target, ip_hash, detail FROM audit WHERE actor = $1 OR target = $1 ORDER BY at"),
 ];
 
@@ -261,9 +262,8 @@ pub async fn build(app: &App, user: &str) -> Answer<()> {
         return Err(Problem::away("export", "something was deleted while it was packed; it is packed once more"));
     }
     traces::exports(&mut tx, user, now).await?;
-    objects::stored(&mut tx, &key, Some(now + EXPORT_KEPT)).await?;
-    let letter =
-        Letter::ExportReady { link: app.config.public_url.with("/account"), until: mail::day(now + EXPORT_KEPT) };
+    objects::stored(&mut tx, &key, Some(now + EXPORT)).await?;
+    let letter = Letter::ExportReady { link: app.config.public_url.with("/account"), until: mail::day(now + EXPORT) };
     mail::post(&mut tx, &app.config, &email, &letter).await?;
     tx.commit().await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The account: everything under `/v1/me`, and the contact form.
+//! The account: everything under `/v1/me`; the contact form and its confirmations.
 
 pub mod access;
 mod contact;
@@ -16,7 +16,7 @@ use sqlx::pool::PoolConnection;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Everything under `/v1/me`, and `/v1/contact`.
+/// Everything under `/v1/me`, `/v1/contact`, and `/v1/confirmations`.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(profile::me, profile::change))
@@ -37,6 +37,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(leave::delete))
         .routes(routes!(leave::keep))
         .routes(routes!(contact::contact))
+        .routes(routes!(contact::confirmation, contact::confirm))
 }
 
 async fn reader(app: &App) -> Answer<PoolConnection<Any>> {

@@ -17,17 +17,13 @@ use crate::http::problem::{Answer, Problem};
 use crate::mail::{Letter, post};
 use crate::secrets::{Keys, looks_like, same, six_digits};
 use axum::http::StatusCode;
+use loopmaster_core::retention::{ADDRESS_CHANGE, SIGN_IN};
 use sqlx::{AnyConnection, Row};
 
-/// How long link and code work.
-pub const VALID: i64 = 15 * MINUTE;
-/// How long the links of a change of address work.
-const VALID_CHANGE: i64 = 60 * MINUTE;
 /// Wrong codes before the login is void.
 const TRIES: i64 = 5;
 /// For so long after the link was used, the waiting tab lets the cookie of the link's page arrive.
 const SETTLE: i64 = 5000;
-const MINUTE: i64 = 60 * 1000;
 
 /// Mails to one address in an hour.
 const PER_ADDRESS: u64 = 5;
@@ -122,12 +118,12 @@ pub async fn begin(
     limit_mails(tx, app, email, ip).await?;
     let browser =
         login.as_deref().filter(|token| looks_like("lml", token)).map_or_else(|| new_secret("lml"), str::to_owned);
-    let expires_at = now + VALID;
+    let expires_at = now + SIGN_IN;
     let draft = Draft { email, purpose: "sign_in", user: None, browser: &browser, guest, ip, expires_at, identity };
     let (login, link, code) = insert(tx, app, &draft, now).await?;
     post(tx, &app.config, email, &Letter::SignIn { code, link: app.config.public_url.with(&format!("/l/{link}")) })
         .await?;
-    Ok(Begun { login, browser, expires_at: now + VALID })
+    Ok(Begun { login, browser, expires_at: now + SIGN_IN })
 }
 
 /// Both limits of asking for a mail.
@@ -266,17 +262,24 @@ pub async fn try_code(tx: &mut Tx, app: &App, login: &str, code: &str, caller: &
         let detail = format!("this is not the code of the last mail; {tries} left");
         return Err(Problem::unprocessable("auth.code_wrong", detail).with("tries_left", left));
     }
-    consume(tx, &found, true, caller, now).await
+    consume(tx, app, &found, true, caller, now).await
 }
 
-async fn consume(tx: &mut Tx, login: &Login, same_browser: bool, caller: &Caller, now: i64) -> Answer<SignedIn> {
+async fn consume(
+    tx: &mut Tx,
+    app: &App,
+    login: &Login,
+    same_browser: bool,
+    caller: &Caller,
+    now: i64,
+) -> Answer<SignedIn> {
     // Elsewhere the link signs in and links nothing: whoever went to the provider need not be who reads the mail.
     let user = match login.identity.as_ref().filter(|_| same_browser) {
         Some(identity) => oidc::link(tx, identity, &login.email, caller, now).await?.0,
         None => users::by_proven_email(tx, &login.email, now).await?,
     };
     let guest = caller.guest.as_deref().filter(|_| same_browser);
-    let session = sessions::open(tx, &user.id, caller, guest, now).await?;
+    let session = sessions::open(tx, &user.id, caller, guest, app.config.retention.session(), now).await?;
     audit(
         tx,
         caller,
@@ -297,7 +300,7 @@ async fn consume(tx: &mut Tx, login: &Login, same_browser: bool, caller: &Caller
 }
 
 /// How the tab that waits stands.
-pub async fn wait(tx: &mut Tx, login: &str, caller: &Caller, now: i64) -> Answer<Waiting> {
+pub async fn wait(tx: &mut Tx, app: &App, login: &str, caller: &Caller, now: i64) -> Answer<Waiting> {
     let found = held(tx, login).await?.filter(|found| found.is_of(caller)).ok_or_else(unknown)?;
     let Some(consumed_at) = found.consumed_at else {
         return Ok(if found.expires_at <= now { Waiting::Expired(false) } else { Waiting::Waiting });
@@ -319,7 +322,7 @@ pub async fn wait(tx: &mut Tx, login: &str, caller: &Caller, now: i64) -> Answer
     if now < consumed_at + SETTLE {
         return Ok(Waiting::Waiting);
     }
-    if found.handed_over_at.is_some() || now > consumed_at + VALID {
+    if found.handed_over_at.is_some() || now > consumed_at + SIGN_IN {
         return Ok(Waiting::Expired(false));
     }
     sqlx::query("UPDATE logins SET handed_over_at = $1 WHERE id = $2")
@@ -327,7 +330,8 @@ pub async fn wait(tx: &mut Tx, login: &str, caller: &Caller, now: i64) -> Answer
         .bind(&found.id)
         .execute(&mut **tx)
         .await?;
-    Ok(Waiting::SignedIn(Some(sessions::open(tx, &user, caller, caller.guest.as_deref(), now).await?)))
+    let (guest, lasts) = (caller.guest.as_deref(), app.config.retention.session());
+    Ok(Waiting::SignedIn(Some(sessions::open(tx, &user, caller, guest, lasts, now).await?)))
 }
 
 /// What the page of a link shows before anything is pressed.
@@ -358,7 +362,7 @@ pub async fn press(tx: &mut Tx, app: &App, link: &str, caller: &Caller, now: i64
     found.open(now)?;
     if found.purpose == "sign_in" {
         let same_browser = found.is_of(caller);
-        let signed_in = consume(tx, &found, same_browser, caller, now).await?;
+        let signed_in = consume(tx, app, &found, same_browser, caller, now).await?;
         return Ok(Pressed::SignedIn(Box::new(signed_in)));
     }
     sqlx::query("UPDATE logins SET consumed_at = $1 WHERE id = $2")
@@ -379,7 +383,7 @@ pub async fn begin_change(tx: &mut Tx, app: &App, user: &User, new: &str, caller
         .bind(&user.id)
         .execute(&mut **tx)
         .await?;
-    let expires_at = now + VALID_CHANGE;
+    let expires_at = now + ADDRESS_CHANGE;
     for (purpose, email) in [("change_email_old", user.email.as_str()), ("change_email_new", new)] {
         // No code, and no browser to be bound to: the link proves the mailbox and opens no session.
         let draft =

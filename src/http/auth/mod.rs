@@ -14,6 +14,7 @@ use super::{App, time};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use loopmaster_core::retention::SIGN_IN;
 use loopmaster_core::signing;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -45,7 +46,7 @@ fn clear(headers: &mut HeaderMap, name: &'static str) {
 }
 
 /// Sign-in is for browsers: its tokens live in the edge's cookies.
-fn through_edge(caller: &Caller) -> Answer<()> {
+pub(super) fn through_edge(caller: &Caller) -> Answer<()> {
     if caller.through_edge {
         return Ok(());
     }
@@ -209,7 +210,7 @@ async fn begin(
     let begun = email::begin(&mut tx, &app, &email, None, &caller, now).await?;
     tx.commit().await?;
     let mut headers = HeaderMap::new();
-    cookie(&mut headers, signing::SET_LOGIN, &begun.browser, email::VALID);
+    cookie(&mut headers, signing::SET_LOGIN, &begun.browser, SIGN_IN);
     Ok((
         StatusCode::ACCEPTED,
         headers,
@@ -229,7 +230,7 @@ async fn signed_in(
         if same_browser { merge::count(&mut reader, &session.id, caller.guest.as_deref()).await? } else { 0 };
     drop(reader);
     let mut headers = HeaderMap::new();
-    cookie(&mut headers, signing::SET_SESSION, &session.token, sessions::ABSOLUTE);
+    cookie(&mut headers, signing::SET_SESSION, &session.token, session.lasts);
     Ok((headers, SignedInAnswer { user: profile::UserAnswer::of(app, user).await?, guest_masters }))
 }
 
@@ -265,7 +266,7 @@ async fn wait(
     through_edge(&caller)?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let waiting = email::wait(&mut tx, &login, &caller, now).await?;
+    let waiting = email::wait(&mut tx, &app, &login, &caller, now).await?;
     tx.commit().await?;
     let mut headers = HeaderMap::new();
     let (state, elsewhere) = match waiting {
@@ -273,7 +274,7 @@ async fn wait(
         email::Waiting::Expired(elsewhere) => ("expired", elsewhere),
         email::Waiting::SignedIn(session) => {
             if let Some(session) = session {
-                cookie(&mut headers, signing::SET_SESSION, &session.token, sessions::ABSOLUTE);
+                cookie(&mut headers, signing::SET_SESSION, &session.token, session.lasts);
             }
             ("signed_in", false)
         }
@@ -351,7 +352,7 @@ async fn google(
     let (url, browser) = provider.begin(&mut tx, metadata, &caller, &body.next, now).await?;
     tx.commit().await?;
     let mut headers = HeaderMap::new();
-    cookie(&mut headers, signing::SET_LOGIN, &browser, oidc::VALID);
+    cookie(&mut headers, signing::SET_LOGIN, &browser, SIGN_IN);
     Ok((headers, Json(GoogleAnswer { url })))
 }
 
@@ -375,7 +376,7 @@ async fn google_callback(State(app): State<App>, caller: Caller, Json(body): Jso
         oidc::Reached::In(done) => *done,
         oidc::Reached::Confirm { begun, email } => {
             let mut headers = HeaderMap::new();
-            cookie(&mut headers, signing::SET_LOGIN, &begun.browser, email::VALID);
+            cookie(&mut headers, signing::SET_LOGIN, &begun.browser, SIGN_IN);
             let expires_at = time::rfc3339(begun.expires_at);
             let answer = ToConfirm { login: begun.login, email, expires_at, next: asked.next };
             return Ok((StatusCode::ACCEPTED, headers, Json(answer)).into_response());

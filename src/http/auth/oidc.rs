@@ -13,6 +13,7 @@ use crate::http::identity::{Caller, audit};
 use crate::http::problem::{Answer, Problem};
 use crate::secrets::{looks_like, same};
 use axum::http;
+use loopmaster_core::retention::SIGN_IN;
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey,
     CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreProviderMetadata, CoreRevocableToken,
@@ -31,8 +32,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// How long the way to the provider and back may take.
-pub const VALID: i64 = 15 * 60 * 1000;
 /// Discovery document and keys are asked for again after this time.
 const FRESH: Duration = Duration::from_hours(1);
 /// Largest answer of a provider that is read.
@@ -271,7 +270,7 @@ impl Provider {
         .bind(hash_secret(&browser))
         .bind(caller.guest.as_deref())
         .bind(now)
-        .bind(now + VALID)
+        .bind(now + SIGN_IN)
         .bind(next)
         .execute(&mut **tx)
         .await?;
@@ -401,7 +400,8 @@ pub async fn sign_in(tx: &mut Tx, app: &App, person: &Person, caller: &Caller, n
         }
         link(tx, &identity, email, caller, now).await?
     };
-    let session = sessions::open(tx, &user.id, caller, caller.guest.as_deref(), now).await?;
+    let session =
+        sessions::open(tx, &user.id, caller, caller.guest.as_deref(), app.config.retention.session(), now).await?;
     audit(tx, caller, "signed_in.provider", &user.id, &session.id, now).await?;
     Ok(Reached::In(Box::new(SignedIn { user, session, new })))
 }

@@ -5,9 +5,6 @@ use crate::http::identity::{Caller, Identity};
 use crate::http::problem::Answer;
 use sqlx::AnyConnection;
 
-/// However it is used, a session ends then.
-pub const ABSOLUTE: i64 = 180 * 24 * 60 * 60 * 1000;
-
 /// A session that has just begun.
 #[derive(Clone)]
 pub struct Opened {
@@ -15,6 +12,8 @@ pub struct Opened {
     pub id: String,
     /// `lms_…`, for the browser alone.
     pub token: String,
+    /// However it is used, it ends after this time, milliseconds.
+    pub lasts: i64,
 }
 
 // The token stays out of logs.
@@ -37,12 +36,19 @@ pub struct Listed {
     pub seen_at: i64,
 }
 
-/// Begins a session and ends the one the browser had. `guest` is whose masters it may take over.
-pub async fn open(tx: &mut Tx, user: &str, caller: &Caller, guest: Option<&str>, now: i64) -> Answer<Opened> {
+/// Begins a session of `lasts` milliseconds and ends the one the browser had. `guest` is whose masters it may take over.
+pub async fn open(
+    tx: &mut Tx,
+    user: &str,
+    caller: &Caller,
+    guest: Option<&str>,
+    lasts: i64,
+    now: i64,
+) -> Answer<Opened> {
     if let Identity::User { session, user, .. } = &caller.identity {
         revoke(tx, user, session, now).await?;
     }
-    let opened = Opened { id: new_id("ses"), token: new_secret("lms") };
+    let opened = Opened { id: new_id("ses"), token: new_secret("lms"), lasts };
     sqlx::query(
         "INSERT INTO sessions (id, token_hash, user_id, user_agent, ip_hash, guest_id, created_at, signed_in_at, seen_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7, $8)",
@@ -54,7 +60,7 @@ pub async fn open(tx: &mut Tx, user: &str, caller: &Caller, guest: Option<&str>,
     .bind(&caller.ip_hash)
     .bind(guest)
     .bind(now)
-    .bind(now + ABSOLUTE)
+    .bind(now + lasts)
     .execute(&mut **tx)
     .await?;
     Ok(opened)

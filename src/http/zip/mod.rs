@@ -17,6 +17,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use layout::{Content, Entry, Layout, Piece, master_of};
+use loopmaster_core::retention::ZIP;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -25,9 +26,6 @@ use std::ops::Range;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-
-/// How long a capability works.
-const KEPT: i64 = 24 * 3_600_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(make)).routes(routes!(send))
@@ -108,13 +106,13 @@ async fn make(State(app): State<App>, visitor: Visitor, Json(new): Json<NewZip>)
     .bind(bytes as i64)
     .bind(format!("\"{id}\""))
     .bind(now)
-    .bind(now + KEPT)
+    .bind(now + ZIP)
     .execute(&mut *tx)
     .await?;
     audit(&mut tx, &visitor, "zip.create", &id, &format!("{} files, {bytes} bytes", entries.len()), now).await?;
     tx.commit().await?;
     let url = app.config.api_url.with(&format!("/v1/zips/{secret}"));
-    Ok((StatusCode::CREATED, Json(Zip { url, bytes, expires_at: now + KEPT })).into_response())
+    Ok((StatusCode::CREATED, Json(Zip { url, bytes, expires_at: now + ZIP })).into_response())
 }
 
 /// The files and their manifest.

@@ -1,5 +1,7 @@
 //! The component, a host for it, an api that believes nobody, and a client.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use hmac::{Hmac, KeyInit, Mac};
@@ -115,6 +117,23 @@ impl Got {
     }
 }
 
+/// A guest cookie as the version before wrote it, without the date of a policy, good for an hour: `name=value`.
+pub(crate) fn old_guest_cookie(id: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let signed = format!("1.{id}.{}", now + 3600);
+    let mut mac = Hmac::<Sha256>::new_from_slice(COOKIE_KEY.as_bytes()).unwrap();
+    mac.update(b"lm-guest\n");
+    mac.update(signed.as_bytes());
+    format!("__Host-lm_guest={signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
+/// How many days ahead a date is, give or take two: years and months by their mean length.
+pub(crate) fn days_ahead(date: &str) -> f64 {
+    let part = |range| date.get(range).and_then(|text: &str| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    let days = 365.2425 * (part(0..4) - 1970.0) + 30.44 * (part(5..7) - 1.0) + part(8..10);
+    days - SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64() / 86_400.0
+}
+
 pub(crate) type Pool = Client<HttpConnector, Full<Bytes>>;
 
 pub(crate) fn client() -> Pool {
@@ -166,6 +185,7 @@ struct Seen {
     paths: Mutex<Vec<String>>,
     nonces: Mutex<BTreeSet<String>>,
     refused: Mutex<Vec<String>>,
+    guest_days: Mutex<Option<u32>>,
 }
 
 impl Drop for Api {
@@ -196,6 +216,11 @@ impl Api {
     /// `METHOD path` of what came, in its order.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.paths.lock().unwrap().clone()
+    }
+
+    /// From now on guest tracks are kept so many days.
+    pub(crate) fn keeps_guests(&self, days: u32) {
+        *self.seen.guest_days.lock().unwrap() = Some(days);
     }
 
     /// Why requests were refused.
@@ -257,7 +282,30 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Reply, In
         ),
         ("GET", "/v1/me") => said(&json!({ "guest": { "masters": 2 } })),
         ("GET", "/v1/destinations") => said(&json!([{ "key": "spotify", "name": "Spotify", "target": -14.0 }])),
-        ("GET", "/v1/status") => said(&json!({ "ok": true, "parts": [], "sign_in": ["google"] })),
+        ("GET", "/v1/status") => {
+            let mut status = json!({ "ok": true, "parts": [], "sign_in": ["google"] });
+            if let Some(days) = *seen.guest_days.lock().unwrap() {
+                status["retention"] = json!({ "guest_days": days });
+            }
+            said(&status)
+        }
+        ("POST", "/v1/renewed") => {
+            let mut reply = full(201, "application/json", json!({ "id": "mst_3" }).to_string());
+            let renewed = format!("{} 7200", text(signing::GUEST));
+            reply.headers_mut().insert(signing::SET_GUEST, HeaderValue::try_from(renewed).unwrap());
+            reply
+        }
+        ("GET", "/v1/confirmations/lmv_1") => said(&json!({
+            "ticket": "tkt_1", "sent_at": "2026-11-29T18:20:00Z", "of": "account", "email": "nora@example.com", "here": true,
+            "state": "waiting",
+        })),
+        ("GET", "/v1/confirmations/lmv_2") => {
+            said(&json!({ "ticket": "tkt_1", "of": "guest", "here": false, "state": "waiting" }))
+        }
+        ("POST", "/v1/confirmations/lmv_1") => said(&json!({ "ticket": "tkt_1" })),
+        ("POST", "/v1/confirmations/lmv_2") => {
+            refused(403, "ticket.other_browser", "this is not the browser that made the tracks; open the link there")
+        }
         ("GET", "/v1/masters/mst_1") => said(&json!({
             "id": "mst_1", "title": "Night <Drive>", "state": "done", "created_at": "2026-11-25T20:00:00Z", "lufs": -9.5,
             "artifacts": [{ "id": "art_1", "kind": "master", "role": "wav24", "name": "Night Drive.wav", "bytes": 7 }],

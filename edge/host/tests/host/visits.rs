@@ -20,7 +20,8 @@ async fn a_guest_is_made_by_the_first_document_and_stays() {
 
     let first = get(edge.address, "/", &[("sec-fetch-dest", "document")]).await;
     let line = first.headers.get("set-cookie").unwrap().to_str().unwrap();
-    assert!(line.ends_with("; Path=/; Max-Age=15552000; Secure; HttpOnly; SameSite=Lax"), "{line}");
+    // As long as guest tracks, by the api's word: seven days where nothing else is set. It was 180 days before.
+    assert!(line.ends_with("; Path=/; Max-Age=604800; Secure; HttpOnly; SameSite=Lax"), "{line}");
     let guest = first.cookie(GUEST).unwrap();
     for path in ["/", "/library", "/privacy"] {
         assert_eq!(get(edge.address, path, &[("cookie", &guest)]).await.cookie(GUEST), None, "never replaced");
@@ -180,5 +181,141 @@ async fn a_store_that_is_away_stops_mail_and_nothing_else() {
     assert_eq!(get(edge.address, "/v1/echo", &[]).await.status, StatusCode::OK);
     let mail = post(edge.address, "/sign-in", &[], "email=a%40example.com&of_age=on").await;
     assert_eq!((mail.status, mail.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "60"));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_guest_cookie_lives_as_long_as_the_operator_keeps_guest_tracks() {
+    let (edge, api) = stack(&[], options()).await;
+    let life = |got: &Got| {
+        let lines = got.headers.get_all("set-cookie").into_iter().map(|line| line.to_str().unwrap());
+        let line = lines.filter(|line| line.starts_with(GUEST)).last().map(str::to_owned);
+        line.map(|line| line.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse::<u64>().unwrap())
+    };
+    // Also on a page that needs nothing else of the api.
+    for path in ["/", "/terms", "/privacy", "/contact"] {
+        assert_eq!(life(&get(edge.address, path, &[]).await), Some(7 * 86_400), "{path}");
+    }
+    api.keeps_guests(3);
+    let first = get(edge.address, "/terms", &[]).await;
+    assert_eq!(life(&first), Some(3 * 86_400));
+    let page = get(edge.address, "/privacy", &[]).await.text();
+    assert!(page.contains("3 days after your newest track") && !page.contains("7 days after your newest track"));
+    // A new track renews it: the api says for how long, and the guest stays the same.
+    let guest = first.cookie(GUEST).unwrap();
+    let made = post(edge.address, "/v1/renewed", &[("cookie", &guest)], "").await;
+    assert_eq!(life(&made), Some(7200));
+    let id = |cookie: &str| cookie.split('.').nth(1).unwrap().to_owned();
+    assert_eq!(id(&made.cookie(GUEST).unwrap()), id(&guest));
+    // One that would outlive every track, from before the period was shortened, is shortened on the next page.
+    api.keeps_guests(1);
+    let shortened = get(edge.address, "/", &[("cookie", &guest)]).await;
+    assert_eq!(life(&shortened), Some(86_400));
+    assert_eq!(id(&shortened.cookie(GUEST).unwrap()), id(&guest));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_guest_closes_the_notice_of_a_new_policy_and_nothing_new_is_stored() {
+    let (edge, api) = stack(&[], options()).await;
+    let changed = "Our privacy policy has changed";
+    let new = get(edge.address, "/terms", &[]).await;
+    assert!(!new.text().contains(changed), "nobody who comes for the first time is told");
+    let guest = new.cookie(GUEST).unwrap();
+    assert!(!get(edge.address, "/terms", &[("cookie", &guest)]).await.text().contains(changed));
+
+    // A cookie from before policies were noted, signed as that version did.
+    let id = guest.split('.').nth(1).unwrap();
+    let old = old_guest_cookie(id);
+    for path in ["/terms", "/", "/m/mst_1", "/privacy"] {
+        let page = get(edge.address, path, &[("cookie", &old)]).await.text();
+        assert!(page.contains(changed) && page.contains("action=\"/privacy/seen\""), "{path}");
+    }
+    let asked = api.seen().len();
+    let closed = post(edge.address, "/privacy/seen", &[("cookie", &old)], "next=%2Fterms").await;
+    assert_eq!((closed.status, closed.header("location")), (StatusCode::SEE_OTHER, "/terms"));
+    assert_eq!(api.seen().len(), asked, "the service stores nothing");
+    let cookies = closed.headers.get_all("set-cookie").iter().count();
+    let seen = closed.cookie(GUEST).unwrap();
+    assert!(cookies == 1 && seen.contains(id), "the same guest, and no other cookie: {seen}");
+    assert!(!get(edge.address, "/terms", &[("cookie", &seen)]).await.text().contains(changed));
+    // A page of somebody else cannot close it, and no address leads away.
+    let foreign = send(edge.address, Method::POST, "/privacy/seen", &[("cookie", &old)], "").await;
+    assert_eq!(foreign.status, StatusCode::FORBIDDEN);
+    let away = post(edge.address, "/privacy/seen", &[("cookie", &old)], "next=%2F%2Fevil.example").await;
+    assert_eq!(away.header("location"), "/privacy");
+    let nobody = post(edge.address, "/privacy/seen", &[], "next=%2F").await;
+    assert_eq!((nobody.status, nobody.cookie(GUEST)), (StatusCode::SEE_OTHER, None));
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn earlier_policies_stay_where_they_are_linked() {
+    let (edge, _api) = stack(&[], options()).await;
+    let now = get(edge.address, "/privacy", &[]).await.text();
+    let links: Vec<&str> = now.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let earlier: Vec<&&str> = links.iter().filter(|link| link.starts_with("/privacy/")).collect();
+    assert!(!earlier.is_empty());
+    for link in earlier {
+        let page = get(edge.address, link, &[]).await;
+        assert_eq!(page.status, StatusCode::OK, "{link}");
+        let day = link.rsplit('/').next().unwrap();
+        assert!(page.text().contains(&format!("datetime=\"{day}\"")) && page.text().contains("an earlier version"));
+    }
+    for path in ["/privacy/2026-01-01", "/privacy/2026-11-25/x", "/privacy/..%2Fx"] {
+        assert_eq!(get(edge.address, path, &[]).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn security_txt_says_where_to_report() {
+    let contact = "security@music.example, https://music.example/report";
+    let (edge, api) = stack(&[("security_contact", contact), ("public_url", "https://music.example")], options()).await;
+    let got = get(edge.address, "/.well-known/security.txt", &[]).await;
+    assert_eq!((got.status, got.header("content-type")), (StatusCode::OK, "text/plain; charset=utf-8"));
+    let text = got.text();
+    for line in [
+        "Contact: mailto:security@music.example",
+        "Contact: https://music.example/report",
+        "Preferred-Languages: en",
+        "Canonical: https://music.example/.well-known/security.txt",
+        "Policy: https://music.example/security",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    let expires: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Expires: ")).collect();
+    let [expires] = expires[..] else { panic!("one Expires: {text}") };
+    // Never past, and less than the year ahead that RFC 9116 recommends.
+    let ahead = days_ahead(expires);
+    assert!((170.0..190.0).contains(&ahead) && expires.ends_with("T00:00:00Z"), "{expires}: {ahead}");
+    assert_eq!(got.header("cache-control"), "public, max-age=86400");
+    assert_eq!(get(edge.address, "/security", &[]).await.status, StatusCode::OK);
+    let wrong = send(edge.address, Method::POST, "/.well-known/security.txt", &[], "").await;
+    assert_eq!((wrong.status, wrong.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD"));
+    let head = send(edge.address, Method::HEAD, "/.well-known/security.txt", &[], "").await;
+    assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+    assert!(!api.seen().iter().any(|seen| seen.contains("security.txt")), "the api is not needed for it");
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_confirmation_is_shown_by_get_and_made_by_post() {
+    let (edge, api) = stack(&[], options()).await;
+    let shown = get(edge.address, "/confirm/lmv_1", &[]).await;
+    assert_eq!((shown.status, shown.cookie(GUEST)), (StatusCode::OK, None), "a mail scanner becomes no guest");
+    assert!(shown.text().contains("Yes, it was me") && shown.text().contains("nora@example.com"), "{}", shown.text());
+    assert!(!api.seen().iter().any(|seen| seen.starts_with("POST")), "looking confirms nothing");
+    let done = post(edge.address, "/confirm/lmv_1", &[], "").await;
+    assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/confirm/lmv_1"));
+    assert!(api.seen().contains(&"POST /v1/confirmations/lmv_1".to_owned()));
+    let foreign = send(edge.address, Method::POST, "/confirm/lmv_1", &[], "").await;
+    assert_eq!(foreign.status, StatusCode::FORBIDDEN, "no other site presses the button");
+    let elsewhere = get(edge.address, "/confirm/lmv_2", &[]).await.text();
+    assert!(elsewhere.contains("not the browser that made the tracks") && !elsewhere.contains("Yes, it was me"));
+    let refused = post(edge.address, "/confirm/lmv_2", &[], "").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(refused.text().contains("Open the link there") || refused.text().contains("open the link there"));
+    assert_eq!(get(edge.address, "/confirm/lmv_3", &[]).await.status, StatusCode::NOT_FOUND);
     edge.stop().await;
 }
