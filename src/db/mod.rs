@@ -432,6 +432,7 @@ fn migrations() -> Vec<Migration> {
         one(3, "jobs ready", include_str!("../../infra/migrations/0003_jobs_ready.sql")),
         one(4, "jobs owner", include_str!("../../infra/migrations/0004_jobs_owner.sql")),
         one(5, "reserved", include_str!("../../infra/migrations/0005_reserved.sql")),
+        one(6, "jobs waits", include_str!("../../infra/migrations/0006_jobs_waits.sql")),
         one(7, "workers", include_str!("../../infra/migrations/0007_workers.sql")),
         one(8, "privacy", include_str!("../../infra/migrations/0008_privacy.sql")),
         one(9, "tickets verified", include_str!("../../infra/migrations/0009_tickets_verified.sql")),

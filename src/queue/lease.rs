@@ -1,6 +1,6 @@
 //! Claiming jobs, keeping them, ending them.
 
-use super::{Class, Ended, Failure, FailureClass, Fate, QueueError, backoff, millis};
+use super::{Class, DUE, Ended, Failure, FailureClass, Fate, LEASE, LONGEST_WAIT, QueueError, backoff, millis};
 use crate::db::{Change, Db, DbError, Dialect, Tx};
 use rand::RngExt;
 use sqlx::Row;
@@ -209,7 +209,7 @@ pub async fn claim_chores(
     }
     let mut tx = db.begin().await?;
     let text = tx.sql(&format!(
-        "SELECT id FROM jobs WHERE state = 'waiting' AND class = 'chore' AND run_at <= {{now}} AND kind IN ({})
+        "SELECT id FROM jobs WHERE state = 'waiting' AND class = 'chore' AND {DUE} AND kind IN ({})
         ORDER BY turn, run_at, id LIMIT $1 {{skip}}",
         placeholders(2, kinds.len()),
     ));
@@ -233,18 +233,20 @@ pub async fn cancel_asked(db: &Db, worker: &str) -> Result<Vec<String>, DbError>
 
 /// Those who may be picked, and of each class the one that closes it: what is locked here nobody else can claim meanwhile.
 async fn waiting(tx: &mut Tx, jobs: usize) -> Result<Vec<Candidate>, DbError> {
-    let text = tx.sql(
+    let text = tx.sql(&format!(
         "SELECT * FROM (SELECT id, class, seconds, bytes, solitary, turn FROM jobs
-            WHERE state = 'waiting' AND class = 'interactive' AND run_at <= {now} ORDER BY turn, id LIMIT $1 {skip}) AS a
+            WHERE state = 'waiting' AND class = 'interactive' AND {DUE} ORDER BY turn, id LIMIT $1 {{skip}}) AS a
         UNION ALL SELECT * FROM (SELECT id, class, seconds, bytes, solitary, turn FROM jobs
-            WHERE state = 'waiting' AND class = 'bulk' AND run_at <= {now} ORDER BY turn, id LIMIT $2 {skip}) AS b",
-    );
+            WHERE state = 'waiting' AND class = 'bulk' AND {DUE} ORDER BY turn, id LIMIT $2 {{skip}}) AS b",
+    ));
     let limit = i64::try_from(jobs).unwrap_or(i64::MAX - 2);
     let rows = sqlx::query(text).bind(limit + 2).bind(limit + 1).fetch_all(&mut **tx).await?;
     Ok(rows.iter().map(Candidate::read).collect::<Result<_, _>>()?)
 }
 
 async fn lease(mut tx: Tx, worker: &str, lasts: Duration, chosen: Vec<String>) -> Result<Vec<Lease>, DbError> {
+    // A longer one would be taken for one that a clock wrote which has been set back since.
+    let lasts = lasts.min(LEASE);
     // Our own clock is read before the database's: the worker's end of the lease never comes after the database's.
     let until = Instant::now() + lasts;
     let token = format!("-{:032x}", rand::rng().random::<u128>());
@@ -377,9 +379,10 @@ async fn back(
     counts: bool,
     error: Option<(&str, &str)>,
 ) -> Result<Fate, QueueError> {
+    let wait = wait.min(LONGEST_WAIT);
     let text = tx.sql(
-        "UPDATE jobs SET state = 'waiting', max_attempts = max_attempts + $3, run_at = {now} + $4, lease_token = NULL, lease_until = NULL,
-            worker_id = NULL, error_code = $5, error_text = $6
+        "UPDATE jobs SET state = 'waiting', max_attempts = max_attempts + $3, run_at = {now} + $4, waits = $4, lease_token = NULL,
+            lease_until = NULL, worker_id = NULL, error_code = $5, error_text = $6
         WHERE id = $1 AND lease_token = $2 AND state = 'running' AND cancel = 0",
     );
     let query = sqlx::query(text).bind(&lease.id).bind(&lease.token).bind(i64::from(!counts)).bind(millis(wait));

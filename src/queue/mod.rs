@@ -5,9 +5,13 @@
 //!   Attempts are counted here. Lease times are the database's; a worker fences itself by its own monotonic clock ([`Lease::alive`]).
 //! - **finish**, **fail**, **release** end the lease in the transaction that writes the result. Whoever comes with an old token gets
 //!   [`QueueError::Stale`], and its transaction is rolled back: two workers may run a job, one result counts.
-//! - **reap** takes leases back whose worker fell silent. A job lost in a batch runs again alone and on the processor, for it or one of its
-//!   neighbours may have been the cause. A job lost twice while alone, on different starts of workers, is dead. A drain or a lost
-//!   device never counts.
+//! - **reap** takes leases back whose worker fell silent, and [`reap_worker`] those of one that is known to have died. A job lost in a
+//!   batch runs again alone and on the processor, for it or one of its neighbours may have been the cause. Lost while alone it runs
+//!   again, later each time. Three different workers have to crash or fall silent before the job is dead; one that was killed from
+//!   outside says little about a file, so it takes many more of those. A drain or a lost device never counts.
+//!
+//! Clocks are set, forwards and backwards. No lease lasts longer than [`LEASE`] from now, and no job waits longer than it was told to,
+//! whatever the rows say.
 //!
 //! Fairness: jobs go in the order of their virtual finish time, counted in seconds of audio per owner (self-clocked fair queueing,
 //! S. J. Golestani, INFOCOM 1994). 400 tracks of one owner stand behind each other; a newcomer's single track stands beside the first
@@ -17,7 +21,7 @@ mod lease;
 mod reap;
 
 pub use lease::{Beat, Lease, Limits, cancel_asked, cancelled, claim, claim_chores, fail, finish, heartbeat, release};
-pub use reap::{Lost, Reaped, reap};
+pub use reap::{End, Lost, Reaped, forgive, grant_anew, reap, reap_worker};
 
 use crate::db::{Change, Db, DbError, Tx, new_id};
 use rand::RngExt;
@@ -32,6 +36,11 @@ pub const INTERACTIVE_TRACKS: i64 = 3;
 const BACKOFF: Duration = Duration::from_secs(2);
 /// … up to this.
 const LONGEST_BACKOFF: Duration = Duration::from_mins(10);
+/// Nothing is told to wait longer.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+/// A job whose time has come. One that would have to wait longer than it was told to was told so before the clock was set back; a second
+/// more or less is no matter.
+const DUE: &str = "(run_at <= {now} OR run_at > {now} + waits + 1000)";
 
 /// Who waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -187,14 +196,16 @@ pub async fn enqueue(tx: &mut Tx, job: &NewJob) -> Result<Option<String>, DbErro
         Class::Interactive | Class::Bulk => take_turn(tx, &job.owner_key, seconds).await?,
     };
     let text = tx.sql(
-        "INSERT INTO jobs (id, kind, subject, owner_key, class, seconds, bytes, payload, state, turn, run_at, attempts, max_attempts,
-            solitary, lost_alone, cancel, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, COALESCE($10, {now}), 0, $11, 0, 0, 0, {now})
+        "INSERT INTO jobs (id, kind, subject, owner_key, class, seconds, bytes, payload, state, turn, run_at, waits, attempts,
+            max_attempts, solitary, lost_alone, kills, cancel, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, COALESCE($10, {now}),
+            CASE WHEN $10 > {now} + $12 THEN $12 WHEN $10 > {now} THEN $10 - {now} ELSE 0 END, 0, $11, 0, 0, 0, 0, {now})
         ON CONFLICT (kind, subject) DO NOTHING",
     );
     let query = sqlx::query(text).bind(&id).bind(&job.kind).bind(&job.subject).bind(&job.owner_key);
     let query = query.bind(job.class.as_str()).bind(seconds).bind(i64::try_from(job.bytes).unwrap_or(i64::MAX));
     let query = query.bind(&job.payload).bind(turn).bind(job.run_at).bind(i64::from(job.max_attempts));
+    let query = query.bind(millis(LONGEST_WAIT));
     if query.execute(&mut **tx).await?.rows_affected() == 0 {
         if job.class != Class::Chore {
             give_back(tx, &job.owner_key, seconds).await?;

@@ -10,9 +10,14 @@
 //! more, and goes back with its true size.
 //!
 //! A lease is kept by heartbeats. Whoever lost it, by the database's word or by the own clock, stops and writes nothing.
+//!
+//! The files of a track lie in a folder of its worker, which goes with the worker ([`scratch`]). A worker that was killed is found by its
+//! folder: at the next start, by another worker beside it, or by the sweeper. Its jobs are free at once, and since it was killed, they
+//! are not blamed for it ([`bury`]).
 
 pub mod capacity;
 mod chores;
+mod crash;
 mod engine;
 mod estimate;
 mod files;
@@ -20,6 +25,7 @@ mod record;
 mod render;
 mod result;
 pub mod sandbox;
+pub mod scratch;
 mod track;
 
 pub use capacity::TIMES_DECODED;
@@ -32,12 +38,13 @@ pub use render::{Device, Health};
 pub use result::{Summary, summary};
 
 use crate::db::{Change, Db, DbError, Tx};
-use crate::queue::{self, Beat, Class, LEASE, Lease, Limits, NewJob};
+use crate::queue::{self, Beat, Class, End, LEASE, Lease, Limits, NewJob, Reaped};
 use loopmaster_core::Stage;
 use loopmaster_core::render::Backend;
 use loopmaster_core::samples::{Pool, Usage};
 use render::Renderer;
 use sandbox::Sandbox;
+use scratch::Scratch;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -59,6 +66,8 @@ const FIRST_SPEED: f64 = 40.0;
 const POLL: Duration = Duration::from_secs(1);
 /// Silent workers are looked for this often.
 const REAP: Duration = Duration::from_secs(5);
+/// The database's clock was set when it goes this much further than ours from one look to the next, in milliseconds.
+const SET_FORWARD: i64 = 5_000;
 /// Stages are told to those who watch at most this often.
 const TELL: Duration = Duration::from_millis(400);
 /// Chores at the same time.
@@ -73,7 +82,8 @@ pub struct WorkConfig {
     pub threads: usize,
     /// Tracks on their way at the same time.
     pub tracks: usize,
-    /// Where files lie while they are worked on, and samples that the budget has no room for.
+    /// Where files lie while they are worked on, and samples that the budget has no room for. Workers may share it: each has a folder of
+    /// its own there.
     pub scratch: PathBuf,
     /// How files are decoded.
     pub sandbox: Sandbox,
@@ -185,6 +195,7 @@ struct Shared {
     name: String,
     config: WorkConfig,
     services: Services,
+    scratch: Scratch,
     engine: Arc<Engine>,
     renderer: Renderer,
     decoders: tokio::sync::Semaphore,
@@ -205,12 +216,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Makes ready to work; must be called in a runtime. The sandbox is tried first.
+    /// Makes ready to work; must be called in a runtime. The sandbox is tried first, and what killed workers have left here goes.
     pub async fn new(config: WorkConfig, services: Services) -> Result<Self, String> {
         config.sandbox.check().await?;
-        std::fs::create_dir_all(&config.scratch)
-            .map_err(|error| format!("{}: cannot be made: {error}", config.scratch.display()))?;
-        sweep_scratch(&config.scratch);
+        // A new name for each start: a job lost twice by one start is one failure of that start.
+        let name = format!("{}-{}", host(), uuid::Uuid::now_v7().simple());
+        let unusable = |error: std::io::Error| format!("{}: cannot be used: {error}", config.scratch.display());
+        let scratch = Scratch::of_worker(&config.scratch, &name).map_err(unusable)?;
+        crash::write_to(scratch.last_words().map_err(unusable)?);
+        bury(&services.db, services.on_ended.as_ref(), &config.scratch).await;
         let threads = config.threads.max(1);
         let engine = Arc::new(Engine::new(threads).map_err(|error| error.to_string())?);
         let health = Arc::new(Health::default());
@@ -231,10 +245,10 @@ impl Worker {
             freed: Notify::new(),
         };
         let shared = Shared {
-            // A new name for each start: a job lost twice by one start is one failure of that start.
-            name: format!("{}-{}", host(), uuid::Uuid::now_v7().simple()),
+            name,
             config,
             services,
+            scratch,
             engine,
             renderer,
             decoders: tokio::sync::Semaphore::new(threads),
@@ -561,8 +575,9 @@ impl Shared {
         }
     }
 
-    /// Takes back what silent workers hold.
+    /// Takes back what silent and dead workers hold.
     async fn reap(self: Arc<Self>, drain: CancellationToken) {
+        let mut clocks = None;
         loop {
             // Not all workers at the same moment.
             let wait = REAP.mul_f64(0.75 + 0.5 * rand::random::<f64>());
@@ -570,7 +585,18 @@ impl Shared {
                 () = drain.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            if let Err(error) = reap_once(&self.services.db, self.services.on_ended.as_ref()).await {
+            let (db, on_ended) = (&self.services.db, self.services.on_ended.as_ref());
+            bury(db, on_ended, &self.config.scratch).await;
+            let reaped = async {
+                if set_forward(db, &mut clocks).await? {
+                    tracing::warn!("the clock of the database was set forward; all leases begin anew");
+                    let mut tx = db.begin().await?;
+                    queue::grant_anew(&mut tx).await?;
+                    tx.commit().await?;
+                }
+                reap_once(db, on_ended).await
+            };
+            if let Err(error) = reaped.await {
                 tracing::warn!(%error, "silent workers cannot be looked for");
             }
         }
@@ -704,7 +730,8 @@ async fn now_in(tx: &mut Tx, after: Duration) -> Result<i64, DbError> {
 /// What died before this has left nobody who comes back to it.
 const DEAD: Duration = Duration::from_hours(24);
 
-/// Removes what workers and exports that died have left in the folder they work in: mixes and masters among it.
+/// Removes what workers and exports of the versions before, whose folders had no locks, have left when they died: mixes and masters
+/// among it.
 pub fn sweep_scratch(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -731,12 +758,28 @@ fn newest(path: &Path) -> Option<SystemTime> {
     Some(below.map_or(own, |below| below.max(own)))
 }
 
+/// Whether the database's clock has gone much further than ours since the last time.
+async fn set_forward(db: &Db, before: &mut Option<(Instant, i64)>) -> Result<bool, DbError> {
+    let asked = Instant::now();
+    let now = db.now().await?;
+    let Some((then, was)) = before.replace((asked, now)) else { return Ok(false) };
+    let passed = i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX);
+    Ok(now.saturating_sub(was) > passed.saturating_add(SET_FORWARD))
+}
+
 /// Takes back the leases that have run out, with all that follows for their masters. How many there were.
 pub async fn reap_once(db: &Db, on_ended: Option<&OnEnded>) -> Result<usize, queue::QueueError> {
     let mut tx = db.begin().await?;
     let reaped = queue::reap(&mut tx).await?;
+    let count = reaped.len();
+    taken_back(tx, reaped, on_ended).await?;
+    Ok(count)
+}
+
+/// What follows for the masters whose jobs were taken back, and the commit.
+async fn taken_back(mut tx: Tx, reaped: Vec<Reaped>, on_ended: Option<&OnEnded>) -> Result<(), queue::QueueError> {
     for job in &reaped {
-        tracing::warn!(job = job.id, subject = job.subject, lost = ?job.lost, "a lease ran out");
+        tracing::warn!(job = job.id, subject = job.subject, lost = ?job.lost, "a lease was lost");
         if job.kind != "master" {
             continue;
         }
@@ -744,6 +787,41 @@ pub async fn reap_once(db: &Db, on_ended: Option<&OnEnded>) -> Result<usize, que
             told(&mut tx, &ended).await?;
         }
     }
-    tx.commit().await?;
-    Ok(reaped.len())
+    Ok(tx.commit().await?)
+}
+
+/// Looks for workers of this machine that were killed, frees their jobs, and removes what they were at. How many folders there were.
+/// What cannot be done now is done the next time somebody looks.
+pub async fn bury(db: &Db, on_ended: Option<&OnEnded>, root: &Path) -> u64 {
+    sweep_scratch(root);
+    let folder = root.to_owned();
+    let look = tokio::task::spawn_blocking(move || scratch::dead(&folder)).await;
+    let dead = match look.map_err(std::io::Error::other).flatten() {
+        Ok(dead) => dead,
+        Err(error) => {
+            tracing::warn!(%error, folder = %root.display(), "what killed workers have left cannot be looked for");
+            return 0;
+        }
+    };
+    let mut gone = 0;
+    for dead in dead {
+        if let Some(worker) = &dead.worker {
+            let end = if dead.crashed { End::Crashed } else { End::Killed };
+            let freed = async {
+                let mut tx = db.begin().await?;
+                let reaped = queue::reap_worker(&mut tx, worker, end).await?;
+                taken_back(tx, reaped, on_ended).await
+            };
+            if let Err(error) = freed.await {
+                tracing::warn!(%error, worker, "the jobs of a dead worker cannot be taken back yet");
+                continue;
+            }
+            tracing::warn!(worker, crashed = dead.crashed, "a worker has died; its jobs run again");
+        }
+        match tokio::task::spawn_blocking(move || dead.remove()).await.map_err(std::io::Error::other).flatten() {
+            Ok(()) => gone += 1,
+            Err(error) => tracing::warn!(%error, "what a killed worker has left cannot be removed"),
+        }
+    }
+    gone
 }

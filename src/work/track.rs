@@ -156,6 +156,15 @@ async fn settle(shared: &Shared, held: &Held, stopped: Stopped) {
         Stopped::Settled => return,
         Stopped::Why(Why::Lost) => {
             tracing::warn!(job = lease.id, master, attempt, "the lease is lost; the run is thrown away");
+            // This worker lives: whatever made it seem silent, the file did not end it.
+            let forgiven = async {
+                let mut tx = shared.services.db.begin().await?;
+                queue::forgive(&mut tx, &shared.name, 0).await?;
+                Ok::<_, QueueError>(tx.commit().await?)
+            };
+            if let Err(error) = forgiven.await {
+                tracing::warn!(%error, "a lost lease is held against its job");
+            }
             return;
         }
         Stopped::Why(why) => Err((why, 0)),
@@ -227,7 +236,7 @@ async fn whole(
         Stopped::failed(FailureClass::Permanent, "work.settings", &text)
     })?;
     let coming = shared.renderer.on_the_way();
-    let scratch = tempfile::Builder::new().prefix("track-").tempdir_in(&shared.config.scratch)?;
+    let scratch = tempfile::Builder::new().prefix("track-").tempdir_in(shared.scratch.path())?;
     let reference = match reference {
         None => None,
         Some(file) => Some(listen(shared, held, room, scratch.path(), &file).await?),

@@ -3,7 +3,9 @@
 use super::{limits, pass};
 use crate::databases::{TestDb, postgres, sqlite};
 use loopmaster::db::Db;
-use loopmaster::queue::{self, Cancelled, Class, Failure, FailureClass, Fate, Lease, Limits, Lost, NewJob, QueueError};
+use loopmaster::queue::{
+    self, Cancelled, Class, End, Failure, FailureClass, Fate, Lease, Limits, Lost, NewJob, QueueError,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -39,6 +41,8 @@ enum Op {
     Cancel(u8),
     /// A worker starts anew, under a new name.
     Restart(usize),
+    /// A worker dies and is found; `true`: by a fault of its own.
+    Die(usize, bool),
     Pass,
     Reap,
 }
@@ -58,6 +62,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..40_usize).prop_map(Op::Beat),
         2 => (0..14_u8).prop_map(Op::Cancel),
         1 => (0..3_usize).prop_map(Op::Restart),
+        2 => (0..3_usize, any::<bool>()).prop_map(|(worker, crashed)| Op::Die(worker, crashed)),
         2 => Just(Op::Pass),
         3 => Just(Op::Reap),
     ]
@@ -80,6 +85,7 @@ struct Job {
     solitary: bool,
     lost_alone: i64,
     lost_on: Option<String>,
+    kills: i64,
     cancel: bool,
 }
 
@@ -145,6 +151,33 @@ impl Model {
         self.jobs.get(&lease.id).is_some_and(|job| job.run.is_some() && job.attempts == lease.attempt)
     }
 
+    /// What the loss of a job's worker means for it.
+    fn lose(&mut self, id: &str, end: End, lost: &Lost) {
+        let job = self.jobs.get_mut(id).unwrap();
+        let worker = job.run.take().unwrap().0;
+        if end == End::Killed {
+            job.most += 1;
+            job.kills += i64::from(job.solitary);
+        } else if job.solitary && job.lost_on.as_ref() != Some(&worker) {
+            job.lost_alone += 1;
+        }
+        if job.cancel {
+            assert_eq!(*lost, Lost::Cancelled);
+            self.end(id, "cancelled");
+        } else if job.lost_alone == 3 || job.kills == 8 || job.attempts >= job.most {
+            assert!(matches!(lost, Lost::Dead(..)));
+            self.end(id, "dead");
+        } else {
+            assert_eq!(*lost, Lost::Again);
+            if job.solitary && end != End::Killed {
+                job.lost_on = Some(worker);
+            }
+            job.solitary = true;
+            // From the second loss alone on the runs lie apart.
+            job.due = job.lost_alone + job.kills < 2;
+        }
+    }
+
     fn end(&mut self, id: &str, how: &'static str) {
         let job = self.jobs.remove(id).unwrap();
         self.ended.insert(id.to_owned(), (how, job.attempts));
@@ -201,6 +234,7 @@ async fn apply(db: &Db, world: &mut World, op: &Op) {
                 solitary: false,
                 lost_alone: 0,
                 lost_on: None,
+                kills: 0,
                 cancel: false,
             };
             model.jobs.insert(id, job);
@@ -311,6 +345,28 @@ async fn apply(db: &Db, world: &mut World, op: &Op) {
             }
         }
         Op::Restart(worker) => workers[*worker] += 1,
+        Op::Die(worker, crashed) => {
+            let name = format!("w{worker}.{}", workers[*worker]);
+            workers[*worker] += 1;
+            let end = if *crashed { End::Crashed } else { End::Killed };
+            let mut tx = db.begin().await.unwrap();
+            let reaped = queue::reap_worker(&mut tx, &name, end).await.unwrap();
+            tx.commit().await.unwrap();
+            if end == End::Killed {
+                for job in model.jobs.values_mut().filter(|job| job.lost_on.as_ref() == Some(&name)) {
+                    job.lost_alone -= 1;
+                    job.most += 1;
+                    job.kills += 1;
+                    job.lost_on = None;
+                }
+            }
+            let held = |job: &Job| job.run.as_ref().is_some_and(|run| run.0 == name);
+            let lost: Vec<String> = model.jobs.iter().filter(|(_, job)| held(job)).map(|(id, _)| id.clone()).collect();
+            assert_eq!(reaped.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), lost);
+            for reaped in reaped {
+                model.lose(&reaped.id, end, &reaped.lost);
+            }
+        }
         Op::Pass => {
             pass(db).await;
             for job in model.jobs.values_mut() {
@@ -337,25 +393,7 @@ async fn reap(db: &Db, model: &mut Model) {
         .collect();
     assert_eq!(reaped.iter().map(|job| job.id.clone()).collect::<Vec<_>>(), over);
     for reaped in reaped {
-        let job = model.jobs.get_mut(&reaped.id).unwrap();
-        let worker = job.run.take().unwrap().0;
-        if job.solitary && job.lost_on.as_ref() != Some(&worker) {
-            job.lost_alone += 1;
-        }
-        if job.cancel {
-            assert_eq!(reaped.lost, Lost::Cancelled);
-            model.end(&reaped.id, "cancelled");
-        } else if job.lost_alone == 2 || job.attempts >= job.most {
-            assert!(matches!(reaped.lost, Lost::Dead(..)));
-            model.end(&reaped.id, "dead");
-        } else {
-            assert_eq!(reaped.lost, Lost::Again);
-            if job.solitary {
-                job.lost_on = Some(worker);
-            }
-            job.solitary = true;
-            job.due = true;
-        }
+        model.lose(&reaped.id, End::Silent, &reaped.lost);
     }
     let now = model.now;
     model.finish.retain(|_, finish| *finish > now);
@@ -376,6 +414,7 @@ async fn compare(db: &Db, model: &Model) {
         assert_eq!(row.get::<i64, _>("max_attempts"), job.most);
         assert_eq!(row.get::<i64, _>("solitary") != 0, job.solitary);
         assert_eq!(row.get::<i64, _>("lost_alone"), job.lost_alone);
+        assert_eq!(row.get::<i64, _>("kills"), job.kills);
         assert_eq!(row.get::<i64, _>("cancel") != 0, job.cancel);
     }
     let text = "SELECT id, state, attempts FROM job_history ORDER BY id";

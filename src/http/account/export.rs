@@ -7,6 +7,7 @@ use crate::http::time::rfc3339;
 use crate::mail::{self, Letter};
 use crate::retention::mixes::HIDDEN;
 use crate::retention::{objects, traces};
+use crate::work::scratch::Scratch;
 use loopmaster_core::retention::EXPORT;
 use serde_json::{Map, Value, json};
 use sqlx::any::AnyRow;
@@ -214,9 +215,7 @@ pub async fn build(app: &App, user: &str) -> Answer<()> {
     else {
         return Ok(());
     };
-    let folder = app.config.work_folder();
-    std::fs::create_dir_all(&folder).map_err(Problem::internal)?;
-    let folder = tempfile::Builder::new().prefix("export-").tempdir_in(folder).map_err(Problem::internal)?;
+    let folder = Scratch::new(&app.config.work_folder()).map_err(Problem::internal)?;
     let path = folder.path().join("export.zip");
     let mut zip = Archive(ZipWriter::new(File::create(&path).map_err(Problem::internal)?));
     for (name, rows) in known(db, user).await? {
