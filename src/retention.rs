@@ -4,6 +4,7 @@
 //! and at no moment is there an object nobody knows of.
 
 pub mod ageing;
+mod clock;
 pub mod mixes;
 pub mod objects;
 pub mod periods;
@@ -15,10 +16,11 @@ use crate::http::App;
 use crate::http::problem::{Answer, Problem};
 use crate::http::uploads::machine::settle;
 use crate::mail::{self, Letter};
-use crate::notices::batch_ended;
+use crate::notices::{batch_ended, on_ended};
 use crate::queue::{self, Cancelled};
 use crate::store::Store;
 use crate::tickets;
+use crate::work;
 pub use loopmaster_core::retention::UNDO;
 use loopmaster_core::retention::{FILE_RECHECK, PERIODS};
 use mixes::UNUSED;
@@ -42,6 +44,10 @@ const STEPS: usize = 500;
 pub struct Report {
     /// Uploads that were found complete in storage, and are not lost.
     pub adopted: u64,
+    /// Folders of workers that were killed, with the mixes they were at.
+    pub scratch: u64,
+    /// Times that lay further in the future than they could, because the clock was set back.
+    pub set_right: u64,
     /// Accounts.
     pub accounts: u64,
     /// Masters.
@@ -59,8 +65,10 @@ pub struct Report {
 /// Removes everything whose time has come.
 pub async fn sweep(app: &App) -> Answer<Report> {
     let (db, store, config) = (&app.db, &app.store, &app.config);
-    let mut report = Report { adopted: adopt(app).await?, ..Report::default() };
+    let scratch = work::bury(db, Some(&on_ended(app)), &config.work_folder()).await;
     let now = db.now().await?;
+    let set_right = clock::set_right(db, now).await?;
+    let mut report = Report { adopted: adopt(app).await?, scratch, set_right, ..Report::default() };
     ageing::step(db, config, now).await?;
     for user in ids(db, "SELECT id FROM users WHERE delete_after <= $1 ORDER BY delete_after LIMIT 200", now).await? {
         match purge_user(db, store, config, &user, now).await {
@@ -105,7 +113,6 @@ pub async fn sweep(app: &App) -> Answer<Report> {
         report.rows.push((table, gone.rows_affected()));
     }
     report.letters = mail::sweep_folder(config, None).await;
-    crate::work::sweep_scratch(&config.work_folder());
     // What cannot be cleaned now, because the disk is full or somebody reads, is cleaned at the next sweep.
     let content = report.accounts + report.masters + report.uploads > 0;
     if let Err(error) = db.scrub(if content { Purged::Content } else { Purged::Rows }).await {
@@ -154,6 +161,7 @@ pub async fn dry_run(db: &Db, config: &Config) -> Answer<Report> {
             .await?
             .unsigned_abs(),
         objects: count(db, "SELECT COUNT(*) FROM objects WHERE sweep_after <= $1", now).await?,
+        scratch: work::scratch::dead(&config.work_folder()).map_or(0, |dead| dead.len() as u64),
         ..Report::default()
     };
     let any: Vec<String> = UPLOADS

@@ -1,6 +1,7 @@
 //! Accounts and housekeeping, on both databases, with servers and clients nobody here wrote.
 
 mod account;
+mod clock;
 mod google;
 mod hooks;
 mod mails;

@@ -169,6 +169,8 @@ impl Rule {
         let text = db.sql("SELECT tat - {now} FROM limits WHERE key = $1");
         let debt: Option<i64> =
             sqlx::query_scalar(text).bind(format!("{}:{key}", self.name)).fetch_optional(db.read()).await?;
+        // More than there can be: see `spend`.
+        let debt = debt.filter(|debt| *debt <= self.window);
         Ok((debt.unwrap_or(0).max(0) as u64).div_ceil(self.each() as u64).min(self.quota))
     }
 }
@@ -188,14 +190,16 @@ pub async fn spend(tx: &mut Tx, key: &str, costs: &[(Rule, u64)]) -> Answer<()> 
     let windows: Vec<String> =
         (0..rows.len()).map(|n| format!("WHEN ${} THEN {}", 2 * n + 1, rows[n].0.window)).collect();
     let price = "(excluded.tat - {now})";
-    let base = "CASE WHEN limits.tat > {now} THEN limits.tat ELSE {now} END";
+    let window = format!("CASE limits.key {} ELSE 0 END", windows.join(" "));
+    // A debt larger than any can be was written before the clock was set back. Kept at its largest it would never become less.
+    let base =
+        format!("CASE WHEN limits.tat > {{now}} AND limits.tat <= {{now}} + {window} THEN limits.tat ELSE {{now}} END");
     let text = tx.sql(&format!(
         "INSERT INTO limits (key, tat) VALUES {}
          ON CONFLICT (key) DO UPDATE SET tat = {base} + {price}
-         WHERE {base} + {price} - {{now}} <= CASE limits.key {} ELSE 0 END
+         WHERE {base} + {price} - {{now}} <= {window}
          RETURNING key",
-        offered.join(", "),
-        windows.join(" ")
+        offered.join(", ")
     ));
     let mut query = sqlx::query_scalar::<_, String>(text);
     for (_, name, price) in &rows {

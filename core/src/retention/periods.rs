@@ -205,7 +205,7 @@ pub const PERIODS: &[Period] = &[
         &[],
         Kept::After(Time::Fixed(7 * DAY), "they were written"),
     ),
-    service("Files a worker left when it stopped", &[], Kept::After(Time::Fixed(DAY), "the last write")),
+    service("Files a worker left when it stopped", &[], Kept::After(Time::Fixed(HOUR), "it stopped")),
     rows(
         "Notices that tracks of an account end by their age",
         &["notices"],
