@@ -202,11 +202,16 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts storage (where it is embedded), database, worker (where it belongs here), api.
+    /// Starts storage (where it is embedded), database, worker (where it belongs here), api. Nothing is answered that could not be done.
     pub async fn start(mut config: Config, beside: Beside) -> Result<Self, StartError> {
         telemetry::collect();
         let connections = config.connections(loopmaster_net::raise_descriptor_limit());
         let at = |what: String| move |error| StartError::Io { what, error };
+        // Before anybody is answered: what a visitor sends must find a worker.
+        let with_worker = beside.worker.unwrap_or_else(|| config.database().starts_with("sqlite:"));
+        if with_worker {
+            worker::sandbox(&config).await?;
+        }
         data_folder(&config)?;
         let files = if config.storage.embedded() {
             let mut options = embedded::Options::new(
@@ -245,13 +250,13 @@ impl Running {
         if files.is_some() {
             store.ensure_bucket().await?;
         }
-        let with_worker = beside.worker.unwrap_or(db.dialect() == Dialect::Sqlite);
         let listener = bind("api", config.listen.api).await?;
         let api = listener.local_addr().map_err(at("api".to_owned()))?;
         if config.listen.api.port() == 0 {
             config.api_url = format!("http://{api}").try_into().unwrap_or(config.api_url);
         }
         let app = App::with(config, db, store);
+        let worker: Option<Worker> = if with_worker { Some(worker::worker(&app).await?) } else { None };
         let stop_listening = CancellationToken::new();
         let mut servers = Vec::new();
         servers.push(tokio::spawn(listen(listener, connections, router(app.clone()), stop_listening.clone(), GRACE)));
@@ -266,7 +271,6 @@ impl Running {
                 GRACE,
             )));
         }
-        let worker: Option<Worker> = if with_worker { Some(worker::worker(&app).await?) } else { None };
         let working = worker.map(|worker| tokio::spawn(worker.run(app.draining.clone())));
         tokio::spawn(tidy(app.clone()));
         Ok(Self { app, api, metrics, files, stop_listening, working, servers })

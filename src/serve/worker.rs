@@ -26,14 +26,21 @@ const CARD_TRACKS: usize = 32;
 /// A drain waits this long for what runs, then gives it back.
 const PATIENCE: Duration = Duration::from_secs(45);
 
+/// How files are decoded here, once it is known that the sandbox holds.
+pub(super) async fn sandbox(config: &Config) -> Result<Sandbox, StartError> {
+    let limits = Limits { bytes: config.limits.file_bytes, ..Limits::default() };
+    let mut sandbox = Sandbox::new(limits).map_err(|error| StartError::Worker(error.to_string()))?;
+    sandbox.unsandboxed = config.worker.allow_unsandboxed;
+    sandbox.check().await.map_err(StartError::Worker)?;
+    Ok(sandbox)
+}
+
 /// A worker of this service, ready to run; readiness tells how its device does.
 pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
     let config = &app.config;
     let threads = thread_count(Some(config.worker.threads).filter(|threads| *threads > 0));
     let failed = |error: String| StartError::Worker(error);
-    let limits = Limits { bytes: config.limits.file_bytes, ..Limits::default() };
-    let mut sandbox = Sandbox::new(limits).map_err(|error| failed(error.to_string()))?;
-    sandbox.unsandboxed = config.worker.allow_unsandboxed;
+    let sandbox = sandbox(config).await?;
     let Chosen { name, device, cpu, card } = Chosen::of(config, threads)?;
     let mailer = Mailer::of(config).map_err(failed)?;
     ensure_sweeper(&app.db).await?;

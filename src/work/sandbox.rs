@@ -2,14 +2,22 @@
 //!
 //! The parsers meet whatever strangers upload, so they run where they can do nothing: the same binary, with an empty environment, the file
 //! as standard input and a pipe as standard output, no other descriptor, no new privileges, bounded memory, processor time and file
-//! size, and a seccomp filter that knows only what computing needs: no file can be opened, no socket made, no program run. A crash, a
-//! hang or a balloon ends that process and that job.
+//! size, and a seccomp filter that knows only what computing needs: no file can be opened, no socket made, no program run, no other
+//! process reached. A crash, a hang or a balloon ends that process and that job.
+//!
+//! A decoder is judged by the processor time it has used, never by the clock: on a busy machine everything takes long, and no file is to
+//! blame for that. The clock only ends a decoder that makes no progress at all.
 //!
 //! What comes back is checked like any other input. Samples are handed over as they are decoded, so that the child holds none of them:
 //! messages of one byte that says what it is (`b` rate, channels and announced frames; `f` a number of frames, planar; `d` how many of the
 //! last frames were padding), little endian, and at the end `e` with a length-prefixed JSON header and the cover.
 
+#[cfg(target_os = "linux")]
+mod confine;
+mod trials;
+
 use crate::cli::Confined;
+use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::decode::{DecodeError, Gather, Picture, Sink, Source, Tags, Track, decode_into};
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::Limits;
@@ -19,8 +27,10 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use trials::{TRIALS, Trial};
 
 /// A header is a few hundred bytes; tags may take megabytes.
 const LONGEST_HEADER: u32 = 32 << 20;
@@ -40,6 +50,22 @@ const BYTES_A_SECOND: u64 = 32 << 20;
 /// What the pipe holds, so that the two processes do not wait for each other at every 64 KiB.
 #[cfg(target_os = "linux")]
 const PIPE: usize = 1 << 20;
+
+/// How often a decoder is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// A decoder that neither computes nor writes anything for half of its processor time, and at least for this, is stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// However slowly it goes on, a decoder ends after so many times its processor time, and not before this.
+const LONGEST: u32 = 30;
+const AT_LEAST: Duration = Duration::from_mins(10);
+/// Beyond the processor time that is allowed, until somebody who is not ended by the system is ended from here.
+const OVERTIME: Duration = Duration::from_secs(2);
+/// Processor time of a trial of the sandbox.
+const TRIAL: Duration = Duration::from_secs(1);
+/// A trial that gets no processor time at all for so long says nothing.
+const PATIENT_TRIAL: Duration = Duration::from_mins(1);
+/// Trials at the same time.
+const TRIALS_AT_ONCE: usize = 4;
 
 /// What runs as the child, where it is not this program.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -61,7 +87,7 @@ pub struct Sandbox {
     pub program: PathBuf,
     /// No confinement: for systems without seccomp, after the operator has said so.
     pub unsandboxed: bool,
-    /// Processor seconds, and, doubled, seconds on the clock.
+    /// Processor seconds.
     pub seconds: u64,
     /// Threads of one decoder.
     pub threads: usize,
@@ -138,24 +164,29 @@ impl Sandbox {
         // A system that allows less is slower, and that is all.
         #[cfg(target_os = "linux")]
         let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE);
-        let child = Running(Arc::new(Mutex::new(child)));
+        let mut child = Running { child, used: None };
         let gather = Gather::new(pool);
         // What is left to do with the samples is done on as many threads as the decoder has.
         let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads.max(1)).build();
         let threads = threads.map_err(|error| io::Error::other(error.to_string()))?;
+        let received = Arc::new(AtomicU64::new(0));
+        let counting = Arc::clone(&received);
+        let bounds = Bounds::of(Duration::from_secs(seconds));
+        let id = child.child.id();
         let reading = tokio::task::spawn_blocking(move || {
-            let mut pipe = io::BufReader::with_capacity(BUFFER, pipe);
+            let mut pipe = io::BufReader::with_capacity(BUFFER, Counted::new(pipe, counting));
             threads.install(|| receive(&mut pipe, &limits, gather))
         });
-        match tokio::time::timeout(Duration::from_secs(seconds * 2), reading).await {
-            Err(_) => Err(too_slow(seconds * 2)),
-            // A broken answer is explained by how the child ended.
-            Ok(Ok(Err(broken))) => match child.ended().await {
-                Ok(status) => Err(explain(status, seconds, &broken)),
-                Err(error) => Err(error.into()),
-            },
-            Ok(Ok(Ok(answer))) => answer,
-            Ok(Err(panicked)) => Err(io::Error::other(panicked.to_string()).into()),
+        match watched(id, &received, &bounds, reading).await.map_err(|stuck| stuck.refusal(seconds))? {
+            // A broken answer is explained by how the child ended; one that is a lie needs no more explaining.
+            Ok(Err(broken)) if broken.kind() == io::ErrorKind::InvalidData => Err(lied(&broken)),
+            Ok(Err(broken)) => {
+                let ended = watched(id, &received, &bounds, child.ended()).await;
+                let status = ended.map_err(|stuck| stuck.refusal(seconds))??;
+                Err(explain(status, child.used, seconds, &broken))
+            }
+            Ok(Ok(answer)) => answer,
+            Err(panicked) => Err(io::Error::other(panicked.to_string()).into()),
         }
     }
 
@@ -165,45 +196,75 @@ impl Sandbox {
         command
     }
 
-    /// Tries what must not be possible. The worker refuses to start on a machine that would let it happen.
+    /// Tries what must not be possible. The worker refuses to start on a machine that would let it happen. What has been found out about
+    /// a program once holds for the life of this process.
     pub async fn check(&self) -> Result<(), String> {
-        if self.unsandboxed {
+        static HOLDS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+        let known = || HOLDS.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.program);
+        if self.unsandboxed || known() {
             return Ok(());
         }
-        for trial in Trial::ALL {
-            let order = Order {
-                extension: Some(trial.name().to_owned()),
-                limits: Limits { memory: 1 << 20, ..self.limits },
-                seconds: 1,
-                threads: 1,
-                unsandboxed: false,
-            };
-            let order = serde_json::to_string(&order).map_err(|error| error.to_string())?;
-            let spawned = self.command(&["decode-confined", "--try", &order]).stdin(Stdio::null()).spawn();
-            let mut child = spawned.map_err(|error| format!("the decoder cannot be run: {error}"))?;
-            drop(child.stdout.take());
-            let child = Running(Arc::new(Mutex::new(child)));
-            let ended = tokio::time::timeout(Duration::from_secs(10), child.ended()).await;
-            let status = ended.map_err(|_| format!("the sandbox lets a decoder {}", trial.says()))?;
-            let status = status.map_err(|error| error.to_string())?;
-            if status.code() == Some(CANNOT_CONFINE) {
-                return Err(
-                    "this system cannot confine the decoder (seccomp, rlimits); --allow-unsandboxed goes without"
-                        .to_owned(),
-                );
-            }
-            if status.code().is_some() {
-                return Err(format!(
-                    "the sandbox lets a decoder {}; --allow-unsandboxed goes without one",
-                    trial.says()
-                ));
-            }
-        }
+        let trials = futures_util::stream::iter(TRIALS).map(|trial| self.attempt(trial)).buffered(TRIALS_AT_ONCE);
+        trials.try_collect::<()>().await?;
+        HOLDS.lock().unwrap_or_else(PoisonError::into_inner).push(self.program.clone());
         Ok(())
+    }
+
+    /// One trial. The error says what was seen.
+    async fn attempt(&self, trial: &Trial) -> Result<(), String> {
+        let order = Order {
+            extension: Some(trial.name.to_owned()),
+            limits: Limits { memory: 1 << 20, ..self.limits },
+            seconds: TRIAL.as_secs(),
+            threads: 1,
+            unsandboxed: false,
+        };
+        let order = serde_json::to_string(&order).map_err(|error| error.to_string())?;
+        let started = Instant::now();
+        let spawned = self.command(&["decode-confined", "--try", &order]).stdin(Stdio::null()).spawn();
+        let mut child = spawned.map_err(|error| format!("the decoder cannot be run: {error}"))?;
+        drop(child.stdout.take());
+        let mut child = Running { child, used: None };
+        let bounds = Bounds { patience: PATIENT_TRIAL, ..Bounds::of(TRIAL) };
+        let ended = watched(child.child.id(), &AtomicU64::new(1), &bounds, child.ended()).await;
+        let used = child.used.map_or_else(|| "?".to_owned(), |used| format!("{:.2}", used.as_secs_f64()));
+        let seen = format!("after {used} s of processor time in {:.2} s", started.elapsed().as_secs_f64());
+        let lets = |how: &str| format!("the sandbox lets a decoder {} ({how} {seen})", trial.says);
+        let without = "--allow-unsandboxed goes without one";
+        match ended {
+            Err(Stuck::Overtime(_)) => Err(format!("{}; {without}", lets("it still ran"))),
+            Err(stuck) => Err(format!(
+                "whether the sandbox lets a decoder {} could not be found out: {} ({seen}); start again when the machine is less busy",
+                trial.says,
+                stuck.says()
+            )),
+            Ok(Err(error)) => Err(format!("the decoder cannot be waited for: {error}")),
+            Ok(Ok(status)) if status.code() == Some(CANNOT_CONFINE) => {
+                Err("this system cannot confine the decoder (seccomp, rlimits); --allow-unsandboxed goes without"
+                    .to_owned())
+            }
+            Ok(Ok(status)) => match signal(status) {
+                None => Err(format!("{}; {without}", lets(&format!("it ended with {status}")))),
+                Some(signal) if trial.ends.contains(&signal) => Ok(()),
+                Some(signal) => Err(format!(
+                    "the trial whether the sandbox lets a decoder {} was ended by signal {signal} {seen}, and not by the sandbox; \
+                     start again, and look at the system's log if it stays so",
+                    trial.says
+                )),
+            },
+        }
     }
 }
 
+fn signal(status: ExitStatus) -> Option<i32> {
+    #[cfg(unix)]
+    return std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    return None;
+}
+
 /// Signals by their numbers on Linux and macOS.
+const ABORTED: i32 = 6;
 const KILLED: i32 = 9;
 const TIME_IS_UP: i32 = 24;
 #[cfg(target_os = "macos")]
@@ -215,50 +276,200 @@ const PANICKED: i32 = 101;
 /// Exit code of a child that could not take its privileges away.
 pub(crate) const CANNOT_CONFINE: i32 = 77;
 
+fn file(code: &str, text: String) -> Refusal {
+    Refusal::File { code: code.to_owned(), text }
+}
+
 fn too_slow(seconds: u64) -> Refusal {
-    let text = format!("the file was not decoded within {seconds} s; it is probably damaged, export it again");
-    Refusal::File { code: "decode.too_slow".to_owned(), text }
+    let text = format!(
+        "the file was not decoded within {seconds} s of processor time; it is probably damaged, export it again"
+    );
+    file("decode.too_slow", text)
+}
+
+/// `does`: "the file makes its decoder …"
+fn crashed(does: &str) -> Refusal {
+    file("decode.crashed", format!("the file makes its decoder {does}; export it again, in another format if you can"))
+}
+
+/// Whatever it says, or ends with after saying it: it has been taken over.
+fn lied(broken: &io::Error) -> Refusal {
+    crashed(&format!("say what is not true ({broken})"))
 }
 
 /// Why there is no answer, by how the child ended.
-fn explain(status: ExitStatus, seconds: u64, broken: &io::Error) -> Refusal {
-    let file = |code: &str, text: String| Refusal::File { code: code.to_owned(), text };
-    #[cfg(unix)]
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-    #[cfg(not(unix))]
-    let signal: Option<i32> = None;
-    let crashed = "export it again, in another format if you can";
-    // Whatever it says, or ends with after saying it: it has been taken over.
-    if broken.kind() == io::ErrorKind::InvalidData {
-        return file(
-            "decode.crashed",
-            format!("the file makes its decoder say what is not true ({broken}); {crashed}"),
-        );
-    }
-    match signal {
+fn explain(status: ExitStatus, used: Option<Duration>, seconds: u64, broken: &io::Error) -> Refusal {
+    let limit = Duration::from_secs(seconds);
+    match signal(status) {
+        // The decoder may have refused to hear that its time was up.
+        Some(KILLED) if used.is_some_and(|used| used >= limit) => too_slow(seconds),
         Some(KILLED) => io::Error::other("the decoder was killed, by hand or because memory is short").into(),
         Some(TIME_IS_UP) => too_slow(seconds),
-        Some(FORBIDDEN) => {
-            file("decode.crashed", format!("the file makes its decoder do what no decoder has to; {crashed}"))
-        }
-        Some(signal) => {
-            file("decode.crashed", format!("the file makes its decoder crash (signal {signal}); {crashed}"))
-        }
+        Some(FORBIDDEN) => crashed("do what no decoder has to"),
+        Some(ABORTED) => crashed(&format!("take more memory than its sound can need, or crash (signal {ABORTED})")),
+        Some(signal) => crashed(&format!("crash (signal {signal})")),
         None if status.success() || status.code() == Some(PANICKED) => {
-            file("decode.crashed", format!("the file's decoder ended in the middle ({broken}); {crashed}"))
+            crashed(&format!("end in the middle ({broken})"))
         }
         None => io::Error::other(format!("the decoder ended with {status}")).into(),
     }
 }
 
+/// How long a decoder may go on.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Processor time.
+    used: Duration,
+    /// On the clock, without any progress.
+    patience: Duration,
+    /// On the clock.
+    longest: Duration,
+}
+
+impl Bounds {
+    fn of(used: Duration) -> Self {
+        Self { used, patience: (used / 2).max(PATIENCE), longest: (used * LONGEST).max(AT_LEAST) }
+    }
+}
+
+/// Why a decoder was not waited for any longer.
+#[derive(Clone, Copy, Debug)]
+enum Stuck {
+    /// It used more processor time than it may, and the system did not end it.
+    Overtime(Duration),
+    /// It sleeps, though its input is there and its output is read.
+    Asleep(Duration),
+    /// It is to run, and the machine gives it no time; or it was stopped, or waits for a disk.
+    Starved(Duration),
+    /// It goes on, far too slowly.
+    Slow(Duration),
+}
+
+impl Stuck {
+    fn says(self) -> String {
+        match self {
+            Self::Overtime(used) => format!("it used {:.1} s of processor time", used.as_secs_f64()),
+            Self::Asleep(used) => format!("it fell asleep after {:.1} s of processor time", used.as_secs_f64()),
+            Self::Starved(used) => {
+                format!("after {:.1} s of processor time the machine gave it no more", used.as_secs_f64())
+            }
+            Self::Slow(used) => {
+                format!("the machine gave it {:.1} s of processor time and no more", used.as_secs_f64())
+            }
+        }
+    }
+
+    fn refusal(self, seconds: u64) -> Refusal {
+        match self {
+            Self::Overtime(_) => too_slow(seconds),
+            Self::Asleep(_) => {
+                file("decode.too_slow", format!("the file's decoder does not go on: {}; export it again", self.says()))
+            }
+            // The machine's doing, whatever the file is.
+            Self::Starved(_) | Self::Slow(_) => io::Error::other(self.says()).into(),
+        }
+    }
+}
+
+/// Waits for `done` while the process keeps to its bounds and makes progress. Time is counted in looks: while this process itself is
+/// stopped or starved, nobody loses any.
+async fn watched<T>(id: u32, received: &AtomicU64, bounds: &Bounds, done: impl Future<Output = T>) -> Result<T, Stuck> {
+    let looks = |time: Duration| (time.as_secs_f64() / LOOK.as_secs_f64()).ceil() as u64;
+    let (mut looked, mut idle, mut before) = (0_u64, 0_u64, (None, 0));
+    tokio::pin!(done);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut done => return Ok(done),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        looked += 1;
+        // Where a system does not tell, only the longest time counts.
+        let time = processor_time(id);
+        let used = time.unwrap_or_default();
+        let now = (time, received.load(Ordering::Relaxed));
+        let waits_for_us = now.1 == 0;
+        idle = if now == before && time.is_some() && !waits_for_us { idle + 1 } else { 0 };
+        before = now;
+        if used > bounds.used + OVERTIME {
+            return Err(Stuck::Overtime(used));
+        }
+        if idle >= looks(bounds.patience) {
+            return Err(if asleep(id) { Stuck::Asleep(used) } else { Stuck::Starved(used) });
+        }
+        if looked >= looks(bounds.longest) {
+            return Err(Stuck::Slow(used));
+        }
+    }
+}
+
+/// Processor time that all threads of a process have used; also of one that has ended and was not waited for yet.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "two C calls that write a number each")]
+fn processor_time(id: u32) -> Option<Duration> {
+    let id = libc::pid_t::try_from(id).ok()?;
+    let mut clock = 0;
+    // SAFETY: the pointer is valid for the call.
+    if unsafe { libc::clock_getcpuclockid(id, &raw mut clock) } != 0 {
+        return None;
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is valid for the call.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return None;
+    }
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn processor_time(_id: u32) -> Option<Duration> {
+    None
+}
+
+/// Whether every thread of a process waits for an event: neither running, nor ready to run, nor stopped, nor at a disk.
+fn asleep(id: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state stands behind the name, which is in brackets and may hold anything.
+        stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+    })
+}
+
+/// Counts what is read, beginning with one: somebody reads.
+struct Counted<R> {
+    inner: R,
+    received: Arc<AtomicU64>,
+}
+
+impl<R> Counted<R> {
+    fn new(inner: R, received: Arc<AtomicU64>) -> Self {
+        received.store(1, Ordering::Relaxed);
+        Self { inner, received }
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.received.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
 /// A child that ends when nobody waits for it any more.
-struct Running(Arc<Mutex<Child>>);
+struct Running {
+    child: Child,
+    /// Processor time, as it was last seen.
+    used: Option<Duration>,
+}
 
 impl Running {
-    async fn ended(&self) -> io::Result<ExitStatus> {
-        let child = Arc::clone(&self.0);
+    async fn ended(&mut self) -> io::Result<ExitStatus> {
         loop {
-            if let Some(status) = child.lock().unwrap_or_else(PoisonError::into_inner).try_wait()? {
+            // Asked first: nobody knows the time of one that has been waited for.
+            self.used = processor_time(self.child.id()).or(self.used);
+            if let Some(status) = self.child.try_wait()? {
                 return Ok(status);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -268,11 +479,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let child = Arc::clone(&self.0);
-        let mut held = child.lock().unwrap_or_else(PoisonError::into_inner);
         // Already gone is well.
-        let _ = held.kill();
-        let _ = held.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -379,63 +588,24 @@ impl From<DecodeError> for Refusal {
     }
 }
 
-/// What a trial of the sandbox attempts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trial {
-    Open,
-    Network,
-    Program,
-    Memory,
-    Time,
-}
-
-impl Trial {
-    const ALL: [Self; 5] = [Self::Open, Self::Network, Self::Program, Self::Memory, Self::Time];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Network => "network",
-            Self::Program => "program",
-            Self::Memory => "memory",
-            Self::Time => "time",
-        }
-    }
-
-    fn says(self) -> &'static str {
-        match self {
-            Self::Open => "open files",
-            Self::Network => "reach the network",
-            Self::Program => "run programs",
-            Self::Memory => "take all the memory",
-            Self::Time => "run for ever",
-        }
-    }
-
-    /// Returns if the sandbox lets it.
-    fn attempt(self) {
-        match self {
-            Self::Open => drop(File::open("/etc/passwd")),
-            Self::Network => drop(std::net::UdpSocket::bind("127.0.0.1:0")),
-            Self::Program => drop(Command::new("/bin/true").status()),
-            Self::Memory => {
-                drop(std::hint::black_box(Vec::<u8>::with_capacity(2 << 30)));
-            }
-            Self::Time => {
-                while std::hint::black_box(true) {
-                    std::hint::spin_loop();
-                }
-            }
-        }
-    }
-}
-
 /// The child: takes its privileges away, then decodes standard input to standard output. The exit code.
 #[must_use]
 pub fn confined(args: &Confined) -> u8 {
     let Ok(order) = serde_json::from_str::<Order>(&args.order) else {
         return 2;
     };
+    // The id of another process to try things on, while it may be asked for.
+    #[cfg(unix)]
+    let parent = std::os::unix::process::parent_id();
+    #[cfg(not(unix))]
+    let parent = 0;
+    // Before there are other threads, for it holds for this one and those to come. A kernel that has none of it is no reason to stop.
+    #[cfg(target_os = "linux")]
+    if !order.unsandboxed
+        && let Err(error) = confine::landlock()
+    {
+        eprintln!("{error}");
+    }
     // Threads cannot be made later in the same way: the pool looks at the system's files.
     if rayon::ThreadPoolBuilder::new().num_threads(order.threads.max(1)).build_global().is_err() {
         return 3;
@@ -450,8 +620,8 @@ pub fn confined(args: &Confined) -> u8 {
         return u8::try_from(CANNOT_CONFINE).unwrap_or(1);
     }
     if args.r#try {
-        if let Some(trial) = Trial::ALL.into_iter().find(|trial| Some(trial.name()) == order.extension.as_deref()) {
-            trial.attempt();
+        if let Some(trial) = TRIALS.iter().find(|trial| Some(trial.name) == order.extension.as_deref()) {
+            (trial.attempt)(parent);
         }
         return 0;
     }
@@ -539,17 +709,7 @@ fn confine(order: &Order, input: &impl AsRawFd) -> Result<(), String> {
 /// Takes everything from this process but `memory` bytes beyond its own, so many processor seconds, its standard streams and `input`.
 #[cfg(target_os = "linux")]
 pub(crate) fn confine_to(memory: u64, seconds: u64, input: &impl AsRawFd) -> Result<(), String> {
-    let memory = memory.saturating_add(OWN_MEMORY);
-    limit(libc::RLIMIT_AS, memory, memory)?;
-    // The first says that time is up, the second kills.
-    limit(libc::RLIMIT_CPU, seconds, seconds.saturating_add(1))?;
-    for resource in [libc::RLIMIT_FSIZE, libc::RLIMIT_CORE, libc::RLIMIT_NPROC] {
-        limit(resource, 0, 0)?;
-    }
-    close_all_but(input)?;
-    let filter = filter().map_err(|error| error.to_string())?;
-    // For all threads; sets no_new_privs on the way.
-    seccompiler::apply_filter_all_threads(&filter).map_err(|error| error.to_string())
+    confine::confine(memory.saturating_add(OWN_MEMORY), seconds, input)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -560,76 +720,4 @@ fn confine(order: &Order, input: &impl AsRawFd) -> Result<(), String> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn confine_to(_memory: u64, _seconds: u64, _input: &impl AsRawFd) -> Result<(), String> {
     Err("only Linux has seccomp".to_owned())
-}
-
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "a C call that takes a structure of two numbers")]
-fn limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> Result<(), String> {
-    let limits = libc::rlimit { rlim_cur: soft, rlim_max: hard };
-    // SAFETY: the pointer is valid for the call, which only reads it.
-    if unsafe { libc::setrlimit(resource, &raw const limits) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error().to_string())
-    }
-}
-
-/// Closes every descriptor but standard input, output and error, and the copy of the input.
-#[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "a C call that takes numbers")]
-fn close_all_but(input: &impl AsRawFd) -> Result<(), String> {
-    let kept = libc::c_uint::try_from(input.as_raw_fd()).map_err(|error| error.to_string())?;
-    for (first, last) in [(3, kept - 1), (kept + 1, libc::c_uint::MAX)] {
-        // SAFETY: no pointers, and nothing of this young process owns one of these descriptors.
-        if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
-            return Err(io::Error::last_os_error().to_string());
-        }
-    }
-    Ok(())
-}
-
-/// What computing needs, and nothing that names a file, a socket, a process or a program. Everything else ends the process.
-#[cfg(target_os = "linux")]
-fn filter() -> Result<seccompiler::BpfProgram, seccompiler::BackendError> {
-    use std::collections::BTreeMap;
-
-    use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
-    let allowed = [
-        libc::SYS_read,
-        libc::SYS_readv,
-        libc::SYS_pread64,
-        libc::SYS_lseek,
-        libc::SYS_write,
-        libc::SYS_writev,
-        libc::SYS_close,
-        libc::SYS_brk,
-        libc::SYS_mmap,
-        libc::SYS_munmap,
-        libc::SYS_mremap,
-        libc::SYS_mprotect,
-        libc::SYS_madvise,
-        libc::SYS_futex,
-        libc::SYS_sched_yield,
-        libc::SYS_clock_gettime,
-        libc::SYS_clock_nanosleep,
-        libc::SYS_nanosleep,
-        libc::SYS_getrandom,
-        libc::SYS_rt_sigaction,
-        libc::SYS_rt_sigprocmask,
-        libc::SYS_rt_sigreturn,
-        libc::SYS_sigaltstack,
-        libc::SYS_gettid,
-        libc::SYS_getpid,
-        libc::SYS_tgkill,
-        libc::SYS_restart_syscall,
-        libc::SYS_exit,
-        libc::SYS_exit_group,
-    ];
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = allowed.into_iter().map(|call| (call, Vec::new())).collect();
-    // Whether a descriptor is open, which a build with assertions asks before it closes one.
-    let asks = u64::from(libc::F_GETFD.unsigned_abs());
-    let asks = SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, asks)?;
-    rules.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![asks])?]);
-    let architecture = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?.try_into()
 }

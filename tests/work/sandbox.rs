@@ -71,12 +71,71 @@ async fn refusals_keep_their_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_cage_holds() {
-    // Files, network, programs, memory, time: tried by the child itself, after it has taken its privileges away.
+    // Files, network, programs, memory, time, other processes: tried by the child itself, after it has taken its privileges away.
     sandbox().check().await.unwrap();
     // A program that does not confine itself is found out.
     let folder = tempfile::tempdir().unwrap();
     let error = impostor(&folder, "exit 0").check().await.unwrap_err();
     assert!(error.contains("lets a decoder open files"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_time_blames_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.wav");
+    std::fs::write(&file, wav(&music(44_100, 1.0, 0.5), 44_100, false)).unwrap();
+    // It may use one second of processor time, and begins after three on the clock.
+    let late = format!("sleep 3; exec {} \"$@\"", env!("CARGO_BIN_EXE_loopmaster"));
+    let track = impostor(&folder, &late).decode(&file, Some("wav"), 1 << 30, &Pool::default()).await;
+    assert_eq!(track.unwrap().audio.frames(), 44_100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "waits for longer than the worker once waited for its own trials"]
+async fn the_cage_is_tried_by_processor_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let late =
+        format!("case \"$*\" in *'\"time\"'*) sleep 12;; esac; exec {} \"$@\"", env!("CARGO_BIN_EXE_loopmaster"));
+    impostor(&folder, &late).check().await.unwrap();
+    // And with what a busy machine leaves to a process that comes last.
+    let last = tempfile::tempdir().unwrap();
+    let idle = format!("exec chrt --idle 0 {} \"$@\"", env!("CARGO_BIN_EXE_loopmaster"));
+    let busy = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                while busy.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let check = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(impostor(&last, &idle).check())
+        };
+        // A thread of its own: this one is in a runtime.
+        let checked = std::thread::scope(|scope| scope.spawn(check).join());
+        busy.store(false, std::sync::atomic::Ordering::Relaxed);
+        checked.unwrap().unwrap();
+    });
+    // What was seen is said.
+    let never = tempfile::tempdir().unwrap();
+    let real = env!("CARGO_BIN_EXE_loopmaster");
+    let never =
+        impostor(&never, &format!("case \"$*\" in *'\"time\"'*) while :; do :; done;; esac; exec {real} \"$@\""));
+    let error = never.check().await.unwrap_err();
+    assert!(error.contains("run for ever") && error.contains("s of processor time in"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_whose_sizes_cannot_be_are_refused_and_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, extension, bytes) in crate::decode::hostile::crafted() {
+        let file = folder.path().join("crafted");
+        std::fs::write(&file, bytes).unwrap();
+        let found = sandbox().decode(&file, Some(extension), 1 << 30, &Pool::default()).await;
+        assert!(matches!(&found, Err(Refusal::File { code, .. }) if code != "decode.read"), "{name}: {found:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,6 +155,8 @@ async fn crash_hang_balloon_and_lies() {
         ("kill -SYS $$", "decode.crashed: the file makes its decoder do what no decoder has to"),
         ("kill -XCPU $$", "decode.too_slow"),
         ("kill -KILL $$", "machine: the decoder was killed"),
+        // As an allocation ends that the limits do not allow.
+        ("kill -ABRT $$", "decode.crashed: the file makes its decoder take more memory than its sound can need"),
         ("exit 3", "machine: the decoder ended with exit status: 3"),
         // Nothing, half a header, a header without an end, samples without an end.
         ("exit 0", "decode.crashed"),
@@ -127,8 +188,17 @@ async fn crash_hang_balloon_and_lies() {
         assert!(found.starts_with(wanted), "{script}: {found}");
     }
     let hung = Instant::now();
-    assert!(code("exec sleep 60").await.starts_with("decode.too_slow"));
+    let stopped = tempfile::tempdir().unwrap();
+    let stopped = impostor(&stopped, "kill -STOP $$");
+    let (asleep, stopped) = tokio::join!(code("exec sleep 60"), stopped.decode(&file, None, 1 << 20, &Pool::default()));
+    assert!(asleep.starts_with("decode.too_slow"), "{asleep}");
+    // Who is stopped, or gets no time, is not to blame.
+    assert!(matches!(stopped, Err(Refusal::Machine(_))), "{stopped:?}");
     assert!(hung.elapsed() < Duration::from_secs(20));
+    // One that computes for ever is ended by its processor time, confined or not; and so is one that goes on after its answer.
+    for script in ["while :; do :; done", "exec >&-; while :; do :; done"] {
+        assert!(code(script).await.starts_with("decode.too_slow"), "{script}");
+    }
     // Nobody waits for it any more: it goes.
     let pid = folder.path().join("pid");
     let slow = impostor(&folder, &format!("echo $$ > {}; exec sleep 60", pid.display()));
