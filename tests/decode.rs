@@ -344,5 +344,5 @@ fn paths_of_every_kind_are_read() {
 }
 
 mod formats;
-mod hostile;
+pub(crate) mod hostile;
 mod whole;

@@ -13,6 +13,9 @@ pub trait Input: Read + Seek + Send + Sync {}
 impl<T: Read + Seek + Send + Sync> Input for T {}
 
 /// An input of known length that counts what is read of it.
+///
+/// It also knows whose fault an error is. A header may send a reader anywhere, to before the beginning or behind the end, further than the
+/// file system can count; that never gets as far as the system, and what the system itself cannot do is noted.
 pub(super) struct Media<'a> {
     inner: Box<dyn Input + 'a>,
     len: u64,
@@ -31,6 +34,8 @@ pub(super) struct Meter {
     pub(super) left: AtomicU64,
     /// Somebody wanted bytes behind the end.
     pub(super) ended: AtomicBool,
+    /// The system could not read the file. Every other error of reading comes from what the file says.
+    pub(super) failed: AtomicBool,
 }
 
 impl<'a> Media<'a> {
@@ -38,7 +43,8 @@ impl<'a> Media<'a> {
         let mut inner: Box<dyn Input + 'a> = Box::new(input);
         let len = inner.seek(SeekFrom::End(0))?;
         inner.seek(SeekFrom::Start(0))?;
-        let meter = Meter { left: AtomicU64::new(u64::MAX), ended: AtomicBool::new(false) };
+        let meter =
+            Meter { left: AtomicU64::new(u64::MAX), ended: AtomicBool::new(false), failed: AtomicBool::new(false) };
         Ok(Self { inner, len, at: 0, instead: None, hidden: Vec::new(), meter: Arc::new(meter) })
     }
 
@@ -59,6 +65,14 @@ impl<'a> Media<'a> {
         }
     }
 
+    /// Passes on what the system answers.
+    fn note<T>(&self, answer: io::Result<T>) -> io::Result<T> {
+        if answer.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
+            self.meter.failed.store(true, Relaxed);
+        }
+        answer
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -76,12 +90,14 @@ impl Read for Media<'_> {
         }
         let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if let Some(&(_, to)) = self.hidden.iter().find(|(from, to)| (*from..*to).contains(&self.at)) {
-            self.at = self.inner.seek(SeekFrom::Start(to))?;
+            let at = self.inner.seek(SeekFrom::Start(to));
+            self.at = self.note(at)?;
         }
         let stop = self.hidden.iter().map(|hidden| hidden.0).find(|&from| from > self.at).unwrap_or(u64::MAX);
         let want = want.min(usize::try_from(stop - self.at).unwrap_or(usize::MAX));
         let inside = want.min(usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX));
-        let got = self.inner.read(&mut buf[..inside])?;
+        let got = if inside == 0 { Ok(0) } else { self.inner.read(&mut buf[..inside]) };
+        let got = self.note(got)?;
         if let Some((from, bytes)) = &self.instead {
             for (place, byte) in (*from..).zip(bytes) {
                 if let Some(slot) = place.checked_sub(self.at).and_then(|n| buf[..got].get_mut(n as usize)) {
@@ -89,7 +105,7 @@ impl Read for Media<'_> {
                 }
             }
         }
-        self.at += got as u64;
+        self.at = self.at.saturating_add(got as u64);
         self.meter.left.store(left.saturating_sub(got as u64), Relaxed);
         if got == 0 && want > 0 {
             self.meter.ended.store(true, Relaxed);
@@ -100,20 +116,21 @@ impl Read for Media<'_> {
 
 impl Seek for Media<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        // The end is not always that of the file.
-        let to = match to {
-            SeekFrom::End(by) => match self.len.checked_add_signed(by) {
-                Some(at) => SeekFrom::Start(at),
-                None => return Err(io::ErrorKind::InvalidInput.into()),
-            },
-            other => other,
+        let target = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
-        let at = self.inner.seek(to)?;
-        self.at = at;
-        if at > self.len {
+        let target = target.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it points out of the file"))?;
+        if target > self.len {
+            // There is nothing to be read, and no need to go there.
             self.meter.ended.store(true, Relaxed);
+            self.at = target;
+        } else {
+            let at = self.inner.seek(SeekFrom::Start(target));
+            self.at = self.note(at)?;
         }
-        Ok(at)
+        Ok(self.at)
     }
 }
 

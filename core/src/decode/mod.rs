@@ -29,6 +29,7 @@ use crate::{
     settings::Limits,
     units::{Db, Seconds},
 };
+use chunks::corrupt;
 use media::Media;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ use std::{
     io::{Cursor, Read, Seek, SeekFrom},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::mpsc,
+    sync::{atomic::Ordering::Relaxed, mpsc},
     thread,
     time::Duration,
 };
@@ -237,9 +238,16 @@ pub fn decode_into<'a>(
     limits: &Limits,
     sink: &mut dyn Sink,
 ) -> Result<(Source, Tags), DecodeError> {
+    let media = Media::new(input)?;
+    let meter = media.meter();
     // The decoders are not ours, and a panic in one of them must cost no more than this track.
-    catch_unwind(AssertUnwindSafe(|| read(Media::new(input)?, extension, limits, sink)))
-        .unwrap_or_else(|_| Err(DecodeError::Corrupt { at: Seconds(0.0), what: "its decoder gave up on it".into() }))
+    let read = catch_unwind(AssertUnwindSafe(|| read(media, extension, limits, sink)))
+        .unwrap_or_else(|_| Err(corrupt("its decoder gave up on it")));
+    read.map_err(|error| match error {
+        // The system has read all it was asked for: it is the file that asks for what cannot be.
+        DecodeError::Read(error) if !meter.failed.load(Relaxed) => corrupt(error.to_string()),
+        error => error,
+    })
 }
 
 fn read(
