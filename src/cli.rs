@@ -482,7 +482,7 @@ Examples:
                                                       one album, in the order of the files
   loopmaster push mixes/ --detach                     queue everything and go; the same command without --detach fetches
 
-Interrupted, the same command goes on: nothing that has arrived is sent again.
+Interrupted, the same command goes on: nothing that has arrived is sent again. After failures it masters only those again.
 
 Exit code: 0 when every file was mastered and is here, 1 when any was not (the others are), 2 for a wrong call.";
 

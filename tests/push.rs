@@ -42,6 +42,8 @@ struct Upload {
     batch: Option<String>,
     reference: Option<String>,
     master: Option<String>,
+    /// Masters that were asked for once more.
+    again: Vec<String>,
 }
 
 #[derive(Default)]
@@ -108,6 +110,7 @@ impl World {
                 .route("/v1/uploads/{id}", get(upload))
                 .route("/v1/uploads/{id}/parts", get(arrived).post(sign))
                 .route("/v1/uploads/{id}/complete", post(complete))
+                .route("/v1/masters", post(remaster))
                 .route("/v1/masters/{id}", get(master))
                 .route("/v1/artifacts/{id}/link", post(link))
                 .layer(axum::middleware::from_fn_with_state(service.clone(), door))
@@ -283,6 +286,7 @@ async fn create(State(service): State<Service>, headers: HeaderMap, Json(body): 
         batch: body["batch"].as_str().map(str::to_owned),
         reference: body["reference_upload"].as_str().map(str::to_owned),
         master: None,
+        again: Vec::new(),
     };
     service.seen(|seen| seen.uploads.insert(id.clone(), upload));
     let answer = shown(&service, &id).unwrap();
@@ -353,6 +357,32 @@ async fn complete(State(service): State<Service>, At(id): At<String>, Json(body)
     Json(shown(&service, &id).unwrap()).into_response()
 }
 
+/// Another master of an upload that is there. What was broken is mended meanwhile.
+async fn remaster(State(service): State<Service>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    if let Some(answer) = service.seen(|seen| seen.answers.get(&key).cloned()) {
+        return Json(answer).into_response();
+    }
+    let id = body["uploads"][0].as_str().unwrap().to_owned();
+    let found = service.seen(|seen| {
+        let upload = seen.uploads.get(&id).filter(|upload| upload.multipart.is_empty())?;
+        assert_eq!(
+            (&body["settings"], upload.reference.as_deref()),
+            (&upload.settings, body["reference_upload"].as_str())
+        );
+        Some((upload.name.clone(), format!("{}_again{}", id.replace("upl", "mst"), upload.again.len() + 1)))
+    });
+    let Some((name, master)) = found else { return problem(404, "upload.not_found") };
+    let artifacts = results(&service, &master, &name).await;
+    let answer = json!({ "items": [{ "id": master, "state": "waiting" }] });
+    service.seen(|seen| {
+        seen.masters.insert(master.clone(), (name.replace("broken", "mended"), artifacts, 0));
+        seen.uploads.get_mut(&id).unwrap().again.push(master);
+        seen.answers.insert(key, answer.clone());
+    });
+    (StatusCode::CREATED, Json(answer)).into_response()
+}
+
 async fn results(service: &Service, master: &str, name: &str) -> Vec<Value> {
     let stem = Path::new(name).file_stem().unwrap().to_string_lossy().into_owned();
     let mut results = Vec::new();
@@ -396,8 +426,10 @@ fn master_of(seen: &mut Seen, id: &str, whole: bool) -> Value {
 
 async fn batch_masters(State(service): State<Service>, At(id): At<String>) -> Json<Value> {
     service.seen(|seen| {
-        let of = |upload: &Upload| (upload.batch.as_ref() == Some(&id)).then(|| upload.master.clone()).flatten();
-        let masters: Vec<String> = seen.uploads.values().filter_map(of).collect();
+        let of = |upload: &&Upload| upload.batch.as_ref() == Some(&id);
+        let uploads = seen.uploads.values().filter(of);
+        let masters: Vec<String> =
+            uploads.flat_map(|upload| upload.master.iter().chain(&upload.again).cloned()).collect();
         let items: Vec<Value> = masters.iter().map(|master| master_of(seen, master, false)).collect();
         Json(json!({ "id": id, "items": items }))
     })
@@ -547,6 +579,44 @@ fn detached_then_fetched_with_one_that_fails() {
     assert_eq!(world.service.seen(|seen| seen.puts.len()), sent, "something was sent again");
     let summary = events.last().unwrap();
     assert_eq!((&summary["mastered"], &summary["failed"]), (&json!(1), &json!(1)));
+    // One has failed: what is done is still known.
+    assert_eq!(world.journals(), 1);
+}
+
+#[test]
+fn after_a_failure_only_what_is_missing_is_sent_or_made_again() {
+    let world = World::new();
+    for name in ["a.wav", "b.wav", "broken.wav", "z.wav"] {
+        world.mix(name, 60_000 + name.len());
+    }
+    let args = ["mixes", "-o", "out", "--token", "lmt_right"];
+    let (good, events) = world.push(&args);
+    assert!(!good);
+    assert_eq!(failures(&events), ["decode.truncated"]);
+    let (sent, created) = world.service.seen(|seen| (seen.puts.len(), seen.created));
+    assert_eq!(created, 4);
+
+    // A mix is new, one has changed, and one result was lost meanwhile.
+    world.mix("new.wav", 70_000);
+    world.mix("b.wav", 80_000);
+    std::fs::remove_file(world.file("out/b (master) 24-bit.wav")).unwrap();
+    std::fs::remove_file(world.file("out/z (master) 24-bit.wav")).unwrap();
+    let (good, events) = world.push(&args);
+    assert!(good, "{events:#?}");
+    world.service.seen(|seen| {
+        assert_eq!(seen.created, created + 2, "b and new");
+        let again: Vec<_> = seen.puts[sent..].iter().filter(|put| put.arrived).map(|put| put.bytes).collect();
+        assert_eq!(again.iter().sum::<u64>(), 150_000, "{again:?}");
+        let remastered: Vec<_> =
+            seen.uploads.values().map(|upload| (upload.name.as_str(), upload.again.len())).collect();
+        assert_eq!(remastered.iter().filter(|(_, again)| *again > 0).collect::<Vec<_>>(), [&("broken.wav", 1)]);
+        assert_eq!(seen.batches.len(), 1, "it is the same push");
+    });
+    for name in ["a", "b", "broken", "new", "z"] {
+        assert!(world.file(&format!("out/{name} (master) 24-bit.wav")).exists(), "{name}");
+    }
+    let manifest: Value = serde_json::from_slice(&std::fs::read(world.file("out/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["files"].as_array().unwrap().len(), 5);
     assert_eq!(world.journals(), 0);
 }
 
@@ -573,6 +643,27 @@ fn what_the_service_has_no_room_for_is_not_sent() {
         let sent: Vec<&str> = seen.uploads.values().map(|upload| upload.name.as_str()).collect();
         assert_eq!(sent, ["short.wav"]);
     });
+}
+
+#[test]
+fn what_the_service_has_lost_meanwhile_is_sent_again() {
+    let world = World::new();
+    world.mix("a.wav", 60_000);
+    world.mix("broken.wav", 50_000);
+    let args = ["mixes", "-o", "out", "--token", "lmt_right"];
+    assert!(!world.push(&args).0);
+    // The upload of the failed one has expired; its master is still told of.
+    world.service.seen(|seen| {
+        let id = seen.uploads.iter().find(|(_, upload)| upload.name == "broken.wav").map(|(id, _)| id.clone()).unwrap();
+        seen.uploads.remove(&id);
+    });
+    let (good, events) = world.push(&args);
+    assert!(!good, "the same file is as broken as before");
+    assert_eq!(failures(&events), ["decode.truncated"]);
+    assert_eq!(world.service.seen(|seen| seen.created), 3, "only that one was sent again");
+    let (good, events) = world.push(&args);
+    assert!(good, "{events:#?}");
+    assert_eq!(world.service.seen(|seen| seen.created), 3);
 }
 
 #[test]

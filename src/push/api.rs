@@ -6,8 +6,8 @@ use loopmaster_core::settings::Limits;
 use rand::RngExt;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) struct Arrived {
 }
 
 /// A file of a master.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub(super) struct Artifact {
     pub(super) id: String,
     pub(super) kind: String,
@@ -237,6 +237,29 @@ impl Api {
 
     pub(super) async fn master(&self, id: &str) -> Result<Master, PushError> {
         self.call(Method::GET, &format!("masters/{id}"), None, None).await
+    }
+
+    /// Another master of an upload that is there. Returns its id.
+    pub(super) async fn remaster(
+        &self,
+        upload: &str,
+        settings: &Value,
+        reference: Option<&str>,
+        key: &str,
+    ) -> Result<String, PushError> {
+        #[derive(Deserialize)]
+        struct Made {
+            items: Vec<Master>,
+        }
+        let mut body = json!({ "uploads": [upload], "settings": settings });
+        if let Some(reference) = reference {
+            body["reference_upload"] = reference.into();
+        }
+        let Made { items } = self.call(Method::POST, "masters", Some(&body), Some(key)).await?;
+        items.into_iter().next().map(|master| master.id).ok_or_else(|| PushError::Failed {
+            code: "push.no_master".to_owned(),
+            detail: format!("the upload {upload} is there, but no master was queued for it"),
+        })
     }
 
     /// All masters of a batch.

@@ -73,7 +73,11 @@ impl PushError {
 
     /// Whether the thing asked for is not (or no longer) there.
     pub(super) fn is_gone(&self) -> bool {
-        matches!(self, Self::Problem { status: 404 | 410, .. } | Self::Storage { status: 404, .. })
+        match self {
+            Self::Problem { status: 404 | 410, .. } | Self::Storage { status: 404, .. } => true,
+            Self::Problem { code, .. } => code == "upload.aborted",
+            _ => false,
+        }
     }
 
     pub(super) fn transport(what: &str, error: &reqwest::Error) -> Self {

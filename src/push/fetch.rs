@@ -56,6 +56,13 @@ async fn off<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 's
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
+/// Whether all of them are where they belong, as they came.
+pub(super) async fn are_here(files: Vec<(PathBuf, Artifact)>) -> bool {
+    off(move || files.iter().try_fold(true, |all, (path, artifact)| Ok(all && is_here(path, artifact)?)))
+        .await
+        .unwrap_or(false)
+}
+
 fn is_here(path: &Path, artifact: &Artifact) -> io::Result<bool> {
     match std::fs::metadata(path) {
         Ok(about) if about.is_file() && about.len() == artifact.bytes => {

@@ -1,5 +1,6 @@
 //! `loopmaster push`: many mixes to a service and their masters back. Every step survives a crash: the same command goes on, and no
-//! part that has arrived is sent again.
+//! part that has arrived is sent again. Where some have failed, the same command masters those again from what the service has, sends what
+//! is new or has changed, and leaves the others as they are.
 
 mod api;
 mod error;
@@ -14,7 +15,7 @@ use crate::master::output_folders;
 use crate::progress::{Progress, Transfer, Voice};
 use api::{Api, Artifact, Master, Upload};
 use error::PushError;
-use journal::{Journal, Step};
+use journal::{Here, Journal, Step};
 use send::{Order, Sender, Source};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -106,7 +107,8 @@ async fn push(args: &PushArgs, inputs: &[Input], progress: &Progress) -> Result<
     let token = token(args)?;
     let api = Api::new(&args.url(), token)?;
     let settings = serde_json::to_value(args.settings()).unwrap_or_default();
-    let journal = Journal::open(&state_folder(), &journal_name(args, inputs, &settings), args.fresh)?;
+    let (name, before) = journal_names(args, inputs, &settings);
+    let journal = Journal::open(&state_folder(), &name, &before, args.fresh)?;
     let name = args.name.clone().unwrap_or_else(|| batch_name(&args.mixes));
     let batch = match journal.batch() {
         Some(batch) => Some(batch),
@@ -162,6 +164,8 @@ async fn push(args: &PushArgs, inputs: &[Input], progress: &Progress) -> Result<
     }
     if stopped > 0 {
         progress.say("The same command goes on where this one stopped.");
+    } else if failed > 0 {
+        progress.say("The same command masters those that failed again, and sends none that is there.");
     } else if !args.detach {
         journal.done();
     }
@@ -198,17 +202,18 @@ impl Push<'_> {
 
     async fn through(&self, at: usize, input: &Input, folder: &Path) -> Result<Delivered, PushError> {
         let file = input.path.display().to_string();
-        let (bar, upload) = {
+        let (bar, source, upload, id) = {
             let _turn = self.files.acquire().await;
             let source = Source::look(&input.path)?;
             let bar = self.progress.transfer(&input.path, source.bytes);
-            let upload = self.upload(at, &source, &bar).await?;
-            (bar, upload)
+            if let Some(delivered) = self.here(&source, folder).await {
+                bar.moved(source.bytes as i64);
+                self.tell_done(&file, &delivered);
+                return Ok(delivered);
+            }
+            let (upload, id) = self.upload(at, &source, &bar).await?;
+            (bar, source, upload, id)
         };
-        let id = upload.master.ok_or_else(|| PushError::Failed {
-            code: "push.no_master".to_owned(),
-            detail: format!("the upload {} is there, but no master was queued for it", upload.id),
-        })?;
         self.progress.event(&json!({ "event": "queued", "file": file, "upload": upload.id, "master": id }));
         let mut delivered = Delivered {
             mix: input.path.clone(),
@@ -222,15 +227,24 @@ impl Push<'_> {
             return Ok(delivered);
         }
         bar.say("waiting");
-        let master = self.wait(&id, &bar).await?;
-        if let Some(failure) = master.error {
-            return Err(PushError::Failed { code: failure.code, detail: failure.detail });
-        }
+        let journal = self.sender.journal;
+        let master = match self.wait(&id, &bar).await {
+            Ok(master) => master,
+            Err(error) => {
+                // Deleted there: the next run needs another.
+                if error.is_gone() {
+                    journal.write(Step::Failed { master: id })?;
+                }
+                return Err(error);
+            }
+        };
         if master.state != "done" {
-            return Err(PushError::Failed {
-                code: "push.cancelled".to_owned(),
-                detail: format!("{id} was {}", master.state),
-            });
+            let (code, detail) = match master.error {
+                Some(failure) => (failure.code, failure.detail),
+                None => ("push.cancelled".to_owned(), format!("{id} was {}", master.state)),
+            };
+            journal.write(Step::Failed { master: id })?;
+            return Err(PushError::Failed { code, detail });
         }
         let _turn = self.fetches.acquire().await;
         for artifact in master.artifacts.into_iter().filter(|artifact| self.wanted(artifact)) {
@@ -243,14 +257,55 @@ impl Push<'_> {
             delivered.files.push((target, artifact));
         }
         (delivered.seconds, delivered.lufs, delivered.dbtp) = (master.seconds, master.lufs, master.dbtp);
-        self.progress.event(&json!({
-            "event": "done", "file": file, "master": delivered.master, "seconds": master.seconds, "lufs": master.lufs, "dbtp": master.dbtp,
-        }));
-        self.progress.say(&describe(&delivered));
+        let track = Here {
+            master: delivered.master.clone(),
+            seconds: delivered.seconds,
+            lufs: delivered.lufs,
+            dbtp: delivered.dbtp,
+            report: self.args.report,
+            preview: self.args.preview,
+            files: delivered.files.iter().map(|(_, artifact)| artifact.clone()).collect(),
+        };
+        journal.write(Step::Done {
+            file: source.path.to_string_lossy().into_owned(),
+            stamp: source.stamp,
+            track: Box::new(track),
+        })?;
+        self.tell_done(&file, &delivered);
         Ok(delivered)
     }
 
-    async fn upload(&self, at: usize, source: &Source, bar: &Transfer<'_>) -> Result<Upload, PushError> {
+    fn tell_done(&self, file: &str, track: &Delivered) {
+        self.progress.event(&json!({
+            "event": "done", "file": file, "master": track.master, "seconds": track.seconds, "lufs": track.lufs, "dbtp": track.dbtp,
+        }));
+        self.progress.say(&describe(track));
+    }
+
+    /// What an earlier run has delivered of a file that has not changed since, where all that is wanted now is still there.
+    async fn here(&self, source: &Source, folder: &Path) -> Option<Delivered> {
+        let known = self.sender.journal.here(&source.path.to_string_lossy(), &source.stamp)?;
+        if self.args.detach || (self.args.report && !known.report) || (self.args.preview && !known.preview) {
+            return None;
+        }
+        let files: Vec<_> = known
+            .files
+            .into_iter()
+            .filter(|artifact| self.wanted(artifact))
+            .map(|artifact| (folder.join(fetch::file_name(&artifact)), artifact))
+            .collect();
+        fetch::are_here(files.clone()).await.then(|| Delivered {
+            mix: source.path.clone(),
+            master: known.master,
+            seconds: known.seconds,
+            lufs: known.lufs,
+            dbtp: known.dbtp,
+            files,
+        })
+    }
+
+    /// Brings a file up where it is not there yet, and gives the upload and its master that is to be waited for.
+    async fn upload(&self, at: usize, source: &Source, bar: &Transfer<'_>) -> Result<(Upload, String), PushError> {
         let order = Order {
             media_type: media_type(&source.path),
             settings: Some(&self.settings),
@@ -259,7 +314,30 @@ impl Push<'_> {
             reference: self.reference.as_deref(),
         };
         let moved = |by| bar.moved(by);
-        self.sender.send(source, &order, &moved).await
+        let upload = self.sender.send(source, &order, &moved).await?;
+        let journal = self.sender.journal;
+        let latest = journal.again(&upload.id).or_else(|| upload.master.clone());
+        if let Some(master) = latest.clone().filter(|master| !journal.has_failed(master)) {
+            return Ok((upload, master));
+        }
+        // It is there, and its master has failed before, or was never queued.
+        let key = journal.key(&format!("again-{}", latest.as_deref().unwrap_or(&upload.id)));
+        match self.api.remaster(&upload.id, &self.settings, self.reference.as_deref(), &key).await {
+            Ok(master) => {
+                journal.write(Step::Again { upload: upload.id.clone(), master: master.clone() })?;
+                Ok((upload, master))
+            }
+            Err(error) if error.is_gone() => {
+                moved(-(source.bytes as i64));
+                let upload = self.sender.afresh(source, &order, &moved).await?;
+                let master = upload.master.clone().ok_or_else(|| PushError::Failed {
+                    code: "push.no_master".to_owned(),
+                    detail: format!("the upload {} is there, but no master was queued for it", upload.id),
+                })?;
+                Ok((upload, master))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Until nothing more will happen to a master. Returns it with its files.
@@ -274,7 +352,11 @@ impl Push<'_> {
                 Some(_) => return self.api.master(id).await,
                 None if self.batch.is_some() => {
                     let _ = news.changed().await;
-                    continue;
+                    // The batch was asked after this master was made: where it is not among the others, it is gone, or elsewhere.
+                    if news.borrow_and_update().contains_key(id) {
+                        continue;
+                    }
+                    self.api.master(id).await?
                 }
                 None => self.api.master(id).await?,
             };
@@ -413,19 +495,32 @@ fn state_folder() -> PathBuf {
     user_folder("XDG_STATE_HOME", ".local/state").join("push")
 }
 
-/// One journal for one command: the same files to the same service with the same settings.
-fn journal_name(args: &PushArgs, inputs: &[Input], settings: &Value) -> String {
+/// One journal for one command: the same files and folders, as they were named, to the same service with the same settings; and the
+/// name by the version before, which took the files that were found in the folders.
+fn journal_names(args: &PushArgs, inputs: &[Input], settings: &Value) -> (String, String) {
+    let reference = || args.reference.iter().map(PathBuf::as_path);
+    let found = inputs.iter().map(|input| input.path.as_path());
+    (
+        journal_name(args, settings, "named", reference().chain(args.mixes.iter().map(PathBuf::as_path))),
+        journal_name(args, settings, "", reference().chain(found)),
+    )
+}
+
+fn journal_name<'a>(args: &PushArgs, settings: &Value, kind: &str, paths: impl Iterator<Item = &'a Path>) -> String {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut hash = Sha256::new();
     let mut add = |text: &[u8]| {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text);
     };
+    if !kind.is_empty() {
+        add(kind.as_bytes());
+    }
     add(args.url().as_bytes());
     add(settings.to_string().as_bytes());
     add(args.name.as_deref().unwrap_or_default().as_bytes());
     add(&[u8::from(args.album)]);
-    for path in args.reference.iter().map(PathBuf::as_path).chain(inputs.iter().map(|input| input.path.as_path())) {
+    for path in paths {
         add(whole(path).as_os_str().as_encoded_bytes());
     }
     send::hex(&hash.finalize()[..16])

@@ -107,12 +107,20 @@ impl Sender<'_> {
     pub(super) async fn send(&self, source: &Source, order: &Order<'_>, moved: Moved<'_>) -> Result<Upload, PushError> {
         match self.once(source, order, moved, None).await {
             // Expired or deleted since: from the start, once.
-            Err(error) if error.is_gone() => {
-                let key = uuid::Uuid::new_v4().simple().to_string();
-                self.once(source, order, moved, Some(&key)).await
-            }
+            Err(error) if error.is_gone() => self.afresh(source, order, moved).await,
             done => done,
         }
+    }
+
+    /// Brings a file up whatever is known of it.
+    pub(super) async fn afresh(
+        &self,
+        source: &Source,
+        order: &Order<'_>,
+        moved: Moved<'_>,
+    ) -> Result<Upload, PushError> {
+        let key = uuid::Uuid::new_v4().simple().to_string();
+        self.once(source, order, moved, Some(&key)).await
     }
 
     async fn once(
@@ -125,7 +133,13 @@ impl Sender<'_> {
         let file = source.path.to_string_lossy().into_owned();
         let known = self.journal.upload(&file, &source.stamp).filter(|_| again.is_none());
         let upload = if let Some(id) = known {
-            self.api.upload(&id).await?
+            let upload = self.api.upload(&id).await?;
+            if !matches!(upload.state.as_str(), "uploading" | "completing" | "stored") {
+                let detail = format!("the upload {id} is {}", upload.state);
+                let code = "push.upload_ended".to_owned();
+                return Err(PushError::Problem { code, detail, status: 410, retry_after: None });
+            }
+            upload
         } else {
             let (path, limits) = (source.path.clone(), *self.limits);
             let judged = tokio::task::spawn_blocking(move || fits::judge(&path, &limits)).await;
