@@ -67,7 +67,7 @@ pub async fn sweep(app: &App) -> Answer<Report> {
     let (db, store, config) = (&app.db, &app.store, &app.config);
     let scratch = work::bury(db, Some(&on_ended(app)), &config.work_folder()).await;
     let now = db.now().await?;
-    let set_right = clock::set_right(db, now).await?;
+    let set_right = clock::set_right(db, &config.retention, now).await?;
     let mut report = Report { adopted: adopt(app).await?, scratch, set_right, ..Report::default() };
     ageing::step(db, config, now).await?;
     for user in ids(db, "SELECT id FROM users WHERE delete_after <= $1 ORDER BY delete_after LIMIT 200", now).await? {

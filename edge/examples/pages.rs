@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let write =
         |name: &str, page: maud::Markup| std::fs::write(folder.join(format!("{name}.html")), page.into_string());
     let destinations = || read(fixtures::destinations());
-    write("home", home(&as_guest("/"), &Home { destinations: destinations()?, guest_days: 7 }))?;
+    write("home", home(&as_guest("/"), &Home { destinations: destinations()?, guest_days: 7, account_days: 0 }))?;
     for state in ["waiting", "running", "done", "failed", "cancelled"] {
         let job = Job {
             master: read(fixtures::master("mst_1", "night-drive", state))?,

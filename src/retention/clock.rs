@@ -4,11 +4,12 @@
 //! Expiries go to the longest that may be from now, what was noted as the present to the present. Jobs, leases and the counters of rate
 //! limits take care of themselves where they are read, for nobody may wait for the sweeper there.
 
-use super::{AGAIN, DAY, EXPORT_KEPT, HOUR};
 use crate::db::Db;
-use crate::http::auth::sessions::ABSOLUTE;
 use crate::http::identity::RECENT;
 use crate::http::problem::Answer;
+use loopmaster_core::retention::{
+    ADDRESS_CHANGE, CONFIRMATION, EXPORT, FILE_RECHECK, GRANT, Retention, SIGN_IN, ZIP, days,
+};
 use sqlx::AssertSqlSafe;
 
 const MINUTE: i64 = 60 * 1000;
@@ -25,36 +26,40 @@ struct Furthest {
     becomes: i64,
 }
 
-const fn furthest(table: &'static str, column: &'static str, rows: &'static str, most: i64) -> Furthest {
+fn furthest(table: &'static str, column: &'static str, rows: &'static str, most: i64) -> Furthest {
     Furthest { table, column, rows, most, becomes: most }
 }
 
-const COLUMNS: &[Furthest] = &[
-    furthest("sessions", "expires_at", "", ABSOLUTE),
-    furthest("sessions", "seen_at", "", 0),
-    // Nobody knows how long ago it was: not recently.
-    Furthest { table: "sessions", column: "signed_in_at", rows: "", most: 0, becomes: -RECENT - MINUTE },
-    furthest("logins", "expires_at", "purpose = 'sign_in' AND ", crate::http::auth::email::VALID),
-    furthest("logins", "expires_at", "", HOUR),
-    furthest("oidc_logins", "expires_at", "", crate::http::auth::oidc::VALID),
-    furthest("grants", "expires_at", "", HOUR),
-    furthest("zips", "expires_at", "", DAY),
-    furthest("nonces", "expires_at", "", 2 * MINUTE),
-    furthest("webhooks", "old_secret_until", "", crate::webhooks::OVERLAP),
-    furthest("idempotency", "created_at", "", 0),
-    furthest("ip_keys", "created_at", "", 0),
-    furthest("masters", "deleted_at", "", 0),
-    furthest("uploads", "created_at", "state = 'uploading' AND ", 0),
-    furthest("uploads", "updated_at", "", 0),
-    furthest("uploads", "stored_at", "", 0),
-    furthest("objects", "sweep_after", "state <> 'stored' AND ", AGAIN),
-    furthest("objects", "sweep_after", "", EXPORT_KEPT),
-];
+fn columns(retention: &Retention) -> [Furthest; 20] {
+    [
+        furthest("sessions", "expires_at", "", days(retention.session_days)),
+        furthest("sessions", "seen_at", "", 0),
+        // Nobody knows how long ago it was: not recently.
+        Furthest { table: "sessions", column: "signed_in_at", rows: "", most: 0, becomes: -RECENT - MINUTE },
+        furthest("logins", "expires_at", "purpose = 'sign_in' AND ", SIGN_IN),
+        furthest("logins", "expires_at", "", ADDRESS_CHANGE),
+        furthest("oidc_logins", "expires_at", "", SIGN_IN),
+        furthest("tickets", "verify_until", "", CONFIRMATION),
+        furthest("grants", "expires_at", "", GRANT),
+        furthest("zips", "expires_at", "", ZIP),
+        furthest("nonces", "expires_at", "", 2 * MINUTE),
+        furthest("webhooks", "old_secret_until", "", crate::webhooks::OVERLAP),
+        furthest("idempotency", "created_at", "", 0),
+        furthest("ip_keys", "created_at", "", 0),
+        furthest("workers", "seen_at", "", 0),
+        furthest("masters", "deleted_at", "", 0),
+        furthest("uploads", "created_at", "state = 'uploading' AND ", 0),
+        furthest("uploads", "updated_at", "", 0),
+        furthest("uploads", "stored_at", "", 0),
+        furthest("objects", "sweep_after", "state <> 'stored' AND ", FILE_RECHECK),
+        furthest("objects", "sweep_after", "", EXPORT),
+    ]
+}
 
 /// Sets them right. How many there were.
-pub(super) async fn set_right(db: &Db, now: i64) -> Answer<u64> {
+pub(super) async fn set_right(db: &Db, retention: &Retention, now: i64) -> Answer<u64> {
     let mut changed = 0;
-    for Furthest { table, column, rows, most, becomes } in COLUMNS {
+    for Furthest { table, column, rows, most, becomes } in columns(retention) {
         let text = format!("UPDATE {table} SET {column} = $2 WHERE {rows}{column} > $1");
         let mut tx = db.begin().await?;
         let query = sqlx::query(AssertSqlSafe(text)).bind(now + most + APART).bind(now + becomes);
