@@ -190,7 +190,8 @@ async fn crash_hang_balloon_and_lies() {
     let hung = Instant::now();
     let stopped = tempfile::tempdir().unwrap();
     let stopped = impostor(&stopped, "kill -STOP $$");
-    let (asleep, stopped) = tokio::join!(code("exec sleep 60"), stopped.decode(&file, None, 1 << 20, &Pool::default()));
+    let pool = Pool::default();
+    let (asleep, stopped) = tokio::join!(code("exec sleep 60"), stopped.decode(&file, None, 1 << 20, &pool));
     assert!(asleep.starts_with("decode.too_slow"), "{asleep}");
     // Who is stopped, or gets no time, is not to blame.
     assert!(matches!(stopped, Err(Refusal::Machine(_))), "{stopped:?}");
