@@ -48,6 +48,26 @@ impl<'a> Media<'a> {
         Ok(Self { inner, len, at: 0, instead: None, hidden: Vec::new(), meter: Arc::new(meter) })
     }
 
+    /// Passes on what the system answers.
+    fn note<T>(&self, answer: io::Result<T>) -> io::Result<T> {
+        if answer.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
+            self.meter.failed.store(true, Relaxed);
+        }
+        answer
+    }
+
+    /// Goes to a place. Behind the end there is nothing to be read, and no need to ask the system, which cannot count that far.
+    fn go(&mut self, to: u64) -> io::Result<()> {
+        if to > self.len {
+            self.meter.ended.store(true, Relaxed);
+            self.at = to;
+        } else {
+            let at = self.inner.seek(SeekFrom::Start(to));
+            self.at = self.note(at)?;
+        }
+        Ok(())
+    }
+
     /// Ends the input at `end`, because what follows is no sound.
     pub(super) fn end_at(&mut self, end: u64) {
         self.len = self.len.min(end);
@@ -63,14 +83,6 @@ impl<'a> Media<'a> {
         if from < to {
             self.hidden.push((from, to));
         }
-    }
-
-    /// Passes on what the system answers.
-    fn note<T>(&self, answer: io::Result<T>) -> io::Result<T> {
-        if answer.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
-            self.meter.failed.store(true, Relaxed);
-        }
-        answer
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -90,8 +102,7 @@ impl Read for Media<'_> {
         }
         let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         if let Some(&(_, to)) = self.hidden.iter().find(|(from, to)| (*from..*to).contains(&self.at)) {
-            let at = self.inner.seek(SeekFrom::Start(to));
-            self.at = self.note(at)?;
+            self.go(to)?;
         }
         let stop = self.hidden.iter().map(|hidden| hidden.0).find(|&from| from > self.at).unwrap_or(u64::MAX);
         let want = want.min(usize::try_from(stop - self.at).unwrap_or(usize::MAX));
@@ -105,7 +116,7 @@ impl Read for Media<'_> {
                 }
             }
         }
-        self.at = self.at.saturating_add(got as u64);
+        self.at += got as u64;
         self.meter.left.store(left.saturating_sub(got as u64), Relaxed);
         if got == 0 && want > 0 {
             self.meter.ended.store(true, Relaxed);
@@ -116,20 +127,14 @@ impl Read for Media<'_> {
 
 impl Seek for Media<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        // The end is not always that of the file.
         let target = match to {
             SeekFrom::Start(at) => Some(at),
             SeekFrom::End(by) => self.len.checked_add_signed(by),
             SeekFrom::Current(by) => self.at.checked_add_signed(by),
         };
         let target = target.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it points out of the file"))?;
-        if target > self.len {
-            // There is nothing to be read, and no need to go there.
-            self.meter.ended.store(true, Relaxed);
-            self.at = target;
-        } else {
-            let at = self.inner.seek(SeekFrom::Start(target));
-            self.at = self.note(at)?;
-        }
+        self.go(target)?;
         Ok(self.at)
     }
 }
