@@ -64,7 +64,7 @@ pub fn in_memory(folder: &Path) -> bool {
         // linux/magic.h
         const TMPFS: i64 = 0x0102_1994;
         const RAMFS: i64 = 0x8584_58f6;
-        rustix::fs::statfs(folder).is_ok_and(|about| [TMPFS, RAMFS].contains(&i64::from(about.f_type)))
+        rustix::fs::statfs(folder).is_ok_and(|about| [TMPFS, RAMFS].contains(&about.f_type))
     }
     #[cfg(not(target_os = "linux"))]
     {

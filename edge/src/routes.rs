@@ -197,8 +197,7 @@ pub fn api_class(method: &Method, path: &str) -> Class {
     let mut parts = path.split('/').skip(1);
     match (parts.next().unwrap_or_default(), parts.next(), parts.next()) {
         ("auth", Some("email"), None) | ("contact", ..) | ("me", Some("email"), _) if !reads => Class::Mail,
-        ("auth", ..) if !reads => Class::Login,
-        ("confirmations", ..) if !reads => Class::Login,
+        ("auth" | "confirmations", ..) if !reads => Class::Login,
         ("uploads", Some(_), _) | ("companion" | "u", ..) => Class::Upload,
         _ if reads => Class::Read,
         _ => Class::Create,

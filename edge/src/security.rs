@@ -55,7 +55,9 @@ const SECURITY_TXT_DAYS: u64 = 180;
 #[must_use]
 pub fn txt(config: &Config, now: u64) -> String {
     let origin = &config.public_origin;
-    let contacts: String = config.security_contacts.iter().map(|contact| format!("Contact: {contact}\n")).collect();
+    let contacts: Vec<String> =
+        config.security_contacts.iter().map(|contact| format!("Contact: {contact}\n")).collect();
+    let contacts = contacts.concat();
     let (year, month, day) = civil(now / 86_400 + SECURITY_TXT_DAYS);
     format!(
         "{contacts}Expires: {year:04}-{month:02}-{day:02}T00:00:00Z\n\

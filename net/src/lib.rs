@@ -48,13 +48,14 @@ impl Default for Limits {
             per_address: 512,
             behind_proxies: false,
             first: Duration::from_secs(15),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             stalled: Duration::from_mins(5),
         }
     }
 }
 
 /// Raises the soft limit of open files to the hard one; returns what holds from then on.
+#[must_use]
 pub fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let now = getrlimit(Resource::Nofile);

@@ -187,7 +187,8 @@ pub fn tighten(_path: &Path) -> Result<u64, NotPrivate> {
     Ok(0)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::fs::{self, Permissions};

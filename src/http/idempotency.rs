@@ -68,7 +68,7 @@ pub enum Begun {
 
 /// The right to do the work under a key.
 #[derive(Debug)]
-pub struct Ticket(Option<Kept>);
+pub struct Ticket(Option<Box<Kept>>);
 
 #[derive(Debug)]
 struct Kept {
@@ -109,7 +109,7 @@ impl Idempotency {
         if mine.rows_affected() == 1 {
             tx.commit().await?;
             let kept = Kept { owner: owner.to_owned(), key: key.clone(), keys: Keys::of(&app.config) };
-            return Ok(Begun::First(Ticket(Some(kept))));
+            return Ok(Begun::First(Ticket(Some(Box::new(kept)))));
         }
         tx.rollback().await?;
         let text = "SELECT fingerprint, status, body FROM idempotency WHERE owner = $1 AND key = $2";
@@ -161,7 +161,7 @@ impl Idempotency {
 impl Ticket {
     /// Keeps the answer in the transaction that did the work.
     pub async fn keep(&self, tx: &mut Tx, status: StatusCode, body: &(impl Serialize + Sync)) -> Answer<()> {
-        let Some(Kept { owner, key, keys }) = &self.0 else { return Ok(()) };
+        let Some(Kept { owner, key, keys }) = self.0.as_deref() else { return Ok(()) };
         let body = serde_json::to_string(body).map_err(Problem::internal)?;
         // Beside it, in clear, what it is about: it goes together with that.
         let body = format!("{}\n{}", keys.seal(&purpose(owner, key), body.as_bytes()), ids(&body).join(" "));
@@ -177,7 +177,7 @@ impl Ticket {
 
     /// Hands the outcome on; after a failure the key is free again.
     pub async fn settle<T>(self, db: &Db, outcome: Answer<T>) -> Answer<T> {
-        if let (Err(_), Some(Kept { owner, key, .. })) = (&outcome, &self.0) {
+        if let (Err(_), Some(Kept { owner, key, .. })) = (&outcome, self.0.as_deref()) {
             let free = async {
                 let mut tx = db.begin().await?;
                 sqlx::query("DELETE FROM idempotency WHERE owner = $1 AND key = $2 AND status IS NULL")

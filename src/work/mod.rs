@@ -269,7 +269,6 @@ impl Worker {
     }
 
     /// What samples take now, and the most they ever took.
-    #[must_use]
     pub fn samples(&self) -> impl Fn() -> Usage + Send + use<> {
         let pool = self.shared.pool.clone();
         move || pool.usage()

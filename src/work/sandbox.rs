@@ -545,7 +545,9 @@ fn read<const N: usize>(pipe: &mut impl Read) -> io::Result<[u8; N]> {
 fn samples(pipe: &mut impl Read, out: &mut [f32]) -> io::Result<()> {
     pipe.read_exact(bytemuck::cast_slice_mut(out))?;
     if cfg!(target_endian = "big") {
-        out.iter_mut().for_each(|sample| *sample = f32::from_bits(sample.to_bits().swap_bytes()));
+        for sample in out {
+            *sample = f32::from_bits(sample.to_bits().swap_bytes());
+        }
     }
     Ok(())
 }

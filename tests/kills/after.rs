@@ -40,7 +40,7 @@ pub(super) async fn check(world: &World, server: Process, mut guests: Vec<Guest<
     let server = later(world, &guests).await;
     compared(world).await;
     stopped(world, server).await;
-    files(world).await;
+    files(world);
 }
 
 /// Waits until nothing is under way.
@@ -126,7 +126,7 @@ fn delivery(master: &Value) -> Option<&str> {
 fn delivered(world: &World, round: usize) {
     let folder = world.path(&masters(round));
     let there: BTreeSet<String> = names(&folder).into_iter().collect();
-    let mut wanted: BTreeSet<String> = world.songs.iter().map(|song| song.delivered()).collect();
+    let mut wanted: BTreeSet<String> = world.songs.iter().map(super::world::Song::delivered).collect();
     wanted.insert("manifest.json".to_owned());
     for name in there.symmetric_difference(&wanted) {
         world.found(format!(
@@ -384,7 +384,7 @@ async fn compared(world: &World) {
 }
 
 /// No file but those that something names.
-async fn files(world: &World) {
+fn files(world: &World) {
     let data = &world.config.data;
     let expected = ["files", "loopmaster.db", "loopmaster.db-shm", "loopmaster.db-wal", "mail", "secrets.toml", "work"];
     for name in names(data).iter().filter(|name| !expected.contains(&name.as_str())) {
@@ -429,7 +429,7 @@ async fn files(world: &World) {
         world.found(format!("{left} of {} files of storage belong to no object", blobs.len()));
     }
     let journals = names(&world.path("state/loopmaster/push"));
-    if let Some(name) = journals.iter().find(|name| !name.ends_with(".jsonl")) {
+    if let Some(name) = journals.iter().find(|name| name.strip_suffix(".jsonl").is_none()) {
         world.found(format!("left among the journals of push: {name}"));
     }
 }

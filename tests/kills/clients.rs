@@ -155,7 +155,7 @@ impl<'a> Guest<'a> {
     /// One request, answered or not.
     async fn once(&self, request: RequestBuilder) -> Result<Answer, reqwest::Error> {
         self.world.steps.notify_waiters();
-        let answer = request.timeout(Duration::from_secs(60)).send().await?;
+        let answer = request.timeout(Duration::from_mins(1)).send().await?;
         let status = answer.status().as_u16();
         let etag = answer.headers().get("etag").and_then(|etag| etag.to_str().ok()).map(str::to_owned);
         let body = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();

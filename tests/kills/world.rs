@@ -238,7 +238,7 @@ impl World {
 
     /// Returns when the service is ready.
     pub(super) async fn ready(&self, server: &mut Process) {
-        let until = Instant::now() + Duration::from_secs(120);
+        let until = Instant::now() + Duration::from_mins(2);
         loop {
             let answer = self.http.get(self.api("/readyz")).timeout(Duration::from_secs(10)).send().await;
             if answer.is_ok_and(|answer| answer.status() == 200) {

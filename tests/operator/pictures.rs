@@ -49,7 +49,7 @@ fn zlib(bytes: usize) -> Vec<u8> {
     zlib.finish().unwrap()
 }
 
-fn chunk(png: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
+fn chunk(png: &mut Vec<u8>, name: [u8; 4], data: &[u8]) {
     png.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
     let body = [name.as_slice(), data].concat();
     png.extend(&body);
@@ -67,12 +67,12 @@ fn raw_png(
 ) -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
     let head = [&size.0.to_be_bytes()[..], &size.1.to_be_bytes(), &[bits, color, 0, 0, interlaced.into()]].concat();
-    chunk(&mut png, b"IHDR", &head);
+    chunk(&mut png, *b"IHDR", &head);
     for (name, data) in before {
-        chunk(&mut png, name, data);
+        chunk(&mut png, **name, data);
     }
-    chunk(&mut png, b"IDAT", &zlib(unpacked));
-    chunk(&mut png, b"IEND", &[]);
+    chunk(&mut png, *b"IDAT", &zlib(unpacked));
+    chunk(&mut png, *b"IEND", &[]);
     png
 }
 

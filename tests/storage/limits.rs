@@ -233,7 +233,9 @@ async fn sweeps_beside_writers_take_nothing_of_theirs() {
         }
     };
     let (written, ()) = tokio::join!(writing, sweeping);
-    written.into_iter().for_each(|writer| writer.unwrap());
+    for writer in written {
+        writer.unwrap();
+    }
     let objects = ours.store.list("").await.unwrap();
     assert!(objects.len() > 20, "{}", objects.len());
     for object in &objects {
@@ -498,7 +500,7 @@ async fn of_the_same_bytes_the_newest_arrival_counts() {
 
 /// What strangers open and leave: nothing said, half a head, a hello of TLS, half a body.
 pub(crate) async fn crowd(address: std::net::SocketAddr, count: usize) -> Vec<tokio::net::TcpStream> {
-    loopmaster_net::raise_descriptor_limit();
+    let _ = loopmaster_net::raise_descriptor_limit();
     let said: [&[u8]; 4] = [
         b"",
         b"GET / HTTP/1.1\r\nhost: a",

@@ -39,7 +39,7 @@ pub(super) fn next(media: &mut Media<'_>, body: u64, size: u64) -> io::Result<Op
     }
     // Odd chunks are padded with a byte. Some writers forget it, and some pad with a letter.
     let after = peek(media, end, 5)?;
-    let [here, behind] = [after.get(..4), after.get(1..)].map(|id| id.unwrap_or_default());
+    let [here, behind] = [after.get(..4), after.get(1..)].map(std::option::Option::unwrap_or_default);
     let unpadded = is_known(here) || !is_known(behind) && is_name(here) && (after.first() != Some(&0));
     Ok(Some(if unpadded { end } else { end + 1 }))
 }

@@ -55,7 +55,7 @@ pub(super) fn header(media: &mut Media<'_>, at: u64) -> io::Result<Option<(Info,
         let head = peek(media, at, 4)?;
         let Some(head) = field::<4>(&head, 0) else { return Ok(None) };
         let size = u64::from(u32::from_be_bytes(head) & 0x00FF_FFFF);
-        if head[0] & 0x7F == 0 {
+        if head[0].trailing_zeros() >= 7 {
             info = Info::parse(&peek(media, at + 4, STREAMINFO as u64)?);
         }
         at += 4 + size;
@@ -202,14 +202,13 @@ impl Bits<'_> {
             return Err(SHORT);
         }
         let first = self.at / 8;
-        let word = match self.bytes.get(first..first + 8).and_then(|b| b.try_into().ok()) {
-            Some(word) => u64::from_be_bytes(word),
-            None => {
-                let mut word = [0; 8];
-                let rest = &self.bytes[first.min(self.bytes.len())..];
-                word[..rest.len()].copy_from_slice(rest);
-                u64::from_be_bytes(word)
-            }
+        let word = if let Some(word) = self.bytes.get(first..first + 8).and_then(|b| b.try_into().ok()) {
+            u64::from_be_bytes(word)
+        } else {
+            let mut word = [0; 8];
+            let rest = &self.bytes[first.min(self.bytes.len())..];
+            word[..rest.len()].copy_from_slice(rest);
+            u64::from_be_bytes(word)
         };
         let shifted = word << (self.at % 8);
         self.at = end;
@@ -383,7 +382,9 @@ fn subframe(bits: &mut Bits<'_>, width: u32, frames: usize) -> Result<Vec<i64>, 
         _ => return Err(ODD),
     }
     if wasted > 0 {
-        out.iter_mut().for_each(|x| *x <<= wasted);
+        for x in &mut out {
+            *x <<= wasted;
+        }
     }
     Ok(out)
 }
@@ -412,19 +413,18 @@ fn predicted<'a>(
     };
     let partitions = 1_usize << bits.take(4)?;
     let length = frames / partitions;
-    if frames % partitions != 0 || length < order {
+    if !frames.is_multiple_of(partitions) || length < order {
         return Err(ODD);
     }
     for partition in 0..partitions {
         let parameter = bits.take(parameter_bits)? as u32;
         let raw = if parameter == escape { Some(bits.take(5)? as u32) } else { None };
         for _ in if partition == 0 { order } else { 0 }..length {
-            let missed = match raw {
-                Some(raw) => bits.signed(raw)?,
-                None => {
-                    let folded = (bits.unary()? << parameter) | bits.take(parameter)?;
-                    ((folded >> 1) as i64) ^ -((folded & 1) as i64)
-                }
+            let missed = if let Some(raw) = raw {
+                bits.signed(raw)?
+            } else {
+                let folded = (bits.unary()? << parameter) | bits.take(parameter)?;
+                ((folded >> 1) as i64) ^ -((folded & 1) as i64)
             };
             let past = out.iter().rev();
             // A hostile file may overflow; a real one cannot (RFC 9639, 4.3).

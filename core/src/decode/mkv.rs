@@ -1,4 +1,4 @@
-//! What symphonia leaves out of Matroska and WebM: the padding behind the last packet (`DiscardPadding`, RFC 9559, 5.1.3.5.7).
+//! What symphonia leaves out of Matroska and `WebM`: the padding behind the last packet (`DiscardPadding`, RFC 9559, 5.1.3.5.7).
 
 use super::{chunks::peek, media::Media};
 use std::{

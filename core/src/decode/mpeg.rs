@@ -589,12 +589,11 @@ fn decode(media: &mut Media<'_>, plan: &Plan, limits: &Limits, sink: &mut dyn Si
         let begin = main_data_begin(frame, &this);
         let leans = reservoir.is_some_and(|has| begin > has);
         let place = sink.at();
-        let result = match &mut second {
-            Some(second) => second.decode(&packet.data, &mut decoder, &packet, &mut sink, rate, this.channels),
-            None => {
-                sink.layout(this.rate, usize::from(this.channels))?;
-                decoder.decode(&packet, &mut sink)
-            }
+        let result = if let Some(second) = &mut second {
+            second.decode(&packet.data, &mut decoder, &packet, &mut sink, rate, this.channels)
+        } else {
+            sink.layout(this.rate, usize::from(this.channels))?;
+            decoder.decode(&packet, &mut sink)
         };
         let main_data = size.saturating_sub(this.before() + this.side_info());
         match result {

@@ -30,6 +30,7 @@ const MOST_PACKET: u64 = 16 << 20;
 /// Opus always decodes to this.
 const OPUS_RATE: u32 = 48_000;
 
+#[expect(clippy::struct_excessive_bools, reason = "the flags of a page as the format has them")]
 struct Page {
     serial: u32,
     sequence: u32,

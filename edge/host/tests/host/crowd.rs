@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_says_nothing_keeps_nobody_waiting() {
-    loopmaster_net::raise_descriptor_limit();
+    let _ = loopmaster_net::raise_descriptor_limit();
     let limits = options().connections;
     let options = Options { connections: Limits { per_address: 64, ..limits }, ..options() };
     let (running, _api) = stack(&[], options).await;
