@@ -527,7 +527,7 @@ pub struct PushArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32), help_heading = "Service")]
     pub parallel: u8,
 
-    /// Forget what an interrupted push of these files has done, and begin anew.
+    /// Forget what an earlier push of these files has done, and begin anew.
     #[arg(long, help_heading = "Service")]
     pub fresh: bool,
 

@@ -162,13 +162,6 @@ impl Journal {
     pub(super) fn here(&self, file: &str, stamp: &str) -> Option<Here> {
         self.read(|known| known.done.get(&(file.to_owned(), stamp.to_owned())).cloned())
     }
-
-    /// Nothing is left to go on with.
-    pub(super) fn done(self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "push: a finished journal stays");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `loopmaster push`: many mixes to a service and their masters back. Every step survives a crash: the same command goes on, and no
 //! part that has arrived is sent again. Where some have failed, the same command masters those again from what the service has, sends what
-//! is new or has changed, and leaves the others as they are.
+//! is new or has changed, and leaves the others as they are. That holds, too, when all has come through: `--fresh` begins anew.
 
 mod api;
 mod error;
@@ -166,8 +166,6 @@ async fn push(args: &PushArgs, inputs: &[Input], progress: &Progress) -> Result<
         progress.say("The same command goes on where this one stopped.");
     } else if failed > 0 {
         progress.say("The same command masters those that failed again, and sends none that is there.");
-    } else if !args.detach {
-        journal.done();
     }
     Ok(all)
 }

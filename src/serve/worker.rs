@@ -43,7 +43,6 @@ pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
     let sandbox = sandbox(config).await?;
     let Chosen { name, device, cpu, card } = Chosen::of(config, threads)?;
     let mailer = Mailer::of(config).map_err(failed)?;
-    ensure_sweeper(&app.db).await?;
     let services = Services {
         db: app.db.clone(),
         files: Arc::new(app.store.clone()),
@@ -62,6 +61,8 @@ pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
         patience: PATIENCE,
     };
     let worker = Worker::new(work, services).await.map_err(failed)?;
+    // After the jobs of killed workers were taken back: a sweeper that was killed once too often has ended then.
+    ensure_sweeper(&app.db).await?;
     app.health.watch(Watched { name, health: worker.health(), card });
     Ok(worker)
 }
