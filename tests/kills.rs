@@ -34,6 +34,7 @@ struct Size {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes about a minute"]
 async fn a_few_kills_lose_nothing() {
     survive(Size { kills: 3, songs: 4, guests: 1 }).await;
 }
