@@ -162,8 +162,11 @@ async fn take_back(tx: &mut Tx, row: &AnyRow, end: End) -> Result<Reaped, QueueE
 
 /// How long a job waits that was lost so many times while alone.
 fn apart(times: i64) -> Duration {
-    let further = u32::try_from(times - 2).ok().map(|further| APART.saturating_mul(4_u32.saturating_pow(further)));
-    further.unwrap_or_default().min(LONGEST_BACKOFF)
+    if times < 2 {
+        return Duration::ZERO;
+    }
+    let further = u32::try_from(times - 2).unwrap_or(u32::MAX);
+    APART.saturating_mul(4_u32.saturating_pow(further)).min(LONGEST_BACKOFF)
 }
 
 async fn remove(tx: &mut Tx, ended: &Ended, state: &str, error: Option<(&str, &str)>) -> Result<(), QueueError> {
