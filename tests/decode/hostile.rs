@@ -209,6 +209,8 @@ pub(crate) fn crafted() -> Vec<(String, &'static str, Vec<u8>)> {
 fn sizes_that_cannot_be_are_refused_for_good() {
     for (name, extension, bytes) in crafted() {
         let found = code(&bytes, extension);
-        assert!(found.starts_with("decode.") && !found.starts_with("decode.read"), "{name}: {found}");
+        // A size of all ones in an RF64 says that nobody knew it: the sound goes to the end of the file.
+        let whole = name.starts_with("rf64") && found == "ok";
+        assert!(whole || found.starts_with("decode.") && !found.starts_with("decode.read"), "{name}: {found}");
     }
 }
