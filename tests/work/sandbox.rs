@@ -134,7 +134,10 @@ async fn files_whose_sizes_cannot_be_are_refused_and_not_tried_again() {
         let file = folder.path().join("crafted");
         std::fs::write(&file, bytes).unwrap();
         let found = sandbox().decode(&file, Some(extension), 1 << 30, &Pool::default()).await;
-        assert!(matches!(&found, Err(Refusal::File { code, .. }) if code != "decode.read"), "{name}: {found:?}");
+        // A size of all ones in an RF64 says that nobody knew it: the sound goes to the end of the file.
+        let whole = name.starts_with("rf64") && found.is_ok();
+        let refused = matches!(&found, Err(Refusal::File { code, .. }) if code != "decode.read");
+        assert!(whole || refused, "{name}: {:?}", found.err());
     }
 }
 
