@@ -61,8 +61,9 @@ pub fn serve(file: Option<&Path>, beside: Beside) -> Result<(), RoleError> {
     prepare(&config);
     runtime()?.block_on(async {
         let service = Running::start(config, beside).await?;
+        let stopped = stopped();
         tracing::info!(api = %service.app.config.api_url, "serving");
-        stopped().await;
+        stopped.await;
         service.stop().await;
         Ok(())
     })
@@ -87,9 +88,10 @@ pub fn work(file: Option<&Path>) -> Result<(), RoleError> {
                 Some(tokio::spawn(listen(listener, connections, worker::watched(&app), stop.clone(), GRACE)))
             }
         };
+        let stopped = stopped();
         tracing::info!("working");
         let working = tokio::spawn(worker.run(app.draining.clone()));
-        stopped().await;
+        stopped.await;
         app.draining.cancel();
         drop(working.await);
         stop.cancel();
@@ -157,27 +159,34 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-/// Waits for SIGTERM or Ctrl-C. A second one ends the process at once.
-async fn stopped() {
-    signal().await;
-    tracing::info!("asked to end; once more ends at once");
-    tokio::spawn(async {
-        signal().await;
-        std::process::exit(130);
-    });
+/// Ends with SIGTERM or Ctrl-C, which are heard from the call on. A second one ends the process at once.
+fn stopped() -> impl Future<Output = ()> {
+    let first = signal();
+    async move {
+        first.await;
+        tracing::info!("asked to end; once more ends at once");
+        let second = signal();
+        tokio::spawn(async move {
+            second.await;
+            std::process::exit(130);
+        });
+    }
 }
 
 #[cfg(unix)]
-async fn signal() {
+fn signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
+    let heard = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match heard {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
+            _ => drop(tokio::signal::ctrl_c().await),
         }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
     }
 }
 

@@ -372,6 +372,7 @@ fn the_privacy_page_lists_what_the_code_stores() {
 
 #[test]
 fn the_scripts_keep_to_the_periods_of_the_page() {
+    use loopmaster_core::retention::{BROWSER_MEMORY, BROWSER_PENDING, SIGN_IN, UNDO};
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("web/src");
     let text = std::fs::read_to_string(scripts.join("periods.ts")).expect("periods.ts");
     let number = |name: &str| {
@@ -379,7 +380,6 @@ fn the_scripts_keep_to_the_periods_of_the_page() {
         let value = text.lines().find_map(|line| line.strip_prefix(&mark)).unwrap_or_else(|| panic!("{name}"));
         value.trim_end_matches(';').replace('_', "").parse::<i64>().expect("a number")
     };
-    use loopmaster_core::retention::{BROWSER_MEMORY, BROWSER_PENDING, SIGN_IN, UNDO};
     for (name, period) in [
         ("UNDO_MS", UNDO),
         ("SIGN_IN_MS", SIGN_IN),
