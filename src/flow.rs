@@ -18,13 +18,14 @@ use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{Codec, Format, Limits, Settings};
 use loopmaster_core::units::{Db, Dbtp, Seconds};
-use loopmaster_core::verify::{Expect, GateFailure, LOSSY_CEILING, verify};
+use loopmaster_core::verify::{Expect, GateFailure, LOSSY_CEILING, StepBack, settle, verify};
 use loopmaster_core::{Audio, Error, Stage};
 use rayon::prelude::*;
 use serde_json::json;
 use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Most times a lossy file is taken down at its overs and encoded again …
 const LOSSY_ROUNDS: u32 = 4;
@@ -64,6 +65,8 @@ pub struct Outcome {
     pub files: Vec<DeliveredFile>,
     /// Everything written, masters first.
     pub paths: Vec<PathBuf>,
+    /// What the plan took back because a file broke a gate; empty for nearly every track.
+    pub steps: Vec<String>,
 }
 
 /// Why a track was not delivered.
@@ -122,19 +125,36 @@ fn judge(track: &Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Anal
 pub fn master(input: &Input, folder: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<Outcome, TrackError> {
     let (track, mix, plan) = decide(&input.path, order, line)?;
     let seconds = track.audio.seconds();
-    let (ready, audio) = Ready::assemble(track, mix, plan, order)?;
+    let (mut ready, mut audio) = Ready::assemble(track, mix, plan, order)?;
     let place = Place { input: &input.path, folder };
     deliver::check_targets(&ready.targets(&place, order), order.extras.force)?;
 
-    line.stage(Stage::Render, "");
-    let masters = order.backend.render(vec![ready.job(audio)]).remove(0).map_err(Error::from)?;
-    let Made { pieces, files, trace, .. } = ready.complete(masters, &place, order, line)?;
+    // Rendering consumes the samples; a step back reads the file again, or what a pipe gave once.
+    let once = !std::fs::metadata(&input.path).is_ok_and(|file| file.is_file());
+    let spare = once.then(|| audio.try_clone()).transpose().map_err(no_room)?;
+    let Made { pieces, files, trace, plan, .. } = loop {
+        line.stage(Stage::Render, "");
+        let masters = order.backend.render(vec![ready.job(audio)]).remove(0).map_err(Error::from)?;
+        let trace = masters.first().map(|master| master.trace.clone()).unwrap_or_default();
+        match ready.complete(masters, &place, order, line) {
+            Err(TrackError::Core(Error::Verify(failure))) => match ready.step_back(&failure, &trace) {
+                Some(next) => ready = next,
+                None => return Err(Error::from(failure).into()),
+            },
+            made => break made?,
+        }
+        audio = match &spare {
+            Some(spare) => spare.try_clone().map_err(no_room)?,
+            None => decode_file_in(&input.path, &order.limits, order.pool).map_err(Error::from)?.audio,
+        };
+    };
 
     line.stage(Stage::Deliver, "");
     let drafts = pieces.into_iter().map(|piece| piece.draft).collect();
     let paths = deliver::deliver(drafts, order.extras.force)?;
-    let Ready { mix, plan, .. } = ready;
-    Ok(Outcome { seconds, mix, plan, trace, files, paths })
+    let steps = ready.steps();
+    let Ready { mix, .. } = ready;
+    Ok(Outcome { seconds, mix, plan, trace, files, paths, steps })
 }
 
 /// What a written file is to those who get it.
@@ -190,17 +210,19 @@ pub struct Place<'a> {
 }
 
 /// A track that is decided about, without its samples.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ready {
     /// The mix.
     pub mix: Analysis,
     /// What was decided.
     pub plan: Plan,
+    /// What was taken back so far.
+    back: StepBack,
     tags: Tags,
     formats: Vec<(Format, u32)>,
     rates: Vec<u32>,
     /// The mix as its preview needs it: rendering consumes the samples.
-    before: Option<Audio>,
+    before: Option<Arc<Audio>>,
 }
 
 /// What [`Ready::complete`] has made.
@@ -212,6 +234,8 @@ pub struct Made {
     pub files: Vec<DeliveredFile>,
     /// What the chain did.
     pub trace: Trace,
+    /// The plan, with the loudness that was reached where no gain meets the number.
+    pub plan: Plan,
     /// The account, if it was wanted.
     pub report: Option<Report>,
 }
@@ -233,11 +257,27 @@ impl Ready {
         rates.sort_unstable_by_key(|rate| (*rate != native, *rate));
         rates.dedup();
         let before = match order.extras.preview.then(|| for_preview(&audio, order)).transpose()? {
-            Some(Cow::Borrowed(audio)) => Some(audio.try_clone().map_err(no_room)?),
-            Some(Cow::Owned(audio)) => Some(audio),
+            Some(Cow::Borrowed(audio)) => Some(Arc::new(audio.try_clone().map_err(no_room)?)),
+            Some(Cow::Owned(audio)) => Some(Arc::new(audio)),
             None => None,
         };
-        Ok((Self { mix, plan, tags, formats, rates, before }, audio))
+        let back = StepBack::default();
+        Ok((Self { mix, plan, back, tags, formats, rates, before }, audio))
+    }
+
+    /// What to render instead, after a file of this broke a gate; `trace` is that of the first rate. `None`: nothing is left to take
+    /// back.
+    #[must_use]
+    pub fn step_back(&self, failure: &GateFailure, trace: &Trace) -> Option<Self> {
+        let mut back = self.back.clone();
+        let plan = back.next(&self.plan, &self.mix, trace, &failure.gate)?;
+        Some(Self { plan, back, ..self.clone() })
+    }
+
+    /// What was taken back so far.
+    #[must_use]
+    pub fn steps(&self) -> Vec<String> {
+        self.back.steps()
     }
 
     /// What to render.
@@ -260,12 +300,16 @@ impl Ready {
         order: &Order<'_>,
         line: &mut dyn Watch,
     ) -> Result<Made, TrackError> {
-        let work = Work { order, place: *place, ready: self };
         let Extras { report, preview, .. } = order.extras;
         let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();
         line.stage(Stage::Encode, &names.join(", "));
         // MP3 and Opus know only one thread each: all files are made side by side.
-        let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
+        let metas: Vec<Metadata> = masters.iter().map(|master| self.metadata_of(master, order)).collect();
+        // Where no gain meets the number, the files are held against what was reached, and the account says so.
+        let reached = metas.first().and_then(|meta| meta.loudness.integrated);
+        let settled = settle(&self.plan, reached).map(|plan| Self { plan, ..self.clone() });
+        let ready = settled.as_ref().unwrap_or(self);
+        let work = Work { order, place: *place, ready };
         let (made, told) = rayon::join(
             || -> Result<Vec<(Piece, DeliveredFile)>, TrackError> {
                 let of = |rate: u32| masters.iter().zip(&metas).find(move |(master, _)| master.audio.rate == rate);
@@ -296,7 +340,17 @@ impl Ready {
             None => None,
         };
         pieces.extend(extras);
-        Ok(Made { pieces, files, trace, report })
+        Ok(Made { pieces, files, trace, plan: ready.plan.clone(), report })
+    }
+
+    fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>, order: &Order<'_>) -> Metadata {
+        let (clean, trim_start) = (order.extras.clean, self.plan.edit.trim_start);
+        Metadata { tags: self.tags.clone(), loudness, true_peak, clean, trim_start, ..Metadata::default() }
+    }
+
+    fn metadata_of(&self, Master { audio, trace, .. }: &Master, order: &Order<'_>) -> Metadata {
+        let [left, right] = &audio.channels;
+        self.metadata(Loudness::measure(&[left, right], &STEREO, audio.rate), trace.true_peak, order)
     }
 }
 
@@ -352,17 +406,6 @@ impl Work<'_> {
     /// A whole small file.
     fn piece(&self, kind: Kind, role: &str, suffix: &str, bytes: &[u8]) -> Result<Piece, TrackError> {
         Ok(Piece { draft: write_draft(&self.beside(suffix), bytes)?, kind, role: role.to_owned() })
-    }
-
-    fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>) -> Metadata {
-        let clean = self.order.extras.clean;
-        let trim_start = self.ready.plan.edit.trim_start;
-        Metadata { tags: self.ready.tags.clone(), loudness, true_peak, clean, trim_start, ..Metadata::default() }
-    }
-
-    fn metadata_of(&self, Master { audio, trace, .. }: &Master) -> Metadata {
-        let [left, right] = &audio.channels;
-        self.metadata(Loudness::measure(&[left, right], &STEREO, audio.rate), trace.true_peak)
     }
 
     /// Encodes, decodes again and holds the result against the plan. Lossy files that decode too hot are taken down there and encoded
@@ -428,7 +471,7 @@ impl Work<'_> {
     /// The preview of the mix, and what lies beside the master with its analysis, as far as they are wanted.
     fn tell(&self, master: Option<&Master>) -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
         let (mix, told) = rayon::join(
-            || self.ready.before.as_ref().map(|audio| self.preview_of_mix(audio)).transpose(),
+            || self.ready.before.as_deref().map(|audio| self.preview_of_mix(audio)).transpose(),
             || -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
                 let Some(master) = master else { return Ok((Vec::new(), None)) };
                 let analysis = analyse_audio(&master.audio, self.ready.mix.source.clone());
@@ -446,14 +489,14 @@ impl Work<'_> {
     fn preview_of_mix(&self, audio: &Audio) -> Result<Piece, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview of the mix).opus"))?;
         let mix = &self.ready.mix;
-        let meta = self.metadata(mix.loudness.clone(), Some(mix.peaks.true_peak));
+        let meta = self.ready.metadata(mix.loudness.clone(), Some(mix.peaks.true_peak), self.order);
         encode(audio, Codec::Opus, &meta, &mut file)?;
         Ok(Piece { draft, kind: Kind::Preview, role: "mix".to_owned() })
     }
 
     fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Piece>, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview).opus"))?;
-        let meta = self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak));
+        let meta = self.ready.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak), self.order);
         encode(&*for_preview(&master.audio, self.order)?, Codec::Opus, &meta, &mut file)?;
         let preview = self.preview(analysis);
         let text = json!({

@@ -320,5 +320,9 @@ async fn tidy(app: App) {
         }
         app.rates.forget_idle();
         telemetry::tidy();
+        // One that was given up would stay away until the next start.
+        if let Err(error) = crate::chores::ensure_sweeper(&app.db).await {
+            tracing::warn!(%error, "whether there is a sweeper is not known");
+        }
     }
 }

@@ -14,6 +14,8 @@ mod databases;
 #[cfg(test)]
 mod decode;
 #[cfg(test)]
+mod delivered;
+#[cfg(test)]
 mod encode;
 #[cfg(test)]
 mod golden;

@@ -225,6 +225,31 @@ async fn a_job_that_runs_alone_waits_for_an_idle_worker_and_holds_the_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_chore_outlives_every_kill_and_ends_by_faults() {
+    each(async |test| {
+        let db = &test.db;
+        put(db, [NewJob::chore("sweep", "sweep", String::new())]).await;
+        let lose = async |worker: String, end: End| {
+            pass(db).await;
+            let claimed = queue::claim_chores(db, &worker, &["sweep"], 9, Duration::from_secs(30)).await.unwrap();
+            assert_eq!(subjects(&claimed), ["sweep"], "{}", test.name());
+            died(db, &worker, end).await
+        };
+        for n in 0..50 {
+            assert_eq!(lose(format!("k{n}"), End::Killed).await, [Lost::Again]);
+        }
+        let mut crashes = 1;
+        while lose(format!("c{crashes}"), End::Crashed).await == [Lost::Again] {
+            crashes += 1;
+            assert!(crashes < 100, "it goes round for ever");
+        }
+        println!("{}: dead after {crashes} crashes", test.name());
+        assert!(crashes > 10);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_was_killed_says_nothing_about_a_file() {
     each(async |test| {
         let db = &test.db;

@@ -112,7 +112,8 @@ async fn take_back(tx: &mut Tx, row: &AnyRow, end: End) -> Result<Reaped, QueueE
     let ended = Ended::read(row)?;
     let worker: Option<String> = row.try_get("worker_id")?;
     let lost_on: Option<String> = row.try_get("lost_on")?;
-    // Chores run beside everything else: what was lost with a worker is tried again as often as it may be.
+    // Chores run beside everything else and are never alone: what a worker lost by a fault of its own is tried again as often as it may
+    // be. Being killed from outside says nothing about a chore, and a mail or the sweeper does not end by it.
     let track = Class::of(row.try_get("class")?) != Class::Chore;
     let alone = track && row.try_get::<i64, _>("solitary")? != 0;
     let killed = end == End::Killed;
@@ -120,7 +121,7 @@ async fn take_back(tx: &mut Tx, row: &AnyRow, end: End) -> Result<Reaped, QueueE
     let counts = alone && !killed && lost_on != worker;
     let lost_alone = row.try_get::<i64, _>("lost_alone")? + i64::from(counts);
     let kills = row.try_get::<i64, _>("kills")? + i64::from(alone && killed);
-    let most = row.try_get::<i64, _>("max_attempts")? + i64::from(track && killed);
+    let most = row.try_get::<i64, _>("max_attempts")? + i64::from(killed);
     let lost = if row.try_get::<i64, _>("cancel")? != 0 {
         Lost::Cancelled
     } else if lost_alone >= LOST_ALONE {

@@ -264,10 +264,6 @@ async fn whole(
         }
     })
     .await?;
-    let ready = Arc::new(ready);
-
-    line.stage(Stage::Render, "");
-    let (reply, answer) = oneshot::channel();
     let again: Again = {
         let (shared, held, upload, mix) = (Arc::clone(shared), Arc::clone(held), upload.clone(), mix.clone());
         Arc::new(move || {
@@ -275,18 +271,34 @@ async fn whole(
             Box::pin(async move { Ok(decode(&shared, held.room, &mix, &upload).await?.audio) })
         })
     };
-    let request =
-        Request { ready: Arc::clone(&ready), audio, again, solitary: lease.solitary, share: shared.share(held), reply };
-    shared.renderer.send(request, coming);
-    let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
-
-    let backend = by.name.clone();
     let folder = scratch.path().join("out");
-    let finished = compute(shared, held, room, move || {
-        let mut line = line;
-        this.finish(&ready, masters, by, &folder, &mut line)
-    })
-    .await?;
+    let (mut ready, mut audio, mut line, mut coming) = (Arc::new(ready), audio, line, coming);
+    let (backend, finished) = loop {
+        line.stage(Stage::Render, "");
+        let (reply, answer) = oneshot::channel();
+        let (solitary, share, again) = (lease.solitary, shared.share(held), Arc::clone(&again));
+        shared.renderer.send(Request { ready: Arc::clone(&ready), audio, again, solitary, share, reply }, coming);
+        let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
+        let backend = by.name.clone();
+        let (made, returned) = compute(shared, held, room, {
+            let (this, ready, folder) = (Arc::clone(&this), Arc::clone(&ready), folder.clone());
+            move || {
+                let made = this.finish(&ready, masters, by, &folder, &mut line);
+                Ok((made, line))
+            }
+        })
+        .await?;
+        line = returned;
+        match made? {
+            Ended::Whole(finished) => break (backend, finished),
+            Ended::Again(next) => {
+                tracing::info!(job = lease.id, master = lease.subject, steps = ?next.steps(), "a gate sent the plan back");
+                ready = Arc::new(*next);
+            }
+        }
+        coming = shared.renderer.on_the_way();
+        audio = decode(shared, held.room, &mix, &upload).await?.audio;
+    };
     let Finished { pieces, summary, mut artifacts } = finished;
     for artifact in &mut artifacts {
         // Random for each file: who is shown the key of one (a shared preview) cannot guess the key of another.
@@ -447,6 +459,13 @@ struct Finished {
     artifacts: Vec<Artifact>,
 }
 
+/// How an attempt ended.
+enum Ended {
+    Whole(Finished),
+    /// A file broke a gate: this is to be rendered instead.
+    Again(Box<Ready>),
+}
+
 impl Steps {
     fn order<'a>(&'a self, backend: &'a dyn Backend) -> Order<'a> {
         Order {
@@ -472,11 +491,18 @@ impl Steps {
         by: BackendInfo,
         folder: &Path,
         line: &mut Line,
-    ) -> Result<Finished, Stopped> {
+    ) -> Result<Ended, Stopped> {
         let by = By { cpu: &*self.shared.services.cpu, info: by };
         let order = self.order(&by);
         let place = Place { input: &self.name, folder };
-        let Made { mut pieces, files, report, .. } = ready.complete(masters, &place, &order, line)?;
+        let trace = masters.first().map(|master| master.trace.clone()).unwrap_or_default();
+        let Made { mut pieces, files, report, .. } = match ready.complete(masters, &place, &order, line) {
+            Err(TrackError::Core(Error::Verify(failure))) => {
+                let next = ready.step_back(&failure, &trace).ok_or_else(|| Error::from(failure))?;
+                return Ok(Ended::Again(Box::new(next)));
+            }
+            made => made?,
+        };
         let Some(report) = report else {
             return Err(Stopped::failed(FailureClass::Permanent, "internal", &"a track without its report"));
         };
@@ -494,7 +520,7 @@ impl Steps {
         let known = files.iter().map(|file| Some(file.sha256.as_str())).chain(std::iter::repeat(None));
         let artifacts = pieces.iter().zip(known).map(|(piece, sha256)| describe(piece, sha256, &mut taken));
         let artifacts = artifacts.collect::<Result<Vec<_>, Stopped>>()?;
-        Ok(Finished { summary: summary(&report), pieces, artifacts })
+        Ok(Ended::Whole(Finished { summary: summary(&report), pieces, artifacts }))
     }
 }
 

@@ -10,7 +10,7 @@ mod tests;
 
 use crate::Audio;
 use crate::decode::{Source, Track};
-use crate::meter::{self, Spectra, TruePeak, k_energies, loudness, true_peak_and_blocks};
+use crate::meter::{self, CellThirds, Spectra, TruePeak, k_energies, loudness, true_peak_and_blocks};
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,9 @@ pub struct Analysis {
     /// Band energies over time.
     #[serde(skip)]
     pub matrix: BandMatrix,
+    /// `[cell of 0.4 s]` levels of the third octaves.
+    #[serde(skip)]
+    pub thirds: Vec<CellThirds>,
     /// Waveform for drawing.
     #[serde(skip)]
     pub waveform: Waveform,
@@ -297,6 +300,7 @@ pub fn analyse_audio(audio: &Audio, source: Source) -> Analysis {
         findings: Vec::new(),
         spectrum: spectra.spectrum,
         matrix: spectra.matrix,
+        thirds: spectra.thirds,
     };
     analysis.findings = findings::findings(&analysis, bandwidth.cliff, noise);
     analysis

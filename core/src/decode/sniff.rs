@@ -109,7 +109,7 @@ pub(super) fn sniff(head: &[u8]) -> Kind {
 
 /// A coded stream that pretends to be PCM, as on DTS CDs and in recordings of a digital output: played as PCM it is noise.
 pub(super) fn bitstream(samples: &[u8]) -> Option<&'static str> {
-    /// Sync words of four bytes or more; in a megabyte of music none comes three times by chance.
+    /// Sync words of four bytes or more. Loud music holds some of them by chance, but not three times at one distance.
     const SYNCS: &[(&[u8], &str)] = &[
         (b"\x7f\xfe\x80\x01", "DTS"),
         (b"\xfe\x7f\x01\x80", "DTS"),
@@ -120,18 +120,21 @@ pub(super) fn bitstream(samples: &[u8]) -> Option<&'static str> {
         (b"\x00\x72\xf8\x00\x1f\x4e", "Dolby or DTS"),
         (b"\x00\x00\x72\xf8\x00\x00\x1f\x4e", "Dolby or DTS"),
     ];
-    let mut counts = [0_u8; SYNCS.len()];
+    /// Longest frame or burst, bytes: E-AC-3 in IEC 61937 repeats every 24,576.
+    const FRAME: usize = 1 << 15;
+    let mut last = [(0, 0); SYNCS.len()];
     for at in 0..samples.len() {
         // Few bytes begin any of them.
         if !matches!(samples[at], 0 | 0x1f | 0x72 | 0x7f | 0xf8 | 0xfe | 0xff) {
             continue;
         }
-        for (count, (sync, what)) in counts.iter_mut().zip(SYNCS) {
+        for ((place, distance), (sync, what)) in last.iter_mut().zip(SYNCS) {
             if samples[at..].starts_with(sync) {
-                *count += 1;
-                if *count == 3 {
+                let apart = at - *place;
+                if apart == *distance && (1..=FRAME).contains(&apart) {
                     return Some(what);
                 }
+                (*place, *distance) = (at, apart);
             }
         }
     }
@@ -168,6 +171,20 @@ fn ac3_bytes(code: u8) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sync_word_counts_where_frames_would_repeat_it() {
+        let at = |places: &[usize]| {
+            let mut samples = vec![3_u8; 400_000];
+            for place in places {
+                samples[*place..place + 4].copy_from_slice(b"\xfe\x7f\x01\x80");
+            }
+            bitstream(&samples)
+        };
+        assert_eq!(at(&[512, 2_524, 4_536]), Some("DTS"));
+        assert_eq!(at(&[0, 176_400, 352_800]), None, "full-scale clicks, one a second");
+        assert_eq!(at(&[100, 1_000, 5_000, 5_400]), None);
+    }
 
     #[test]
     fn first_bytes_tell() {

@@ -9,5 +9,6 @@ pub mod spectrum;
 pub mod true_peak;
 
 pub use loudness::{Loudness, integrated_from_block_energies, k_energies};
-pub use spectrum::{BandMatrix, Spectra, Spectrum, ThirdOctave};
+pub(crate) use spectrum::median;
+pub use spectrum::{BandMatrix, CellThirds, Spectra, Spectrum, THIRDS, ThirdOctave, third_octave};
 pub use true_peak::{TruePeak, true_peak, true_peak_and_blocks};

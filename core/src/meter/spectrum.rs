@@ -49,6 +49,30 @@ pub struct ThirdOctave {
     pub side: f32,
 }
 
+/// Third octaves from 25 Hz to 16 kHz.
+pub const THIRDS: usize = 29;
+
+/// Mid + side of 0.4 s in each third octave of [`third_octave`], dB. The bands overlap and have soft edges, so that a tone
+/// at an edge does not jump from one to the other when the rate, and with it the grid of the transform, changes.
+pub type CellThirds = [f32; THIRDS];
+
+/// Centre of third octave `n`, counted from 25 Hz: 1000 · 2^((n − 16)/3).
+#[must_use]
+pub fn third_octave(n: usize) -> f64 {
+    1_000.0 * 2f64.powf((n as f64 - 16.0) / 3.0)
+}
+
+/// `[third]` the 1/12-octave bands that count and their weights: raised cosines over an octave, 1 at the centre.
+fn soft_thirds() -> Vec<Vec<(usize, f64)>> {
+    let weight = |third: usize, band: usize| {
+        let centre = (edge(band) * edge(band + 1)).sqrt();
+        let octaves = (centre / third_octave(third)).log2().abs();
+        if octaves < 0.5 { 0.5 + 0.5 * (TAU * octaves).cos() } else { 0.0 }
+    };
+    let bands = |third| (0..POINTS).map(move |band| (band, weight(third, band))).filter(|(_, weight)| *weight > 0.0);
+    (0..THIRDS).map(|third| bands(third).collect()).collect()
+}
+
 /// Everything the windows tell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spectra {
@@ -74,6 +98,8 @@ pub struct Spectra {
     pub bin: f64,
     /// `[cell]` mean square of mid + side of 0.4 s each.
     pub cells: Vec<f64>,
+    /// `[cell]` levels of the third octaves.
+    pub thirds: Vec<CellThirds>,
     /// `[cell]` spectral flatness above 700 Hz, 0 (tones) to 1 (noise whose density is even within each octave).
     pub flatness: Vec<f64>,
 }
@@ -114,10 +140,10 @@ impl Spectrum {
         let sum = |db: &[f32]| (10.0 * db.iter().map(|&v| 10f64.powf(f64::from(v) / 10.0)).sum::<f64>().log10()) as f32;
         // The band from 1000 · 2^(−1/6) Hz begins at m = −2; 25 Hz is 16 third octaves below.
         let first = (-2 - 4 * 16 - LOWEST) as usize;
-        (0..29)
+        (0..THIRDS)
             .filter_map(|n| {
                 let range = first + 4 * n..first + 4 * n + 4;
-                let hz = (1_000.0 * 2f64.powf((n as f64 - 16.0) / 3.0)) as f32;
+                let hz = third_octave(n) as f32;
                 Some(ThirdOctave { hz, mid: sum(self.mid.get(range.clone())?), side: sum(self.side.get(range)?) })
             })
             .collect()
@@ -589,6 +615,17 @@ impl Spectra {
             side: bands.par_iter().map(|&b| typical(1, b)).collect(),
         };
 
+        let soft = soft_thirds();
+        let thirds = (0..cells.len()).map(|c| {
+            let power = |band: usize| match band.checked_sub(CROSSOVER) {
+                Some(band) => cells[c].bands[0][band] + cells[c].bands[1][band],
+                None => bass.bands[c][0][band] + bass.bands[c][1][band],
+            };
+            let level = |third: usize| (10.0 * weighted(&soft[third], power).max(1e-300).log10()).max(f64::from(FLOOR));
+            std::array::from_fn(|third| level(third) as f32)
+        });
+        let thirds: Vec<CellThirds> = thirds.collect();
+
         let row = |channel: usize, band: usize| -> Vec<f32> {
             parts.iter().flat_map(|p| p.rows[channel][band].iter().copied()).collect()
         };
@@ -630,6 +667,7 @@ impl Spectra {
                 .collect(),
             power,
             bin,
+            thirds,
             flatness: cells.iter().map(|c| flatness(&c.bands)).collect(),
             cells: energies,
         }

@@ -396,6 +396,22 @@ fn width_opens_what_is_narrow_and_never_mono() {
 }
 
 #[test]
+fn a_silent_channel_stays_silent() {
+    let mut single = mix();
+    // Left alone: side is as strong as mid, which any style would call too wide.
+    for band in &mut single.bands {
+        band.side = band.mid;
+    }
+    single.stereo.balance = Db(120.0);
+    for style in Style::ALL {
+        let plan = plan(&single, &styled(style), None).unwrap();
+        assert!(plan.tone.width.is_empty() && plan.tone.mid == plan.tone.side, "{style}");
+    }
+    single.stereo.balance = Db(10.0);
+    assert!(!plan(&single, &styled(Style::Balanced), None).unwrap().tone.width.is_empty(), "the control");
+}
+
+#[test]
 fn a_torn_low_end_is_pulled_together() {
     let mut torn = mix();
     torn.bands[0].side = Db(torn.bands[0].mid.0 - 1.0);

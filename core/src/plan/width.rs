@@ -12,6 +12,8 @@ const NO_SIDE: f64 = -40.0;
 const LOW_CORRELATION: f64 = 0.3;
 /// By at most this much, dB.
 const LOW_CUT: f64 = 6.0;
+/// Channels this far apart in level are not a picture to be changed: what one of them lacks must not leak into it, dB.
+const ONE_SIDED: f64 = 20.0;
 /// Loudness a fold to mono may cost after widening, dB; the gate stands at 3.
 const MONO_LOSS: f64 = 2.5;
 /// Largest change towards a reference, dB.
@@ -42,7 +44,8 @@ pub(super) fn decide(
     strength: f64,
     reference: Option<(&Analysis, f64)>,
 ) -> Width {
-    if strength <= 0.0 || analysis.stereo.mono || analysis.bands.len() != BANDS {
+    let one_sided = analysis.stereo.balance.0.abs() > ONE_SIDED;
+    if strength <= 0.0 || analysis.stereo.mono || one_sided || analysis.bands.len() != BANDS {
         return Width::default();
     }
     let mut gains = [0.0f64; BANDS];

@@ -3,6 +3,7 @@
 use super::Gate;
 use crate::Audio;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Frames per unit of work.
 const PIECE: usize = 1 << 16;
@@ -45,29 +46,48 @@ pub(super) fn exact(decoded: &Audio, master: &Audio, bits: Option<u32>) -> Gate 
 const WINDOW: usize = 8192;
 /// Farthest shift that is looked for: more than the delay of any codec here (MP3: 576 + 529, or a frame of 1152).
 const REACH: usize = 1536;
+/// Moments that are looked at: a file that is out of place is so everywhere, and by as much.
+const MOMENTS: usize = 3;
+/// How much better the moved file has to match, of 1. A steady tone matches itself a period on as well as in place, but for the
+/// codec's noise.
+const BETTER: f64 = 0.01;
 
-/// A lossy file is in place: in its loudest moment it matches the master better unmoved than moved.
+/// A lossy file is in place: in its loudest moments it matches the master better unmoved than moved.
 pub(super) fn aligned(decoded: &Audio, master: &Audio) -> Gate {
     let frames = decoded.frames().min(master.frames());
     let window = WINDOW.min(frames);
-    // The loudest window, in the louder channel there.
+    // The loudest windows, in the louder channel there.
     let energy = |x: &[f32]| x.iter().map(|x| x * x).sum::<f32>();
-    let starts: Vec<(usize, usize)> =
-        (0..=frames - window).step_by(WINDOW / 2).flat_map(|start| [(0, start), (1, start)]).collect();
-    let loudness: Vec<f32> =
-        starts.par_iter().map(|&(channel, start)| energy(&master.channels[channel][start..start + window])).collect();
-    let loudest = (0..starts.len()).fold(0, |best, i| if loudness[i] > loudness[best] { i } else { best });
-    let Some(&(channel, start)) = starts.get(loudest) else {
-        return Gate::new("alignment", true, 0.0, 0.0, "nothing to align".to_owned());
-    };
-    let reference = &master.channels[channel][start..start + window];
+    let mut moments: Vec<(f32, usize, usize)> = (0..=frames - window)
+        .step_by(WINDOW)
+        .flat_map(|start| [(0, start), (1, start)])
+        .collect::<Vec<_>>()
+        .into_par_iter()
+        .map(|(channel, start)| (energy(&master.channels[channel][start..start + window]), channel, start))
+        .collect();
+    moments.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
+    moments.truncate(MOMENTS);
+    let mut lags: Vec<isize> =
+        moments.iter().map(|&(_, channel, start)| lag(decoded, master, channel, start..start + window)).collect();
+    lags.sort_unstable();
+    // The shift that most moments agree on.
+    let most = lags.chunk_by(|a, b| a == b).max_by_key(|same| same.len());
+    let lag = most.filter(|same| 2 * same.len() > lags.len()).map_or(0, |same| same[0]);
+    let text = if lag == 0 { "in place".to_owned() } else { format!("{lag:+} frames out of place") };
+    Gate::new("alignment", lag == 0, lag as f64, 0.0, text)
+}
 
+/// How far a moment of the master is moved in the decoded file, frames; 0 where it matches in place as well as anywhere.
+fn lag(decoded: &Audio, master: &Audio, channel: usize, moment: Range<usize>) -> isize {
+    let (start, window) = (moment.start, moment.len());
+    let reference = &master.channels[channel][moment];
     let reach = REACH.min(window / 2);
     let near: Vec<f32> = (0..window + 2 * reach)
         .map(|i| {
             (start + i).checked_sub(reach).and_then(|at| decoded.channels[channel].get(at)).copied().unwrap_or(0.0)
         })
         .collect();
+    let own = reference.iter().map(|r| f64::from(*r).powi(2)).sum::<f64>().sqrt();
     // Normalised, so that a louder neighbour does not pass for a better match.
     let match_at = |shift: usize| -> f64 {
         let (mut cross, mut power) = (0.0, 0.0);
@@ -75,15 +95,11 @@ pub(super) fn aligned(decoded: &Audio, master: &Audio) -> Gate {
             cross += f64::from(r) * f64::from(d);
             power += f64::from(d) * f64::from(d);
         }
-        if power > 0.0 { cross / power.sqrt() } else { 0.0 }
+        if power > 0.0 && own > 0.0 { cross / (power.sqrt() * own) } else { 0.0 }
     };
     let matches: Vec<f64> = (0..=2 * reach).into_par_iter().map(match_at).collect();
     let best = (0..matches.len()).fold(reach, |best, i| if matches[i] > matches[best] { i } else { best });
-    // A steady tone matches itself one period on just as well, but for the codec's noise: that is not a shift.
-    let same = matches[best] - matches[reach] <= 0.001 * matches[best].abs();
-    let lag = if same { 0 } else { best as isize - reach as isize };
-    let text = if lag == 0 { "in place".to_owned() } else { format!("{lag:+} frames out of place") };
-    Gate::new("alignment", lag == 0, lag as f64, 0.0, text)
+    if matches[best] - matches[reach] <= BETTER { 0 } else { best as isize - reach as isize }
 }
 
 /// Level from which a run counts as clipped: `analyse::Clipping`'s.

@@ -2,11 +2,13 @@
 
 use super::{Expect, Gate};
 use crate::Audio;
-use crate::meter::{Spectra, ThirdOctave};
+use crate::analyse::Analysis;
+use crate::meter::{CellThirds, Spectra, THIRDS, median, third_octave};
 use crate::units::Db;
+use std::ops::RangeInclusive;
 
 /// Third octaves that are compared, Hz: [`Tone::bound`](crate::plan::Tone::bound) promises nothing beyond.
-const RANGE: (f32, f32) = (39.0, 16_500.0);
+const RANGE: RangeInclusive<f64> = 39.0..=16_500.0;
 /// A third octave this far under the loudest has no energy to speak of: noise, or what a codec left.
 const FAINT: f64 = -60.0;
 /// Nor has one below this level, dBFS.
@@ -16,9 +18,15 @@ const SILENT: f64 = -90.0;
 const MASKED: f64 = -20.0;
 /// What a lossy codec may add to the plan's bound, dB. Chosen by ear: far above what 320 kbit/s, V0 or Opus at 160 do.
 const CODEC: f64 = 1.0;
+/// A cell this far under the mean of all is a pause, dB.
+const QUIET: f64 = -20.0;
+/// Length of a cell, s.
+const CELL: f64 = 0.4;
 /// With more than this share of the mix cut away, what is left may well sound different.
 const CUT: f64 = 0.1;
 
+/// Bass this far under the whole is not heard, dB.
+const NO_BASS: f64 = -40.0;
 /// Most that may be lost in mono below 120 Hz, and overall.
 const LOSS_LOW: Db = Db(1.0);
 const LOSS: Db = Db(3.0);
@@ -29,33 +37,55 @@ pub(super) fn gates(decoded: &Audio, expect: &Expect<'_>) -> Vec<Gate> {
     let after = Spectra::tone(decoded);
     let stereo = &expect.mix.stereo;
     let lossy = expect.codec.lossy();
-    let mut gates: Vec<Gate> = tone(&after.spectrum.third_octaves(), expect).into_iter().collect();
-    gates.push(mono("mono_low", " below 120 Hz", after.mono_loss_low, stereo.mono_loss_low, LOSS_LOW, lossy));
+    let mut gates: Vec<Gate> = tone(&after.thirds, expect).into_iter().collect();
+    if bass_is_heard(expect.mix) {
+        gates.push(mono("mono_low", " below 120 Hz", after.mono_loss_low, stereo.mono_loss_low, LOSS_LOW, lossy));
+    }
     gates.push(mono("mono", "", after.mono_loss, stereo.mono_loss, LOSS, lossy));
     gates
 }
 
+/// Whether there is bass that could be lost in mono, and not just rumble far under everything else.
+fn bass_is_heard(mix: &Analysis) -> bool {
+    let powers: Vec<f64> = mix.bands.iter().map(|band| band.mid.power() + band.side.power()).collect();
+    powers.first().is_none_or(|bass| *bass > powers.iter().sum::<f64>() * Db(NO_BASS).power())
+}
+
 /// The largest move of a third octave, aligned in level by the gain that leaves the largest move smallest.
-fn tone(after: &[ThirdOctave], expect: &Expect<'_>) -> Option<Gate> {
+///
+/// Both files are compared cell by cell, and the median over the cells is the move: what limiter and leveler do to a whole cell is
+/// level, not tone, and a band that only sounds now and then is judged where it sounds.
+fn tone(after: &[CellThirds], expect: &Expect<'_>) -> Option<Gate> {
     let (plan, mix) = (expect.plan, expect.mix);
     let cut = plan.edit.trim_start.0 + plan.edit.trim_end.0;
     if plan.tone.bound.0 <= 0.0 || cut > CUT * mix.seconds().0 {
         return None;
     }
-    let level =
-        |band: &ThirdOctave| Db::from_power(Db(f64::from(band.mid)).power() + Db(f64::from(band.side)).power()).0;
-    let before = mix.spectrum.third_octaves();
-    let loudest = before.iter().map(level).fold(f64::NEG_INFINITY, f64::max);
-    let masked = |hz: f32| {
-        let near = before.iter().filter(|band| expect.codec.lossy() && (band.hz / hz).log2().abs() < 2.1);
-        near.map(level).fold(f64::NEG_INFINITY, f64::max) + MASKED
-    };
-    let moves: Vec<(f64, f32)> = before
+    let skipped = (plan.edit.trim_start.0 / CELL).round() as usize;
+    let pairs: Vec<(&CellThirds, &CellThirds)> = mix
+        .thirds
         .iter()
+        .skip(skipped)
         .zip(after)
-        .filter(|(before, _)| (RANGE.0..=RANGE.1).contains(&before.hz))
-        .filter(|(before, _)| level(before) > (loudest + FAINT).max(SILENT).max(masked(before.hz)))
-        .map(|(before, after)| (level(after) - level(before), before.hz))
+        .filter(|(before, after)| total(before).min(total(after)) > SILENT)
+        .collect();
+    let mean = pairs.iter().map(|(before, _)| Db(total(before)).power()).sum::<f64>() / pairs.len().max(1) as f64;
+    let floor = Db::from_power(mean).0 + QUIET;
+    let mut moved: Vec<Vec<f64>> = vec![Vec::new(); THIRDS];
+    for (before, after) in pairs.into_iter().filter(|(before, _)| total(before) > floor) {
+        let counted = audible(before, expect.codec.lossy());
+        let moves: Vec<(usize, f64)> =
+            counted.into_iter().map(|third| (third, f64::from(after[third] - before[third]))).collect();
+        let Some(level) = median(&mut moves.iter().map(|(_, change)| *change).collect::<Vec<f64>>()) else { continue };
+        for (third, change) in moves {
+            moved[third].push(change - level);
+        }
+    }
+    // A band that hardly ever sounds has no tone to speak of.
+    let least = moved.iter().map(Vec::len).max()?.div_ceil(10);
+    let moves: Vec<(f64, f64)> = (moved.iter_mut().enumerate())
+        .filter(|(_, changes)| !changes.is_empty() && changes.len() >= least)
+        .filter_map(|(third, changes)| Some((median(changes)?, third_octave(third))))
         .collect();
     let lowest = moves.iter().copied().reduce(|a, b| if b.0 < a.0 { b } else { a })?;
     let highest = moves.iter().copied().reduce(|a, b| if b.0 > a.0 { b } else { a })?;
@@ -66,6 +96,24 @@ fn tone(after: &[ThirdOctave], expect: &Expect<'_>) -> Option<Gate> {
         highest.1, lowest.1
     );
     Some(Gate::new("tone", measured <= bound, measured, bound, text))
+}
+
+/// Level of a whole cell, dB; the soft bands count everything one and a half times.
+fn total(cell: &CellThirds) -> f64 {
+    Db::from_power(cell.iter().map(|level| Db(f64::from(*level)).power()).sum::<f64>() / 1.5).0
+}
+
+/// The third octaves of a cell that can be heard beside the others.
+fn audible(cell: &CellThirds, lossy: bool) -> Vec<usize> {
+    let loudest = cell.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let masked = |third: usize| {
+        let near = (0..THIRDS).filter(|other| lossy && other.abs_diff(third) <= 6).map(|other| cell[other]);
+        f64::from(near.fold(f32::NEG_INFINITY, f32::max)) + MASKED
+    };
+    (0..THIRDS)
+        .filter(|third| RANGE.contains(&third_octave(*third)))
+        .filter(|third| f64::from(cell[*third]) > (f64::from(loudest) + FAINT).max(SILENT).max(masked(*third)))
+        .collect()
 }
 
 fn mono(name: &str, place: &str, after: Db, before: Db, bound: Db, lossy: bool) -> Gate {
@@ -79,7 +127,6 @@ fn mono(name: &str, place: &str, after: Db, before: Db, bound: Db, lossy: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analyse::Analysis;
     use crate::plan::Plan;
     use crate::settings::Codec;
     use crate::units::Seconds;
@@ -105,7 +152,7 @@ mod tests {
     fn analysis(audio: &Audio) -> Analysis {
         let spectra = Spectra::measure(audio);
         let mut mix = Analysis { rate: audio.rate, frames: audio.frames() as u64, ..Analysis::default() };
-        mix.spectrum = spectra.spectrum;
+        mix.thirds = spectra.thirds;
         (mix.stereo.mono_loss, mix.stereo.mono_loss_low) = (spectra.mono_loss, spectra.mono_loss_low);
         mix
     }
