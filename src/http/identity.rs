@@ -265,7 +265,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
     }
 }
 
-/// The layer in front of `/v1`: reads the body (bounded in size and time), finds out who asks, counts them, and goes on.
+/// The layer in front of `/v1`: reads the body (bounded in size and time), finds out who asks, and goes on to where they are counted.
 pub async fn identify(State(app): State<App>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
@@ -274,11 +274,10 @@ pub async fn identify(State(app): State<App>, request: Request, next: Next) -> R
         let body = read(body, app.config.limits.body_seconds).await?;
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let found = find_out(&app, &parts, &body, peer, request_id, &mut forget_session).await?;
-        let rated = app.rates.check(&app.config.limits, &found)?;
-        Ok::<_, Problem>((body, found, rated))
+        Ok::<_, Problem>((body, found))
     }
     .await;
-    let (body, caller, rated) = match outcome {
+    let (body, caller) = match outcome {
         Ok(found) => found,
         Err(problem) => return problem.into_response(),
     };
@@ -290,7 +289,6 @@ pub async fn identify(State(app): State<App>, request: Request, next: Next) -> R
     };
     parts.extensions.insert(caller);
     let mut response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    rated.show(response.headers_mut());
     if let Some(guest) = guest.filter(|_| response.status().is_success())
         && let Some(seconds) = guest_seconds(&app.db, &guest).await
         && let Ok(value) = HeaderValue::try_from(format!("{guest} {seconds}"))
@@ -415,7 +413,7 @@ async fn find_out(
             caller.identity = identity;
         } else {
             // Guessing costs the guesser.
-            app.rates.check(&app.config.limits, &caller)?;
+            app.rates.check(&caller)?;
             return Err(Problem::unauthorized(
                 "auth.token_invalid",
                 "this token is unknown, expired or revoked; make a new one in your account",

@@ -1,7 +1,7 @@
 //! The HTTP API. One road for every request under `/v1`:
 //!
 //! ```text
-//! observe (id, log line, metrics, problems) → identify (body, who, how often) → handler
+//! observe (id, log line, metrics, problems) → identify (body, who) → count (how often) → handler
 //! ```
 //!
 //! Handlers read rows, write rows, and sign addresses; bytes of audio go between client and storage. Only ZIPs stream through here.
@@ -235,8 +235,12 @@ pub fn router(app: App) -> Router {
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         axum::response::IntoResponse::into_response(Problem::internal(format!("panic: {}", text.unwrap_or_default())))
     };
+    let v1 = v1
+        .nest("/v1", uploads::companion::routes())
+        .layer(from_fn_with_state(app.clone(), limits::count))
+        .layer(from_fn_with_state(app.clone(), identity::identify));
     Router::new()
-        .merge(v1.nest("/v1", uploads::companion::routes()).layer(from_fn_with_state(app.clone(), identity::identify)))
+        .merge(v1)
         .merge(status::health())
         .fallback(observe::nothing_here)
         .method_not_allowed_fallback(observe::wrong_method)

@@ -165,6 +165,64 @@ async fn who_asks_too_often_waits_and_forged_addresses_do_not_help() {
     assert_eq!(service.guest().get("/v1/masters").await.status, 200);
 }
 
+/// Two quotas, and what is said of them: in the headers of the draft and a problem, never in the older headers.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_who_asks_and_each_answer_says_what_is_left() {
+    let service = Service::with(|config| {
+        config.limits.guest.requests_a_minute = 3;
+        config.limits.user.requests_a_minute = 4;
+    })
+    .await;
+    let said = |reply: &crate::service::Reply| {
+        let old = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-after", "x-ratelimit-whitelisted"];
+        assert!(old.iter().all(|name| !reply.headers.contains_key(*name)), "{reply:?}");
+        for name in ["ratelimit", "ratelimit-policy"] {
+            assert!(reply.headers.get_all(name).iter().count() <= 1, "{reply:?}");
+        }
+        (reply.status.as_u16(), reply.header("ratelimit-policy"), reply.header("ratelimit"))
+    };
+    let known = |status: u16, quota: u64, left: u64, reset: u64| {
+        (status, format!("\"requests\";q={quota};w=60"), format!("\"requests\";r={left};t={reset}"))
+    };
+    let guest = service.guest();
+    // Refusals of a handler are counted, too.
+    assert_eq!(said(&guest.get("/v1/masters").await), known(200, 3, 2, 20));
+    assert_eq!(said(&guest.get("/v1/masters/mst_none").await), known(404, 3, 1, 40));
+    assert_eq!(said(&guest.get("/v1/uploads?limit=0").await), known(422, 3, 0, 60));
+    let refused = guest.get("/v1/masters").await;
+    assert_eq!(said(&refused), known(429, 3, 0, 60));
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    assert_eq!(refused.header("content-type"), "application/problem+json");
+    assert_eq!(refused.problem().1, "rate.requests");
+    assert_eq!(refused.json()["detail"], format!("more than 3 requests in a minute; wait {wait} s"));
+    assert!(refused.header(signing::SET_GUEST).is_empty(), "{refused:?}");
+
+    // An account has its own quota, each of its tokens too, and a capability is counted by itself.
+    let user = service.user("a@example.org").await;
+    let id = user.user.clone().unwrap();
+    let token = service.token(&id, "uploads").await;
+    assert_eq!(said(&user.get("/v1/uploads").await), known(200, 4, 3, 15));
+    assert_eq!(said(&service.bearer(Some(&token), Method::GET, "/v1/uploads", None).await), known(200, 4, 3, 15));
+    let grant = service.grant(&id, 9, 9).await;
+    let sign = async || {
+        let page = Browser { guest: None, session: None, ..service.guest() };
+        page.get(&format!("/v1/u/{grant}/s3/params")).await
+    };
+    for _ in 0..4 {
+        assert_eq!(said(&sign().await), known(400, 3, 2, 20), "each page has another address");
+    }
+    assert_eq!(sign().await.problem(), (429, "rate.requests".to_owned()));
+
+    // Guessing tokens costs the address of whoever guesses.
+    let mut guesses = Vec::new();
+    for _ in 0..4 {
+        guesses.push(service.bearer(Some("lmt_guess"), Method::GET, "/v1/uploads", None).await.problem().1);
+    }
+    assert_eq!(guesses[..3], ["auth.token_invalid"; 3]);
+    assert_eq!(guesses[3], "rate.requests");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn creates_are_counted_over_all_processes() {
     for service in Service::both(|config| config.limits.guest.creates_an_hour = 3).await {

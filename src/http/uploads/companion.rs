@@ -76,7 +76,7 @@ impl FromRequestParts<App> for Sender {
             Some(grant) => {
                 let caller = Caller::from_request_parts(parts, app).await?;
                 let visitor = grant_of(&app.db, &grant, &caller).await?;
-                app.rates.check(&app.config.limits, &visitor)?;
+                app.rates.check(&visitor)?;
                 visitor
             }
             None => Visitor::from_request_parts(parts, app).await?,
