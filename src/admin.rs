@@ -461,7 +461,7 @@ async fn purge_reported(app: &App, id: &str, of: Option<&str>, yes: bool, now: i
         let mut counts = Vec::new();
         for (what, text) in [
             ("masters", "SELECT COUNT(*) FROM masters WHERE owner = $1"),
-            ("uploads", "SELECT COUNT(*) FROM uploads WHERE owner = $1"),
+            ("uploads", "SELECT COUNT(*) FROM uploads WHERE owner = $1 AND state <> 'gone'"),
         ] {
             let count: i64 = sqlx::query_scalar(text).bind(subject.id()).fetch_one(&mut *tx).await?;
             counts.push(format!("{count} {what}"));

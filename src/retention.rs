@@ -14,7 +14,8 @@ use crate::config::Config;
 use crate::db::{Db, Purged, Tx, bump_version};
 use crate::http::App;
 use crate::http::problem::{Answer, Problem};
-use crate::http::uploads::machine::settle;
+use crate::http::uploads::machine::{OPEN_FOR, settle};
+use crate::http::uploads::room::FORM;
 use crate::mail::{self, Letter};
 use crate::notices::{batch_ended, on_ended};
 use crate::queue::{self, Cancelled};
@@ -95,6 +96,11 @@ pub async fn sweep(app: &App) -> Answer<Report> {
             if gone == 0 {
                 break;
             }
+        }
+    }
+    for _ in 0..STEPS {
+        if ended_forms(db, now).await? == 0 {
+            break;
         }
     }
     orphans(db, now).await?;
@@ -292,7 +298,7 @@ const UPLOADS: [(&str, Kept); 5] = [
         "(state IN ('uploading', 'completing') AND owner LIKE 'gst!_%' ESCAPE '!' AND updated_at <= {before})",
         |config| config.unfinished(true),
     ),
-    ("(state IN ('aborted', 'gone') AND updated_at <= {before})", |_| DAY),
+    ("(state = 'aborted' AND updated_at <= {before})", |_| DAY),
 ];
 async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64) -> Answer<u64> {
     let condition = condition.replace("{before}", "$1");
@@ -341,11 +347,32 @@ async fn abort_parts(db: &Db, store: &Store, upload: &str) -> Answer<()> {
     Ok(())
 }
 
-/// Removes an upload nothing refers to, and dooms its objects.
+/// Removes an upload nothing refers to, and dooms its objects. Of a form that can still be sent a row stays which says how much it may
+/// bring, and to whom it counts, until `ended_forms` finds that it cannot be sent any more.
 pub async fn purge_upload(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
+    let text = tx.sql(&format!(
+        "UPDATE uploads SET state = 'gone', name = '', media_type = '', fingerprint = '', etag = NULL, title = NULL,
+        settings = NULL, batch_id = NULL, batch_position = NULL, reference_upload = NULL, kept_at = NULL, stored_at = NULL,
+        expires_at = NULL, updated_at = $2 WHERE id = $1 AND {FORM} > 0 AND created_at > $3"
+    ));
+    let query = sqlx::query(text).bind(upload).bind(now).bind(now - OPEN_FOR);
+    if query.execute(&mut **tx).await?.rows_affected() == 0 {
+        return erase_upload(tx, upload, now).await;
+    }
+    doom_upload(tx, upload, now).await
+}
+
+/// Removes an upload with its row, and dooms its objects.
+async fn erase_upload(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
+    doom_upload(tx, upload, now).await?;
+    sqlx::query("DELETE FROM uploads WHERE id = $1").bind(upload).execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn doom_upload(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
     objects::doom_all(tx, Of::Upload(upload), now).await?;
     let row: Option<(String, Option<String>)> =
-        sqlx::query_as("DELETE FROM uploads WHERE id = $1 RETURNING client_key, stored_key")
+        sqlx::query_as("SELECT client_key, stored_key FROM uploads WHERE id = $1")
             .bind(upload)
             .fetch_optional(&mut **tx)
             .await?;
@@ -356,6 +383,18 @@ pub async fn purge_upload(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
         }
     }
     Ok(())
+}
+
+/// A step of forms that could still be sent after their uploads were deleted and cannot any more: what has arrived goes in this sweep.
+async fn ended_forms(db: &Db, now: i64) -> Answer<usize> {
+    let mut tx = db.begin().await?;
+    let text = "SELECT id FROM uploads WHERE state = 'gone' AND created_at <= $1 ORDER BY id LIMIT $2";
+    let found: Vec<String> = sqlx::query_scalar(text).bind(now - OPEN_FOR).bind(STEP).fetch_all(&mut *tx).await?;
+    for upload in &found {
+        erase_upload(&mut tx, upload, now).await?;
+    }
+    tx.commit().await?;
+    Ok(found.len())
 }
 
 /// Objects whose master or upload is gone, such as those of an attempt that ended after its master was deleted.
@@ -497,7 +536,8 @@ pub async fn purge_owned(db: &Db, store: &Store, owner: &str, now: i64) -> Answe
             let mut removed = Removed::default();
             for id in &found {
                 if id.starts_with("upl_") {
-                    purge_upload(&mut tx, id, now).await?;
+                    // With its owner nobody is left to whom a form could count.
+                    erase_upload(&mut tx, id, now).await?;
                     gone += 1;
                 } else {
                     gone += u64::from(purge_master(&mut tx, id, &mut removed, now).await?);

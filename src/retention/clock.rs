@@ -48,7 +48,7 @@ fn columns(retention: &Retention) -> [Furthest; 20] {
         furthest("ip_keys", "created_at", "", 0),
         furthest("workers", "seen_at", "", 0),
         furthest("masters", "deleted_at", "", 0),
-        furthest("uploads", "created_at", "state = 'uploading' AND ", 0),
+        furthest("uploads", "created_at", "(state = 'uploading' OR s3_upload IS NULL) AND ", 0),
         furthest("uploads", "updated_at", "", 0),
         furthest("uploads", "stored_at", "", 0),
         furthest("objects", "sweep_after", "state <> 'stored' AND ", FILE_RECHECK),

@@ -236,6 +236,140 @@ async fn forms_take_what_is_left_and_count_at_once() {
     }
 }
 
+/// How an upload by a form is deleted while the form can still be sent.
+#[derive(Clone, Copy, Debug)]
+enum Deleted {
+    Unsent,
+    Stored,
+    /// With the only master made from it.
+    Mastered,
+}
+
+/// Bytes in storage that came by uploads.
+async fn on_disk(service: &Service) -> u64 {
+    let mut bytes = 0;
+    for prefix in ["uploads/", "stored/"] {
+        bytes += service.app.store.list(prefix).await.unwrap().iter().map(|found| found.bytes).sum::<u64>();
+    }
+    bytes
+}
+
+async fn undo_ends(service: &Service) {
+    let text = "UPDATE masters SET deleted_at = deleted_at - 31000 WHERE deleted_at IS NOT NULL AND id <> $1";
+    service.change(text, "none").await;
+}
+
+/// Makes the addresses signed so far end, and what is doomed go.
+async fn two_hours_later(service: &Service) {
+    service.change("UPDATE uploads SET created_at = created_at - 7200001 WHERE id <> $1", "none").await;
+    service.change("UPDATE objects SET sweep_after = sweep_after - 7200001 WHERE key <> $1", "none").await;
+    undo_ends(service).await;
+    loopmaster::retention::sweep(&service.app).await.unwrap();
+}
+
+/// Signs a form, deletes its upload in one of the ways, and gives the form; `None` where no room is left.
+async fn sign_and_delete(service: &Service, browser: &Browser<'_>, size: &str, how: Deleted) -> Option<Value> {
+    let form = browser.get(&format!("/v1/companion/s3/params?filename=song.wav&type=audio%2Fwav{size}")).await;
+    if form.status != StatusCode::OK {
+        assert_eq!(form.problem(), (403, "quota.stored_bytes".to_owned()));
+        return None;
+    }
+    let form = form.good();
+    let key = form["fields"]["key"].as_str().unwrap();
+    let id = service.value("SELECT id FROM uploads WHERE client_key = $1", key).await.unwrap();
+    let deleted = match how {
+        Deleted::Unsent => browser.delete(&format!("/v1/companion/s3/multipart/{id}?key={key}")).await,
+        Deleted::Stored => {
+            assert_eq!(super::uploads::post_form(service, &form, &[7; 1_000]).await, 201);
+            let parts = json!({ "parts": [{ "number": 1, "etag": "e" }] });
+            let stored = browser.post(&format!("/v1/uploads/{id}/complete"), parts).await.good();
+            assert_eq!(stored["state"], "stored");
+            browser.delete(&format!("/v1/uploads/{id}")).await
+        }
+        Deleted::Mastered => {
+            assert_eq!(super::uploads::post_form(service, &form, &[7; 1_000]).await, 201);
+            let made = browser.post("/v1/masters", json!({ "uploads": [key] })).await.good();
+            browser.delete(&format!("/v1/masters/{}", made["items"][0]["id"].as_str().unwrap())).await
+        }
+    };
+    assert!(deleted.status.is_success(), "{how:?}: {deleted:?}");
+    Some(form)
+}
+
+/// Deleting uploads buys no room while their forms can be sent: what may come counts, however it was deleted, and goes in the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_uploads_count_while_their_forms_can_be_sent() {
+    let quota = 4_000;
+    let change = move |config: &mut Config| {
+        for limits in [&mut config.limits.guest, &mut config.limits.user] {
+            limits.stored_bytes = quota;
+            limits.tracks_a_day = 1_000;
+        }
+        config.limits.guests_per_address = 1;
+        config.limits.form_bytes = 1_000;
+    };
+    for service in Service::both(change).await {
+        for how in [Deleted::Unsent, Deleted::Stored, Deleted::Mastered] {
+            for size in ["&metadata%5Bsize%5D=1000", ""] {
+                let home = service.guest();
+                let user = service.user(&format!("{how:?}{}@example.org", size.len())).await;
+                for account in [false, true] {
+                    let what = format!("{}: {how:?} {size:?} account: {account}", service.name);
+                    let before = on_disk(&service).await;
+                    let mut forms = Vec::new();
+                    for _ in 0..2 {
+                        for _ in 0..3 {
+                            // A visitor without an account forgets who they were, too.
+                            let fresh = Browser { ip: home.ip.clone(), ..service.guest() };
+                            let browser = if account { &user } else { &fresh };
+                            forms.extend(sign_and_delete(&service, browser, size, how).await);
+                        }
+                        undo_ends(&service).await;
+                        loopmaster::retention::sweep(&service.app).await.unwrap();
+                    }
+                    for form in &forms {
+                        assert_eq!(super::uploads::post_form(&service, form, &[7; 1_000]).await, 201, "{what}");
+                    }
+                    let brought = on_disk(&service).await - before;
+                    println!("{what}: {} forms, {brought} bytes", forms.len());
+                    assert!(brought <= quota && brought >= quota / 2, "{what}: {brought} bytes of {quota}");
+                }
+                // What is kept of them is a number: no name, nothing to be listed, nothing to be found.
+                for table in ["uploads", "uploads?state=gone"] {
+                    assert_eq!(user.get(&format!("/v1/{table}")).await.good()["items"], json!([]), "{table}");
+                }
+                let named = "SELECT COUNT(*) FROM uploads WHERE state = 'gone' AND name <> $1";
+                assert_eq!(service.number(named, "").await, 0);
+                two_hours_later(&service).await;
+                assert_eq!(on_disk(&service).await, 0, "{}: {how:?} {size:?}: what came late is left", service.name);
+                assert_eq!(service.number("SELECT COUNT(*) FROM uploads WHERE state = $1", "gone").await, 0);
+                assert!(sign_and_delete(&service, &user, size, how).await.is_some(), "there is room again");
+                two_hours_later(&service).await;
+            }
+        }
+    }
+}
+
+/// While a form can be sent once more, a second file of it may lie beside the copy that is mastered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_counts_beside_the_copy_of_its_file() {
+    for service in Service::both(guest_bytes(10_000)).await {
+        let guest = service.guest();
+        let used = async || guest.get("/v1/me").await.good()["quotas"]["stored_bytes"]["used"].as_u64().unwrap();
+        let form = guest.get("/v1/companion/s3/params?filename=a.wav&metadata%5Bsize%5D=1000").await.good();
+        assert_eq!(used().await, 1_000, "{}", service.name);
+        assert_eq!(super::uploads::post_form(&service, &form, &[7; 1_000]).await, 201);
+        assert_eq!((used().await, on_disk(&service).await), (1_000, 1_000));
+        let id = service.value("SELECT id FROM uploads WHERE owner = $1", guest.guest.as_ref().unwrap()).await.unwrap();
+        let parts = json!({ "parts": [{ "number": 1, "etag": "e" }] });
+        guest.post(&format!("/v1/uploads/{id}/complete"), parts).await.good();
+        assert_eq!(super::uploads::post_form(&service, &form, &[8; 1_000]).await, 201);
+        assert_eq!((used().await, on_disk(&service).await), (2_000, 2_000));
+        two_hours_later(&service).await;
+        assert_eq!((used().await, on_disk(&service).await), (1_000, 1_000));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grants_bytes_hold_while_they_arrive() {
     for service in Service::both(|_| {}).await {

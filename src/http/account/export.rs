@@ -50,7 +50,7 @@ const TABLES: [(&str, &str); 13] = [
          FROM deliveries JOIN webhooks ON webhooks.id = webhook_id WHERE user_id = $1",
     ),
     ("batches", "SELECT id, name, album, created_at FROM batches WHERE owner = $1"),
-    ("uploads", "SELECT id, name, media_type, bytes, state, batch_id, created_at, stored_at, expires_at, kept_at FROM uploads WHERE owner = $1"),
+    ("uploads", "SELECT id, name, media_type, bytes, state, batch_id, created_at, stored_at, expires_at, kept_at FROM uploads WHERE owner = $1 AND state <> 'gone'"),
     (
         "masters",
         "SELECT id, upload_id, batch_id, batch_position, reference_upload, title, settings, state, error_code, error_text, seconds, lufs,

@@ -1,7 +1,7 @@
 //! The states of an upload:
 //!
 //! ```text
-//! uploading → completing → stored      → gone (retention)
+//! uploading → completing → stored → (no row), or gone while its form can still be sent
 //!           ↘ aborted
 //! ```
 //!
@@ -40,8 +40,8 @@ use utoipa::ToSchema;
 const MOST_PARTS: u64 = 10_000;
 /// … and no larger ones.
 const LARGEST_PART: u64 = 5 << 30;
-/// What the client's own key is kept for after adoption: as long as an address for it may work.
-pub(super) const DOOMED_AFTER: i64 = 2 * SIGNED_FOR.as_millis() as i64;
+/// How long something may arrive at an address after it was signed: while it works, and what is on its way when it ends.
+pub(crate) const OPEN_FOR: i64 = 2 * SIGNED_FOR.as_millis() as i64;
 
 /// Where an upload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -55,7 +55,7 @@ pub enum State {
     Stored,
     /// Given up.
     Aborted,
-    /// Deleted after its time.
+    /// Deleted; only the address of its form is known until it ends.
     Gone,
 }
 
@@ -291,7 +291,7 @@ pub async fn list(
 ) -> Answer<Vec<Row>> {
     let text = db.sql(&format!(
         "SELECT {COLUMNS} FROM uploads u WHERE u.owner = $1 AND (u.created_at < $2 OR (u.created_at = $2 AND u.id < $3))
-         AND (u.state = $4 OR ($4 = '' AND u.state NOT IN ('aborted', 'gone')))
+         AND u.state <> 'gone' AND (u.state = $4 OR ($4 = '' AND u.state <> 'aborted'))
          AND ($5 = 2 OR $5 = CASE WHEN u.kept_at IS NOT NULL AND NOT EXISTS
            (SELECT 1 FROM masters m WHERE m.upload_id = u.id AND m.deleted_at IS NULL) THEN 1 ELSE 0 END) AND NOT {HIDDEN}
          ORDER BY u.created_at DESC, u.id DESC LIMIT $6"
@@ -587,7 +587,7 @@ pub async fn abort(app: &App, visitor: &Visitor, row: &Row) -> Answer<()> {
             "UPDATE uploads SET state = 'aborted', updated_at = $2, title = NULL, settings = NULL, fingerprint = '',
             reference_upload = NULL WHERE id = $1 AND state <> 'gone'";
         sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
-        doom(&mut tx, &row.id, now).await?;
+        doom(&mut tx, row, now).await?;
     }
     audit(&mut tx, visitor, "upload.delete", &row.id, "", now).await?;
     tx.commit().await?;
@@ -611,16 +611,19 @@ pub(super) async fn give_up(app: &App, row: &Row) -> Answer<()> {
     let mut tx = app.db.begin().await?;
     let text = "UPDATE uploads SET state = 'aborted', updated_at = $2 WHERE id = $1 AND state = 'uploading'";
     sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
-    doom(&mut tx, &row.id, now).await?;
+    doom(&mut tx, row, now).await?;
     tx.commit().await?;
     drop_parts(app, row).await;
     Ok(())
 }
 
-/// All objects of an upload are to be swept.
-async fn doom(tx: &mut Tx, upload: &str, now: i64) -> Answer<()> {
-    let text = "UPDATE objects SET state = 'doomed', sweep_after = $2 WHERE upload_id = $1";
-    sqlx::query(text).bind(upload).bind(now + DOOMED_AFTER).execute(&mut **tx).await?;
+/// All objects of an upload are to be swept: that of a form when nothing more arrives there and nothing counts for it any more, others
+/// now.
+async fn doom(tx: &mut Tx, row: &Row, now: i64) -> Answer<()> {
+    let text = "UPDATE objects SET state = 'doomed', sweep_after = CASE WHEN key = $2 THEN $3 ELSE $4 END WHERE upload_id = $1";
+    let form = if row.s3_upload.is_none() { &row.client_key } else { "" };
+    let query = sqlx::query(text).bind(&row.id).bind(form).bind(row.created_at + OPEN_FOR).bind(now);
+    query.execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -855,7 +858,7 @@ async fn refuse(app: &App, row: &Row) -> Answer<()> {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-    doom(&mut tx, &row.id, now).await?;
+    doom(&mut tx, row, now).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -894,7 +897,7 @@ async fn adopt(app: &App, row: &Row, stored_key: &str, bytes: u64, etag: &str) -
     }
     let text = "UPDATE objects SET state = CASE WHEN key = $2 THEN 'stored' ELSE 'doomed' END,
         sweep_after = CASE WHEN key = $2 THEN NULL ELSE $3 END WHERE upload_id = $1";
-    sqlx::query(text).bind(&row.id).bind(stored_key).bind(now + DOOMED_AFTER).execute(&mut *tx).await?;
+    sqlx::query(text).bind(&row.id).bind(stored_key).bind(row.created_at + OPEN_FOR).execute(&mut *tx).await?;
     let mut master = None;
     if let Some(settings) = &row.settings {
         let version = bump_version(&mut tx, &row.owner).await?;

@@ -1,17 +1,29 @@
 //! How many bytes may still come: from an owner, from everybody without an account at one address, by one capability. What is there
-//! counts, and what may still arrive by an address that was signed counts like it.
+//! counts, and what may still arrive by an address that was signed counts like it, whatever became of its upload meanwhile.
 
 use super::super::identity::Identity;
 use super::super::limits::quota;
 use super::super::{Answer, App, Problem, Visitor};
-use super::machine::DOOMED_AFTER;
+use super::machine::OPEN_FOR;
 use crate::config::Limits;
 use crate::db::{Db, Tx};
 
-/// What an upload counts for. A form can be sent again as long as its signature holds, whatever became of the upload meanwhile; $2 is the
-/// moment from before which none does.
-const COUNTED: &str = "CASE WHEN state IN ('aborted', 'gone') THEN 0 ELSE bytes END
-    + CASE WHEN state IN ('uploading', 'completing') OR (s3_upload IS NULL AND created_at > $2) THEN reserved ELSE 0 END";
+/// Of a row of `uploads`: the bytes that its form was signed for; 0 where it comes in parts.
+pub(crate) const FORM: &str =
+    "CASE WHEN s3_upload IS NOT NULL THEN 0 WHEN reserved > 0 THEN reserved ELSE part_bytes END";
+
+/// What an upload counts for: its file, and what may still arrive.
+///
+/// Addresses of parts are good for nothing once the upload is over. A form can be sent as long as its signature holds, and again after its
+/// file was copied or deleted. It counts for what it was signed for, from before $2 for nothing; that of a row which is only kept for it,
+/// until the row goes together with what has arrived.
+fn counted() -> String {
+    format!(
+        "CASE WHEN state IN ('aborted', 'gone') OR (state = 'uploading' AND s3_upload IS NULL) THEN 0 ELSE bytes END
+        + CASE WHEN s3_upload IS NOT NULL AND state IN ('uploading', 'completing') THEN reserved ELSE 0 END
+        + CASE WHEN state IN ('uploading', 'completing', 'gone') OR created_at > $2 THEN {FORM} ELSE 0 END"
+    )
+}
 
 /// Whose bytes they are.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +119,7 @@ pub async fn lock(tx: &mut Tx, owner_key: &str) -> Answer<()> {
 
 /// What is left, in a transaction that holds the [`lock`].
 pub async fn room(tx: &mut Tx, limits: &Limits, sender: Sender<'_>, now: i64) -> Answer<Room> {
-    let ended = now - DOOMED_AFTER;
+    let ended = now - OPEN_FOR;
     let mine = if sender.is_guest() { &limits.guest } else { &limits.user };
     let used = sum(tx, "owner = $1", sender.owner, ended).await?;
     let room = |narrowest, limit: u64, used: u64| Room { left: limit.saturating_sub(used), narrowest, limit, used };
@@ -138,15 +150,16 @@ pub async fn room(tx: &mut Tx, limits: &Limits, sender: Sender<'_>, now: i64) ->
 
 /// What counts of some uploads; forms signed before `ended` are good for nothing any more.
 async fn sum(tx: &mut Tx, condition: &str, bind: &str, ended: i64) -> Answer<u64> {
-    let text = tx.sql(&format!("SELECT CAST(COALESCE(SUM({COUNTED}), 0) AS BIGINT) FROM uploads WHERE {condition}"));
+    let text =
+        tx.sql(&format!("SELECT CAST(COALESCE(SUM({}), 0) AS BIGINT) FROM uploads WHERE {condition}", counted()));
     let bytes: i64 = sqlx::query_scalar(text).bind(bind).bind(ended).fetch_one(&mut **tx).await?;
     Ok(bytes.max(0) as u64)
 }
 
 /// Bytes of this owner that count, for showing.
 pub async fn stored_bytes(db: &Db, owner: &str) -> Answer<u64> {
-    let ended = db.now().await? - DOOMED_AFTER;
-    let text = db.sql(&format!("SELECT CAST(COALESCE(SUM({COUNTED}), 0) AS BIGINT) FROM uploads WHERE owner = $1"));
+    let ended = db.now().await? - OPEN_FOR;
+    let text = db.sql(&format!("SELECT CAST(COALESCE(SUM({}), 0) AS BIGINT) FROM uploads WHERE owner = $1", counted()));
     let bytes: i64 = sqlx::query_scalar(text).bind(owner).bind(ended).fetch_one(db.read()).await?;
     Ok(bytes.max(0) as u64)
 }

@@ -6,7 +6,7 @@
 //! seen when the next part is asked for, and ends the upload.
 
 use super::super::{Answer, App, Problem};
-use super::machine::{self, DOOMED_AFTER, Row};
+use super::machine::{self, OPEN_FOR, Row};
 use super::room::{self, Sender};
 use crate::store::PartTag;
 use crate::store::embedded::{LARGEST_PART, SMALLEST_PART};
@@ -104,7 +104,7 @@ pub(super) async fn allow(app: &App, row: &Row, numbers: &[u64]) -> Answer<BTree
         machine::give_up(app, row).await?;
         return Err(if held > limits.file_bytes { too_large(row, held, limits.file_bytes) } else { room.refusal() });
     }
-    let until = now + DOOMED_AFTER;
+    let until = now + OPEN_FOR;
     let mut most = BTreeMap::new();
     for number in numbers {
         let number = u16::try_from(*number).unwrap_or_default();
