@@ -12,6 +12,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+#[path = "operator/http2.rs"]
+mod http2;
 #[path = "operator/pictures.rs"]
 mod pictures;
 #[cfg(unix)]

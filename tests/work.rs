@@ -303,6 +303,31 @@ async fn a_track_from_upload_to_artifacts() {
     }
 }
 
+/// A kick in the middle over a bass whose channels are opposed: limited hard, it breaks the check of bass in mono.
+fn kick_over_opposed_bass() -> Vec<u8> {
+    let sine = |hz: f32, i: usize| (std::f32::consts::TAU * hz / 44_100.0 * i as f32).sin();
+    let kick = |i: usize| 0.7 * sine(60.0, i) * (-((i % 22_050) as f32) / 4_000.0).exp();
+    let channel = |sign: f32| (0..6 * 44_100).map(|i| kick(i) + sign * 0.06 * sine(90.0, i)).collect();
+    wav(&[channel(1.0), channel(-1.0)], 44_100, false)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_gate_sends_the_plan_back_and_not_the_customer() {
+    let test = sqlite().await;
+    let service = Service::new(&test);
+    let settings =
+        r#"{"style":"loud","strength":{"overall":30},"loudness":{"lufs":-9.0},"formats":["wav24","mp3-v0"]}"#;
+    let master = service.order("usr_1", "a.wav", &kick_over_opposed_bass(), Class::Interactive, settings).await;
+    working(service.config(), service.services(), service.settled(std::slice::from_ref(&master), 90)).await;
+    let row = service.row(&master).await;
+    assert_eq!(row.get::<&str, _>("state"), "done", "{:?}", row.get::<Option<String>, _>("error_text"));
+    assert_eq!(row.get::<i64, _>("attempt"), 1, "in the same run");
+    let text = "SELECT result FROM results WHERE master_id = $1";
+    let result: String = sqlx::query_scalar(text).bind(&master).fetch_one(service.db.read()).await.unwrap();
+    assert!(result.contains("dB narrower."), "the account says what was taken back: {result}");
+    assert_eq!(service.objects(&master).await.len(), 13, "nothing of the first try is left");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_track_through_the_embedded_storage() {
     let test = sqlite().await;

@@ -126,7 +126,7 @@ fn status(pid: u32, what: &str) -> u64 {
 }
 
 /// The largest resident memory since this was last asked for.
-fn peak(pid: u32) -> u64 {
+pub(super) fn peak(pid: u32) -> u64 {
     let peak = status(pid, "VmHWM");
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap();
     peak

@@ -97,7 +97,7 @@ impl StepBack {
     /// which is a fault of ours.
     pub fn next(&mut self, plan: &Plan, mix: &Analysis, trace: &Trace, gate: &Gate) -> Option<Plan> {
         let candidates = match gate.name.as_str() {
-            "tone" => [heaviest(plan, trace), Aspect::Tone, Aspect::Dynamics]
+            "tone" => [heaviest(plan, trace), Aspect::Tone, Aspect::Dynamics, Aspect::Loudness]
                 .into_iter()
                 .flat_map(|aspect| match aspect {
                     Aspect::Loudness => [Step::Quieter; 2],
@@ -106,15 +106,11 @@ impl StepBack {
                 .collect(),
             "mono" | "mono_low" => {
                 let bass = gate.name == "mono_low";
-                vec![
-                    Step::Half(Aspect::Width),
-                    Step::Without(Aspect::Width),
-                    Step::Narrow { bass, again: false },
-                    Step::Narrow { bass, again: true },
-                    Step::Without(Aspect::Dynamics),
-                    Step::Without(Aspect::Tone),
-                    Step::Quieter,
-                ]
+                // The bass is never made wider.
+                let wider = [Step::Half(Aspect::Width), Step::Without(Aspect::Width)].into_iter().filter(|_| !bass);
+                let narrower = [false, true].map(|again| Step::Narrow { bass, again });
+                let rest = [Step::Without(Aspect::Dynamics), Step::Without(Aspect::Tone), Step::Quieter];
+                wider.chain(narrower).chain(rest).collect()
             }
             "loudness" | "true_peak" | "clipped" => vec![Step::Quieter],
             _ => Vec::new(),
@@ -345,7 +341,14 @@ mod tests {
         let tone = descent("tone");
         assert_eq!(
             steps(&tone),
-            [Step::Half(Eq), Step::Without(Eq), Step::Half(Dynamics), Step::Without(Dynamics), Step::Level]
+            [
+                Step::Half(Eq),
+                Step::Without(Eq),
+                Step::Half(Dynamics),
+                Step::Without(Dynamics),
+                Step::Quieter,
+                Step::Level
+            ]
         );
         assert_eq!(tone[0].1.tone.mid, vec![(Hz(100.0), Db(2.0)), (Hz(1_000.0), Db(-2.0))]);
         assert_eq!(tone[0].1.tone.bound, Db(6.0));
@@ -353,23 +356,15 @@ mod tests {
         let band = tone[2].1.dynamics[0];
         assert!((band.ratio - 4.0 / 3.0).abs() < 1e-12 && band.max_reduction == Db(2.0));
 
-        let mono = descent("mono_low");
-        let narrow = |again: bool| Step::Narrow { bass: true, again };
-        assert_eq!(
-            steps(&mono),
-            [
-                Step::Half(Width),
-                Step::Without(Width),
-                narrow(false),
-                narrow(true),
-                Step::Without(Dynamics),
-                Step::Without(Eq),
-                Step::Quieter,
-                Step::Level
-            ]
-        );
+        let mono = descent("mono");
+        let narrow = |bass: bool, again: bool| Step::Narrow { bass, again };
+        let rest = [Step::Without(Dynamics), Step::Without(Eq), Step::Quieter, Step::Level];
+        let wide = [Step::Half(Width), Step::Without(Width), narrow(false, false), narrow(false, true)];
+        assert_eq!(steps(&mono), [&wide[..], &rest[..]].concat());
         assert_eq!(mono[0].1.tone.width, vec![(Hz(100.0), Db(0.5)), (Hz(1_000.0), Db(-1.0))]);
-        assert_eq!(mono[3].1.tone.width, vec![(Hz(100.0), Db(-6.0)), (Hz(1_000.0), Db(-1.0))]);
+        let low = descent("mono_low");
+        assert_eq!(steps(&low), [&[narrow(true, false), narrow(true, true)][..], &rest[..]].concat());
+        assert_eq!(low[1].1.tone.width, vec![(Hz(100.0), Db(-5.0)), (Hz(1_000.0), Db(-1.0))]);
         assert!(tone.iter().chain(&mono).all(|(_, plan)| !plan.reasons.is_empty()));
     }
 
