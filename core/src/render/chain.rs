@@ -51,7 +51,7 @@ pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderErr
     for (i, &rate) in rates.iter().enumerate() {
         let last = i + 1 == rates.len();
         let source = match &shaped {
-            Some(audio) if rate != audio.rate => crate::resample::resample(audio, rate)?,
+            Some(audio) if rate != audio.rate => crate::resample::deliver(audio, rate)?,
             Some(audio) if !last => audio.try_clone()?,
             _ => shaped.take().unwrap_or_else(|| Audio::silence(rate, 0)),
         };

@@ -27,7 +27,7 @@ use loopmaster_core::plan::Limiter;
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::finish::kept;
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, chain};
-use loopmaster_core::resample::resample;
+use loopmaster_core::resample::deliver;
 use loopmaster_core::units::Db;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -262,7 +262,7 @@ impl Gpu {
             .par_iter()
             .filter_map(|(at, rate)| {
                 let shaped = made[*at].as_ref().ok()?.shaped.as_ref()?;
-                Some((*at, resample(shaped, *rate).ok()?))
+                Some((*at, deliver(shaped, *rate).ok()?))
             })
             .collect();
         let tasks = converted
