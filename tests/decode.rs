@@ -343,6 +343,7 @@ fn paths_of_every_kind_are_read() {
     }
 }
 
+mod damage;
 mod formats;
 pub(crate) mod hostile;
 mod whole;

@@ -28,12 +28,13 @@ const ALAC_PACKET: u64 = 4096;
 /// Frames per byte of a file for which memory is reserved ahead: 6 kbit/s at 48 kHz. Longer audio grows its memory as it comes.
 const FRAMES_PER_BYTE: u64 = 64;
 
-/// Reads any container symphonia knows.
+/// Reads any container symphonia knows. `losses` are those that are known already.
 pub(super) fn read(
     mut media: Media<'_>,
     kind: &Kind,
     hint: Option<&str>,
     limits: &Limits,
+    mut losses: Losses,
     sink: &mut dyn Sink,
 ) -> Result<(Source, Tags), DecodeError> {
     let bytes = media.len();
@@ -142,8 +143,14 @@ pub(super) fn read(
     let mut sink = Trimmed::new(sink, limits, expected, skip, keep);
     let native = native_flac.filter(|_| params.codec == id::CODEC_ID_FLAC);
     let facts = Facts { params: &params, container, codec, bytes, rate: 0, losses: Losses::default() };
-    let mut losses = Losses::default();
     let mut timed = 0_u64;
+    // Matroska says when each packet is heard, to the millisecond, and symphonia passes over what it cannot read. Packets of Opus give
+    // all their frames at once, so that the frames that came are the time that has passed.
+    let is_timed = matches!(kind, Kind::Container("Matroska")) && params.codec == id::CODEC_ID_OPUS;
+    let mut start = None;
+    // The length is that of everything in the file: a film may go on without sound.
+    let length = format.media_info().duration.filter(|_| is_timed && format.tracks().len() == 1);
+    let ticks = |n: f64| track.time_base.map(|base| n * f64::from(base.numer.get()) / f64::from(base.denom.get()));
     loop {
         let packet = match format.next_packet() {
             Ok(Some(packet)) => packet,
@@ -161,6 +168,14 @@ pub(super) fn read(
             continue;
         }
         timed = timed.saturating_add(packet.dur.get());
+        if let Some(heard) = ticks(packet.pts.get() as f64).filter(|_| is_timed) {
+            let gap = heard - *start.get_or_insert(heard) - sink.passed().0;
+            if gap > GAP.0 {
+                let at = sink.at();
+                sink.silence(Seconds(gap.min(limits.seconds)).frames(sink.rate()) as u64)?;
+                losses.add(at, Seconds(gap), "packets are missing there; silence stands in their place");
+            }
+        }
         // In its own container symphonia has looked; elsewhere a damaged frame would be decoded as noise.
         if params.codec == id::CODEC_ID_FLAC && container != "flac" && !is_whole_flac_frame(&packet.data) {
             return Err(sink.corrupt("a FLAC frame does not have the checksum at its end"));
@@ -185,6 +200,16 @@ pub(super) fn read(
             }
         }
     }
+    if let (Some(start), Some(length)) = (start, length.and_then(|length| ticks(length.get() as f64))) {
+        let short = length - start - sink.passed().0;
+        if short > GAP.0 {
+            losses.add(
+                sink.at(),
+                Seconds(short),
+                "the file ends there, before the length in its header: it may be cut off",
+            );
+        }
+    }
     let rate = sink.rate.or(params.sample_rate).unwrap_or(0);
     if fragmented && keep.is_none() && params.sample_rate == track.time_base.map(|base| base.denom.get()) {
         // The durations of the samples know the end to the frame; the last packet has more.
@@ -207,6 +232,9 @@ pub(super) fn read(
     }
     finish(&sink, promised, found, Facts { rate, losses, ..facts })
 }
+
+/// A longer pause between two packets than rounding makes: some are missing.
+const GAP: Seconds = Seconds(0.015);
 
 /// What stands in place of a packet that cannot be decoded.
 pub(super) const SILENCED: &str = "the packets there are broken; silence stands in their place";
@@ -322,6 +350,11 @@ impl<'a> Trimmed<'a> {
     /// Frames that came so far, dropped ones included.
     pub(super) fn pushed(&self) -> u64 {
         self.pushed
+    }
+
+    /// Time of the frames that came so far, dropped ones included.
+    fn passed(&self) -> Seconds {
+        Seconds(self.pushed as f64 / f64::from(self.rate.unwrap_or(1).max(1)))
     }
 
     /// Frames per second, once the layout is known.

@@ -1,5 +1,6 @@
 //! File bytes → [`Track`]: planar `f32` at 44.1–192 kHz, always stereo, with the tags and the facts of the source.
 
+mod adts;
 mod aiff;
 mod chunks;
 mod container;
@@ -294,8 +295,9 @@ fn read(
     if let Some(read) = read {
         return Ok(read);
     }
+    let missing = if kind == sniff::Kind::Unknown { adts::losses(&mut media, behind)? } else { None };
     media.seek(SeekFrom::Start(0))?;
-    container::read(media, &kind, extension, limits, sink)
+    container::read(media, &kind, extension, limits, missing.unwrap_or_default(), sink)
 }
 
 /// Holds a layout against the limits.

@@ -178,15 +178,19 @@ impl Info {
 }
 
 /// Reads a file a stretch at a time.
-struct Window<'m, 'a> {
+pub(super) struct Window<'m, 'a> {
     media: &'m mut Media<'a>,
     bytes: Vec<u8>,
     from: u64,
 }
 
-impl Window<'_, '_> {
+impl<'m, 'a> Window<'m, 'a> {
+    pub(super) fn new(media: &'m mut Media<'a>) -> Self {
+        Self { media, bytes: Vec::new(), from: 0 }
+    }
+
     /// Up to `count` bytes at `at`; fewer at the end of the file.
-    fn get(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
+    pub(super) fn get(&mut self, at: u64, count: usize) -> io::Result<&[u8]> {
         let end = at + count as u64;
         let has = self.from + self.bytes.len() as u64;
         if at < self.from || end > has && has < self.media.len() {
@@ -391,6 +395,8 @@ struct Plan {
     unequal: bool,
     /// The sound is not the one that the encoder took the checksum of.
     changed: bool,
+    /// The file begins with the header of a frame that is not whole.
+    headless: bool,
 }
 
 /// Reads the file if it is MPEG audio; `from` is behind `ID3v2` tags.
@@ -440,11 +446,12 @@ pub(super) fn behind_sound(media: &mut Media<'_>) -> io::Result<u64> {
 }
 
 fn plan(media: &mut Media<'_>, from: u64, end: u64) -> Result<Option<Plan>, DecodeError> {
-    let mut window = Window { media, bytes: Vec::new(), from: 0 };
+    let mut window = Window::new(media);
     let Some((first, free)) = first(&mut window, from, end)? else { return Ok(None) };
     if free {
         return Err(DecodeError::UnsupportedCodec("MP3 in free format (no bit rate in its frames)".into()));
     }
+    let headless = first > from && window.head(from)?.is_some_and(|head| head.bytes() > 0);
     let mut walk = Walk { at: first, end, last: None };
     let (mut parts, mut head, mut unequal) = (Vec::<Part>::new(), None, false);
     let (mut sound_bytes, mut sound_frames) = (0, 0_u64);
@@ -513,7 +520,7 @@ fn plan(media: &mut Media<'_>, from: u64, end: u64) -> Result<Option<Plan>, Deco
         part.info.padding -= padding;
         part.missing -= padding;
     }
-    Ok(Some(Plan { first, end, head, parts, holes, unequal, changed }))
+    Ok(Some(Plan { first, end, head, parts, holes, unequal, changed, headless }))
 }
 
 fn decode(media: &mut Media<'_>, plan: &Plan, limits: &Limits, sink: &mut dyn Sink) -> Result<Source, DecodeError> {
@@ -541,8 +548,11 @@ fn decode(media: &mut Media<'_>, plan: &Plan, limits: &Limits, sink: &mut dyn Si
     let mut second = plan.unequal.then(quirks::Mp3::new);
     let mut sink = Trimmed::new(sink, limits, total, 0, None);
     let mut losses = Losses::default();
+    if plan.headless {
+        losses.add(Seconds(0.0), Seconds(0.0), "its first frame is broken: the beginning may be missing");
+    }
 
-    let mut window = Window { media, bytes: Vec::new(), from: 0 };
+    let mut window = Window::new(media);
     let mut walk = Walk { at: plan.first, end: plan.end, last: None };
     let mut parts = plan.parts.iter();
     // Frames of the current part that are still to come.
@@ -614,7 +624,8 @@ fn decode(media: &mut Media<'_>, plan: &Plan, limits: &Limits, sink: &mut dyn Si
         }
     }
 
-    for part in plan.parts.iter().filter(|part| part.missing > 2 * head.frames()) {
+    // Some writers count the Info frame itself.
+    for part in plan.parts.iter().filter(|part| part.missing > head.frames() * 5 / 4) {
         losses.add(
             sink.at(),
             seconds(part.missing),
