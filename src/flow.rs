@@ -135,13 +135,9 @@ pub fn master(input: &Input, folder: &Path, order: &Order<'_>, line: &mut dyn Wa
     let Made { pieces, files, trace, plan, .. } = loop {
         line.stage(Stage::Render, "");
         let masters = order.backend.render(vec![ready.job(audio)]).remove(0).map_err(Error::from)?;
-        let trace = masters.first().map(|master| master.trace.clone()).unwrap_or_default();
-        match ready.complete(masters, &place, order, line) {
-            Err(TrackError::Core(Error::Verify(failure))) => match ready.step_back(&failure, &trace) {
-                Some(next) => ready = next,
-                None => return Err(Error::from(failure).into()),
-            },
-            made => break made?,
+        match ready.complete(masters, &place, order, line)? {
+            Attempt::Made(made) => break *made,
+            Attempt::Again(next) => ready = *next,
         }
         audio = match &spare {
             Some(spare) => spare.try_clone().map_err(no_room)?,
@@ -225,6 +221,15 @@ pub struct Ready {
     before: Option<Arc<Audio>>,
 }
 
+/// How [`Ready::complete`] ended.
+#[derive(Debug)]
+pub enum Attempt {
+    /// Every file holds its gates.
+    Made(Box<Made>),
+    /// A file broke a gate: this is to be rendered instead, with a step taken back.
+    Again(Box<Ready>),
+}
+
 /// What [`Ready::complete`] has made.
 #[derive(Debug)]
 pub struct Made {
@@ -265,13 +270,14 @@ impl Ready {
         Ok((Self { mix, plan, back, tags, formats, rates, before }, audio))
     }
 
-    /// What to render instead, after a file of this broke a gate; `trace` is that of the first rate. `None`: nothing is left to take
-    /// back.
-    #[must_use]
-    pub fn step_back(&self, failure: &GateFailure, trace: &Trace) -> Option<Self> {
+    /// What to render instead after a file broke a gate; its error where nothing is left to take back.
+    fn step_back(&self, failure: GateFailure, masters: &[Master]) -> Result<Attempt, TrackError> {
+        let trace = masters.first().map(|master| master.trace.clone()).unwrap_or_default();
         let mut back = self.back.clone();
-        let plan = back.next(&self.plan, &self.mix, trace, &failure.gate)?;
-        Some(Self { plan, back, ..self.clone() })
+        match back.next(&self.plan, &self.mix, &trace, &failure.gate) {
+            Some(plan) => Ok(Attempt::Again(Box::new(Self { plan, back, ..self.clone() }))),
+            None => Err(Error::from(failure).into()),
+        }
     }
 
     /// What was taken back so far.
@@ -287,7 +293,7 @@ impl Ready {
     }
 
     fn targets(&self, place: &Place<'_>, order: &Order<'_>) -> Vec<PathBuf> {
-        let work = Work { order, place: *place, ready: self };
+        let work = Work { order, place: *place, ready: self, plan: &self.plan };
         let masters = self.formats.iter().map(|(format, rate)| work.master_path(*format, *rate));
         masters.chain(work.extra_paths()).collect()
     }
@@ -299,17 +305,16 @@ impl Ready {
         place: &Place<'_>,
         order: &Order<'_>,
         line: &mut dyn Watch,
-    ) -> Result<Made, TrackError> {
+    ) -> Result<Attempt, TrackError> {
+        let work = Work { order, place: *place, ready: self, plan: &self.plan };
         let Extras { report, preview, .. } = order.extras;
         let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();
         line.stage(Stage::Encode, &names.join(", "));
         // MP3 and Opus know only one thread each: all files are made side by side.
-        let metas: Vec<Metadata> = masters.iter().map(|master| self.metadata_of(master, order)).collect();
+        let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
         // Where no gain meets the number, the files are held against what was reached, and the account says so.
-        let reached = metas.first().and_then(|meta| meta.loudness.integrated);
-        let settled = settle(&self.plan, reached).map(|plan| Self { plan, ..self.clone() });
-        let ready = settled.as_ref().unwrap_or(self);
-        let work = Work { order, place: *place, ready };
+        let settled = settle(&self.plan, metas.first().and_then(|meta| meta.loudness.integrated));
+        let work = Work { plan: settled.as_ref().unwrap_or(&self.plan), ..work };
         let (made, told) = rayon::join(
             || -> Result<Vec<(Piece, DeliveredFile)>, TrackError> {
                 let of = |rate: u32| masters.iter().zip(&metas).find(move |(master, _)| master.audio.rate == rate);
@@ -324,7 +329,11 @@ impl Ready {
             },
             || work.tell(masters.first().filter(|_| report || preview)),
         );
-        let (made, (mut extras, analysis)) = (made?, told?);
+        let made = match made {
+            Err(TrackError::Core(Error::Verify(failure))) => return self.step_back(failure, &masters),
+            made => made?,
+        };
+        let (mut extras, analysis) = told?;
         let (mut pieces, files): (Vec<Piece>, Vec<DeliveredFile>) = made.into_iter().unzip();
 
         let Some(Master { trace, backend, .. }) = masters.into_iter().next() else {
@@ -340,17 +349,7 @@ impl Ready {
             None => None,
         };
         pieces.extend(extras);
-        Ok(Made { pieces, files, trace, plan: ready.plan.clone(), report })
-    }
-
-    fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>, order: &Order<'_>) -> Metadata {
-        let (clean, trim_start) = (order.extras.clean, self.plan.edit.trim_start);
-        Metadata { tags: self.tags.clone(), loudness, true_peak, clean, trim_start, ..Metadata::default() }
-    }
-
-    fn metadata_of(&self, Master { audio, trace, .. }: &Master, order: &Order<'_>) -> Metadata {
-        let [left, right] = &audio.channels;
-        self.metadata(Loudness::measure(&[left, right], &STEREO, audio.rate), trace.true_peak, order)
+        Ok(Attempt::Made(Box::new(Made { pieces, files, trace, plan: work.plan.clone(), report })))
     }
 }
 
@@ -367,6 +366,8 @@ struct Work<'a> {
     order: &'a Order<'a>,
     place: Place<'a>,
     ready: &'a Ready,
+    /// The plan that the files are held against.
+    plan: &'a Plan,
 }
 
 impl Work<'_> {
@@ -408,6 +409,17 @@ impl Work<'_> {
         Ok(Piece { draft: write_draft(&self.beside(suffix), bytes)?, kind, role: role.to_owned() })
     }
 
+    fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>) -> Metadata {
+        let clean = self.order.extras.clean;
+        let trim_start = self.plan.edit.trim_start;
+        Metadata { tags: self.ready.tags.clone(), loudness, true_peak, clean, trim_start, ..Metadata::default() }
+    }
+
+    fn metadata_of(&self, Master { audio, trace, .. }: &Master) -> Metadata {
+        let [left, right] = &audio.channels;
+        self.metadata(Loudness::measure(&[left, right], &STEREO, audio.rate), trace.true_peak)
+    }
+
     /// Encodes, decodes again and holds the result against the plan. Lossy files that decode too hot are taken down there and encoded
     /// again.
     fn encode_verified(
@@ -426,9 +438,9 @@ impl Work<'_> {
             let encoded = encode(audio, format.codec, meta, &mut file)?;
             drop(file);
             let decoded = decode_file_in(draft.path(), &Limits::default(), master.pool()).map_err(Error::from)?;
-            let expect = Expect { codec: format.codec, master: audio, mix: &self.ready.mix, plan: &self.ready.plan };
+            let expect = Expect { codec: format.codec, master: audio, mix: &self.ready.mix, plan: self.plan };
             let verified = verify(&decoded.audio, &expect);
-            if let Some(limiter) = self.ready.plan.limiter
+            if let Some(limiter) = self.plan.limiter
                 && format.codec.lossy()
                 && verified.true_peak.0 > LOSSY_CEILING.0 - METERS.0
                 && round < LOSSY_ROUNDS + LOSSY_WHOLE
@@ -489,14 +501,14 @@ impl Work<'_> {
     fn preview_of_mix(&self, audio: &Audio) -> Result<Piece, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview of the mix).opus"))?;
         let mix = &self.ready.mix;
-        let meta = self.ready.metadata(mix.loudness.clone(), Some(mix.peaks.true_peak), self.order);
+        let meta = self.metadata(mix.loudness.clone(), Some(mix.peaks.true_peak));
         encode(audio, Codec::Opus, &meta, &mut file)?;
         Ok(Piece { draft, kind: Kind::Preview, role: "mix".to_owned() })
     }
 
     fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Piece>, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview).opus"))?;
-        let meta = self.ready.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak), self.order);
+        let meta = self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak));
         encode(&*for_preview(&master.audio, self.order)?, Codec::Opus, &meta, &mut file)?;
         let preview = self.preview(analysis);
         let text = json!({
@@ -531,7 +543,7 @@ impl Work<'_> {
         line: &dyn Watch,
     ) -> Report {
         let preview = self.preview(&master);
-        let Ready { mix, plan, tags, .. } = self.ready;
+        let Ready { mix, tags, .. } = self.ready;
         let seconds = mix.seconds().0;
         let spent = line.times().into_iter();
         Report {
@@ -542,7 +554,7 @@ impl Work<'_> {
             backend,
             settings: self.order.settings.clone(),
             mix: mix.clone(),
-            plan: plan.clone(),
+            plan: self.plan.clone(),
             master,
             trace: trace.clone(),
             files: files.to_vec(),

@@ -3,6 +3,7 @@
 //! `LOOPMASTER_MIXES` names a folder of more mixes (WAV or FLAC) for the long run, `LOOPMASTER_MASTERS` how many masters it makes,
 //! `LOOPMASTER_SEED` another draw.
 
+use crate::dice::Dice;
 use loopmaster::cli::Extras;
 use loopmaster::flow::{self, Order, Outcome, TrackError};
 use loopmaster::inputs::Input;
@@ -32,32 +33,6 @@ impl Watch for Silent {
 
     fn times(&self) -> Vec<(Stage, f64)> {
         self.0.times()
-    }
-}
-
-/// `SplitMix64`: the same draw on every machine.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.roll() % n as u64) as usize
-    }
-
-    /// 0 to 1.
-    fn share(&mut self) -> f64 {
-        (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn of<T: Clone>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())].clone()
     }
 }
 

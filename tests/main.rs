@@ -16,6 +16,8 @@ mod decode;
 #[cfg(test)]
 mod delivered;
 #[cfg(test)]
+mod dice;
+#[cfg(test)]
 mod encode;
 #[cfg(test)]
 mod golden;

@@ -5,7 +5,7 @@ use super::render::{Again, Rendered, Request, Unrendered};
 use super::sandbox::Refusal;
 use super::{FilesError, Held, Room, Shared, Summary, Why, capacity, summary};
 use crate::cli::Extras;
-use crate::flow::{Kind, Made, Order, Piece, Place, Ready, TrackError, write_draft};
+use crate::flow::{Attempt, Kind, Made, Order, Piece, Place, Ready, TrackError, write_draft};
 use crate::progress::{Clock, Watch};
 use crate::queue::{self, Failure, FailureClass, Fate, QueueError};
 use futures_util::{StreamExt, TryStreamExt};
@@ -276,8 +276,15 @@ async fn whole(
     let (backend, finished) = loop {
         line.stage(Stage::Render, "");
         let (reply, answer) = oneshot::channel();
-        let (solitary, share, again) = (lease.solitary, shared.share(held), Arc::clone(&again));
-        shared.renderer.send(Request { ready: Arc::clone(&ready), audio, again, solitary, share, reply }, coming);
+        let request = Request {
+            ready: Arc::clone(&ready),
+            audio,
+            again: Arc::clone(&again),
+            solitary: lease.solitary,
+            share: shared.share(held),
+            reply,
+        };
+        shared.renderer.send(request, coming);
         let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
         let backend = by.name.clone();
         let (made, returned) = compute(shared, held, room, {
@@ -297,7 +304,7 @@ async fn whole(
             }
         }
         coming = shared.renderer.on_the_way();
-        audio = decode(shared, held.room, &mix, &upload).await?.audio;
+        audio = again().await?;
     };
     let Finished { pieces, summary, mut artifacts } = finished;
     for artifact in &mut artifacts {
@@ -459,7 +466,7 @@ struct Finished {
     artifacts: Vec<Artifact>,
 }
 
-/// How an attempt ended.
+/// How a run through the files ended.
 enum Ended {
     Whole(Finished),
     /// A file broke a gate: this is to be rendered instead.
@@ -495,13 +502,9 @@ impl Steps {
         let by = By { cpu: &*self.shared.services.cpu, info: by };
         let order = self.order(&by);
         let place = Place { input: &self.name, folder };
-        let trace = masters.first().map(|master| master.trace.clone()).unwrap_or_default();
-        let Made { mut pieces, files, report, .. } = match ready.complete(masters, &place, &order, line) {
-            Err(TrackError::Core(Error::Verify(failure))) => {
-                let next = ready.step_back(&failure, &trace).ok_or_else(|| Error::from(failure))?;
-                return Ok(Ended::Again(Box::new(next)));
-            }
-            made => made?,
+        let Made { mut pieces, files, report, .. } = match ready.complete(masters, &place, &order, line)? {
+            Attempt::Made(made) => *made,
+            Attempt::Again(next) => return Ok(Ended::Again(next)),
         };
         let Some(report) = report else {
             return Err(Stopped::failed(FailureClass::Permanent, "internal", &"a track without its report"));

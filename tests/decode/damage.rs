@@ -1,6 +1,7 @@
 //! Random damage to every container: nothing is lost without a word, nothing panics, nothing hangs.
 
 use super::{music, wav_24};
+use crate::dice::Dice;
 use loopmaster_core::{
     Audio,
     analyse::analyse,
@@ -64,39 +65,26 @@ static WHOLE: LazyLock<Vec<(String, &str, Vec<u8>)>> = LazyLock::new(|| {
     files
 });
 
-/// Numbers that look random, the same for the same seed (`SplitMix64`).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ x >> 31) % end.max(1) as u64) as usize
-    }
-}
-
 /// One way a file is damaged, and what it was.
 fn damaged(whole: &[u8], seed: u64) -> (Vec<u8>, String) {
-    let mut random = Random(seed);
+    let mut dice = Dice(seed);
     let mut bytes = whole.to_vec();
-    match random.below(3) {
+    match dice.below(3) {
         0 => {
-            bytes.truncate(random.below(bytes.len()));
+            bytes.truncate(dice.below(bytes.len()));
             let text = format!("cut off after {} of {} bytes", bytes.len(), whole.len());
             (bytes, text)
         }
         1 => {
-            let places: Vec<usize> = (0..=random.below(8)).map(|_| random.below(8 * bytes.len())).collect();
+            let places: Vec<usize> = (0..=dice.below(8)).map(|_| dice.below(8 * bytes.len())).collect();
             for &bit in &places {
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
             (bytes, format!("bits flipped: {places:?} of {}", 8 * whole.len()))
         }
         _ => {
-            let from = random.below(bytes.len());
-            let length = 1 + random.below((bytes.len() - from).min(bytes.len() / 3));
+            let from = dice.below(bytes.len());
+            let length = 1 + dice.below((bytes.len() - from).min(bytes.len() / 3));
             bytes.drain(from..from + length);
             (bytes, format!("bytes {from}..{} of {} cut out", from + length, whole.len()))
         }

@@ -150,7 +150,8 @@ pub(super) fn read(
     let mut start = None;
     // The length is that of everything in the file: a film may go on without sound.
     let length = format.media_info().duration.filter(|_| is_timed && format.tracks().len() == 1);
-    let ticks = |n: f64| track.time_base.map(|base| n * f64::from(base.numer.get()) / f64::from(base.denom.get()));
+    let seconds =
+        |ticks: f64| track.time_base.map(|base| ticks * f64::from(base.numer.get()) / f64::from(base.denom.get()));
     loop {
         let packet = match format.next_packet() {
             Ok(Some(packet)) => packet,
@@ -168,7 +169,7 @@ pub(super) fn read(
             continue;
         }
         timed = timed.saturating_add(packet.dur.get());
-        if let Some(heard) = ticks(packet.pts.get() as f64).filter(|_| is_timed) {
+        if let Some(heard) = seconds(packet.pts.get() as f64).filter(|_| is_timed) {
             let gap = heard - *start.get_or_insert(heard) - sink.passed().0;
             if gap > GAP.0 {
                 let at = sink.at();
@@ -200,7 +201,7 @@ pub(super) fn read(
             }
         }
     }
-    if let (Some(start), Some(length)) = (start, length.and_then(|length| ticks(length.get() as f64))) {
+    if let (Some(start), Some(length)) = (start, length.and_then(|length| seconds(length.get() as f64))) {
         let short = length - start - sink.passed().0;
         if short > GAP.0 {
             losses.add(

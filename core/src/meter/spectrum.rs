@@ -7,7 +7,7 @@
 use super::loudness::k_weighting;
 use crate::Audio;
 use crate::analyse::{BAND_EDGES, BANDS};
-use crate::units::Db;
+use crate::units::{Db, Seconds};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use realfft::num_complex::Complex;
@@ -112,6 +112,8 @@ const TOTAL_LOSS: f64 = 60.0;
 
 /// Blocks of 20 ms per cell.
 const CELL: usize = 20;
+/// Length of a cell.
+pub(crate) const CELL_LENGTH: Seconds = Seconds(0.4);
 /// Cells per unit of work of a thread.
 const GROUP: usize = 8;
 /// Length of the short window at 44.1 and 48 kHz, and of the long one after decimation.

@@ -63,7 +63,7 @@ const FINE_BACK: usize = FINE_TAPS / 2 - 1;
 const RIPPLE: f32 = 1.017;
 
 /// Modified Bessel function of the first kind, order 0, by its power series.
-pub(super) fn bessel_i0(x: f64) -> f64 {
+pub(crate) fn bessel_i0(x: f64) -> f64 {
     let (mut sum, mut term, mut k) = (1.0, 1.0, 1.0);
     while term > sum * 1e-17 {
         term *= (x / (2.0 * k)).powi(2);

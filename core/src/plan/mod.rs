@@ -344,7 +344,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
 }
 
 /// A reason without figures.
-fn reason(aspect: Aspect, text: String) -> Reason {
+pub(crate) fn reason(aspect: Aspect, text: String) -> Reason {
     Reason { aspect, text, before: None, after: None, unit: None }
 }
 

@@ -5,6 +5,7 @@
 
 use super::{convert, ratio};
 use crate::Audio;
+use crate::meter::bessel_i0;
 use rayon::prelude::*;
 use realfft::{RealFftPlanner, num_complex::Complex};
 use std::f64::consts::PI;
@@ -127,15 +128,4 @@ fn response(plan: &Layout) -> Vec<f32> {
     debug_assert!(transformed.is_ok());
     let bins = plan.size_in.min(plan.size_out) / 2 + 1;
     spectrum[..bins].iter().map(|bin| (bin.re / plan.size_in as f64) as f32).collect()
-}
-
-/// Modified Bessel function of the first kind, order 0: its power series (Abramowitz & Stegun 9.6.12), exact to rounding.
-pub(super) fn bessel_i0(x: f64) -> f64 {
-    let (mut sum, mut term, mut k) = (1.0, 1.0, 1.0);
-    while term > sum * 1e-17 {
-        term *= (x / (2.0 * k)) * (x / (2.0 * k));
-        sum += term;
-        k += 1.0;
-    }
-    sum
 }

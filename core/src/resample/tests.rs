@@ -1,5 +1,6 @@
-use super::band_end::{PASS, STOP, bessel_i0};
+use super::band_end::{PASS, STOP};
 use super::*;
+use crate::meter::bessel_i0;
 use crate::meter::true_peak::true_peak;
 use proptest::prelude::*;
 use realfft::RealFftPlanner;

@@ -183,7 +183,7 @@ fn clipped(decoded: &Audio, expect: &Expect<'_>) -> Option<Gate> {
 
 /// A written file broke a gate.
 #[derive(Debug, thiserror::Error)]
-#[error("{file} failed the {} gate ({}) with everything we could take back, which is a fault of ours; please report this file", gate.name, gate.text)]
+#[error("{file} failed the {} gate ({}) with nothing left but level and limiter, which is a fault of ours; please report this file", gate.name, gate.text)]
 pub struct GateFailure {
     /// Which file.
     pub file: String,

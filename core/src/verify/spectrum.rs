@@ -3,7 +3,7 @@
 use super::{Expect, Gate};
 use crate::Audio;
 use crate::analyse::Analysis;
-use crate::meter::{CellThirds, Spectra, THIRDS, median, third_octave};
+use crate::meter::{CELL_LENGTH, CellThirds, Spectra, THIRDS, median, third_octave};
 use crate::units::Db;
 use std::ops::RangeInclusive;
 
@@ -16,12 +16,12 @@ const SILENT: f64 = -90.0;
 /// A lossy codec hides its noise beside louder tones: in its files, a third octave this far under the loudest one within two
 /// octaves is taken for that noise, dB. Opus codes everything below 200 Hz as one band.
 const MASKED: f64 = -20.0;
+/// Those two octaves.
+const MASKING: usize = 6;
 /// What a lossy codec may add to the plan's bound, dB. Chosen by ear: far above what 320 kbit/s, V0 or Opus at 160 do.
 const CODEC: f64 = 1.0;
 /// A cell this far under the mean of all is a pause, dB.
 const QUIET: f64 = -20.0;
-/// Length of a cell, s.
-const CELL: f64 = 0.4;
 /// With more than this share of the mix cut away, what is left may well sound different.
 const CUT: f64 = 0.1;
 
@@ -61,21 +61,16 @@ fn tone(after: &[CellThirds], expect: &Expect<'_>) -> Option<Gate> {
     if plan.tone.bound.0 <= 0.0 || cut > CUT * mix.seconds().0 {
         return None;
     }
-    let skipped = (plan.edit.trim_start.0 / CELL).round() as usize;
-    let pairs: Vec<(&CellThirds, &CellThirds)> = mix
-        .thirds
-        .iter()
-        .skip(skipped)
-        .zip(after)
-        .filter(|(before, after)| total(before).min(total(after)) > SILENT)
-        .collect();
-    let mean = pairs.iter().map(|(before, _)| Db(total(before)).power()).sum::<f64>() / pairs.len().max(1) as f64;
-    let floor = Db::from_power(mean).0 + QUIET;
+    let skipped = (plan.edit.trim_start.0 / CELL_LENGTH.0).round() as usize;
+    let cells = mix.thirds.iter().skip(skipped).zip(after).map(|(before, after)| (before, after, power(before)));
+    let cells: Vec<_> = cells.filter(|(_, after, before)| before.min(power(after)) > Db(SILENT).power()).collect();
+    let mean = cells.iter().map(|(.., power)| power).sum::<f64>() / cells.len().max(1) as f64;
+    let compared: Vec<usize> = (0..THIRDS).filter(|third| RANGE.contains(&third_octave(*third))).collect();
     let mut moved: Vec<Vec<f64>> = vec![Vec::new(); THIRDS];
-    for (before, after) in pairs.into_iter().filter(|(before, _)| total(before) > floor) {
-        let counted = audible(before, expect.codec.lossy());
-        let moves: Vec<(usize, f64)> =
-            counted.into_iter().map(|third| (third, f64::from(after[third] - before[third]))).collect();
+    for (before, after, _) in cells.into_iter().filter(|(.., power)| *power > mean * Db(QUIET).power()) {
+        let moves: Vec<(usize, f64)> = audible(before, &compared, expect.codec.lossy())
+            .map(|third| (third, f64::from(after[third] - before[third])))
+            .collect();
         let Some(level) = median(&mut moves.iter().map(|(_, change)| *change).collect::<Vec<f64>>()) else { continue };
         for (third, change) in moves {
             moved[third].push(change - level);
@@ -98,22 +93,22 @@ fn tone(after: &[CellThirds], expect: &Expect<'_>) -> Option<Gate> {
     Some(Gate::new("tone", measured <= bound, measured, bound, text))
 }
 
-/// Level of a whole cell, dB; the soft bands count everything one and a half times.
-fn total(cell: &CellThirds) -> f64 {
-    Db::from_power(cell.iter().map(|level| Db(f64::from(*level)).power()).sum::<f64>() / 1.5).0
+/// Power of a whole cell; the soft bands count everything one and a half times.
+fn power(cell: &CellThirds) -> f64 {
+    cell.iter().map(|level| Db(f64::from(*level)).power()).sum::<f64>() / 1.5
 }
 
-/// The third octaves of a cell that can be heard beside the others.
-fn audible(cell: &CellThirds, lossy: bool) -> Vec<usize> {
-    let loudest = cell.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let masked = |third: usize| {
-        let near = (0..THIRDS).filter(|other| lossy && other.abs_diff(third) <= 6).map(|other| cell[other]);
-        f64::from(near.fold(f32::NEG_INFINITY, f32::max)) + MASKED
+/// Those of the `compared` third octaves that can be heard beside the others of a cell.
+fn audible(cell: &CellThirds, compared: &[usize], lossy: bool) -> impl Iterator<Item = usize> {
+    let loudest = |thirds: &mut dyn Iterator<Item = usize>| {
+        f64::from(thirds.map(|third| cell[third]).fold(f32::NEG_INFINITY, f32::max))
     };
-    (0..THIRDS)
-        .filter(|third| RANGE.contains(&third_octave(*third)))
-        .filter(|third| f64::from(cell[*third]) > (f64::from(loudest) + FAINT).max(SILENT).max(masked(*third)))
-        .collect()
+    let faint = (loudest(&mut (0..THIRDS)) + FAINT).max(SILENT);
+    let masked = move |third: usize| {
+        let mut near = (0..THIRDS).filter(|other| lossy && other.abs_diff(third) <= MASKING);
+        loudest(&mut near) + MASKED
+    };
+    compared.iter().copied().filter(move |third| f64::from(cell[*third]) > faint.max(masked(*third)))
 }
 
 fn mono(name: &str, place: &str, after: Db, before: Db, bound: Db, lossy: bool) -> Gate {

@@ -6,7 +6,7 @@
 
 use super::{Gate, LOUDNESS};
 use crate::analyse::Analysis;
-use crate::plan::{Goal, Plan, Reason};
+use crate::plan::{Goal, Plan, Reason, reason};
 use crate::render::Trace;
 use crate::settings::Aspect;
 use crate::units::{Db, Dbtp, Hz, Lufs};
@@ -49,13 +49,9 @@ pub fn settle(plan: &Plan, reached: Option<Lufs>) -> Option<Plan> {
         before: Some(target.0),
         after: Some(landed.0),
         unit: Some("LUFS".to_owned()),
-        ..told(Aspect::Loudness, text)
+        ..reason(Aspect::Loudness, text)
     });
     Some(plan)
-}
-
-fn told(aspect: Aspect, text: String) -> Reason {
-    Reason { aspect, text, before: None, after: None, unit: None }
 }
 
 /// The steps that one track has taken back.
@@ -146,12 +142,12 @@ fn take(step: Step, plan: &Plan, mix: &Analysis, gate: &Gate) -> Option<Plan> {
     let (aspect, text) = match step {
         Step::Half(aspect) => {
             scale(&mut next, aspect, 0.5).then_some(())?;
-            next.reasons.retain(|reason| reason.aspect != aspect);
-            (aspect, format!("All of the {} went further than planned ({what}), so half of it is used.", named(aspect)))
+            next.reasons.retain(|given| given.aspect != aspect);
+            (aspect, format!("The full {} went further than planned ({what}), so half of it is used.", named(aspect)))
         }
         Step::Without(aspect) => {
             scale(&mut next, aspect, 0.0).then_some(())?;
-            next.reasons.retain(|reason| reason.aspect != aspect);
+            next.reasons.retain(|given| given.aspect != aspect);
             (aspect, format!("The {} went further than planned ({what}), so it is left out.", named(aspect)))
         }
         Step::Narrow { bass, .. } => {
@@ -171,7 +167,7 @@ fn take(step: Step, plan: &Plan, mix: &Analysis, gate: &Gate) -> Option<Plan> {
             }
             let middle = Lufs((10.0 * f64::midpoint(target.0, own.0)).floor() / 10.0);
             next.goal = Goal::Loudness { target: middle, wished: wished.or(Some(target)) };
-            next.reasons.retain(|reason| reason.aspect != Aspect::Loudness);
+            next.reasons.retain(|given| given.aspect != Aspect::Loudness);
             (Aspect::Loudness, format!("At {target} a file failed its check ({what}), so we stop at {middle}."))
         }
         Step::Level => {
@@ -193,7 +189,7 @@ fn take(step: Step, plan: &Plan, mix: &Analysis, gate: &Gate) -> Option<Plan> {
             (Aspect::Loudness, text)
         }
     };
-    next.reasons.push(told(aspect, text));
+    next.reasons.push(reason(aspect, text));
     Some(next)
 }
 
