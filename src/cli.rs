@@ -3,9 +3,11 @@
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use loopmaster_core::Settings;
 use loopmaster_core::samples::Pool;
-use loopmaster_core::settings::{Aspect, Edit, Format, Loudness, OutputRate, Phase, ReferenceAmounts, Strength, Style};
+use loopmaster_core::settings::{
+    Aspect, Edit, Format, Loudness, OutputRate, Phase, ReferenceAmounts, ReferenceUse, Strength, Style,
+};
 use loopmaster_core::units::{Dbtp, Lufs, Seconds};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Masters music: give it a mix, get a release-ready master and an honest account of what was done.
 #[derive(Debug, Parser)]
@@ -80,6 +82,12 @@ Examples:
   loopmaster master song.wav --loudness spotify       −14 LUFS; says what the platform would turn down
   loopmaster master song.wav --loudness -9 --insist   as loud as that, whatever it takes
   loopmaster master song.wav --reference record.flac  towards the tone, width and loudness of a record
+  loopmaster master song.wav --reference record.flac --strength 100
+                                                      as close to the record as it goes
+  loopmaster master song.wav --reference a.flac:2 --reference b.wav:1
+                                                      between two records, twice as much of the first
+  loopmaster master song.wav --reference a.flac:tone+width --reference b.wav:loudness
+                                                      tone and width of one record, loudness of another
   loopmaster master song.wav --only loudness          touch nothing but level and peaks
   loopmaster master song.wav --dry-run --json > plan.jsonl
                                                       the decisions, without rendering
@@ -101,11 +109,14 @@ pub struct MasterArgs {
     #[command(flatten)]
     sound: SoundArgs,
 
-    /// A finished record to come close to, in tone, dynamics, width and loudness.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Reference")]
-    pub reference: Option<PathBuf>,
+    /// A finished record to come close to, in tone, dynamics, width and loudness. May be given several times, each with a weight
+    /// (FILE:2), or with what it is for (FILE:loudness, FILE:tone+width, FILE:2:tone): an aspect comes from the records named for it,
+    /// else from those named for none.
+    #[arg(long, value_name = "FILE[:WEIGHT][:ASPECTS]", value_hint = ValueHint::FilePath, value_parser = parse_reference,
+          help_heading = "Reference")]
+    pub reference: Vec<ReferenceArg>,
 
-    /// How much of the reference to take, 0–100 each: tone,dynamics,width,loudness [default: 70,50,50,100].
+    /// How much of the reference to take, 0–100 each: tone,dynamics,width,loudness [default: 70,50,50,100; the whole at --strength 100].
     #[arg(long, value_name = "T,D,W,L", requires = "reference", value_parser = parse_amounts, help_heading = "Reference")]
     reference_amount: Option<ReferenceAmounts>,
 
@@ -399,6 +410,15 @@ enum OnlyAspect {
     Loudness,
 }
 
+/// A record to follow, and what for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReferenceArg {
+    /// The file.
+    pub path: PathBuf,
+    /// Its weight and its aspects.
+    pub used: ReferenceUse,
+}
+
 /// What to write beside the masters, and how.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
@@ -419,7 +439,11 @@ impl MasterArgs {
     /// The settings asked for.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        settings(&self.sound, &self.files, self.reference_amount)
+        let mut settings = settings(&self.sound, &self.files, self.reference_amount);
+        if self.reference.iter().any(|reference| reference.used != ReferenceUse::default()) {
+            settings.references = self.reference.iter().map(|reference| reference.used.clone()).collect();
+        }
+        settings
     }
 
     /// What to write beside the masters.
@@ -471,6 +495,7 @@ fn settings(sound: &SoundArgs, files: &FileArgs, amounts: Option<ReferenceAmount
             fade_out: Seconds(files.fade_out),
         },
         reference: amounts.unwrap_or_default(),
+        references: Vec::new(),
     }
 }
 
@@ -538,7 +563,7 @@ pub struct PushArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Reference")]
     pub reference: Option<PathBuf>,
 
-    /// How much of the reference to take, 0–100 each: tone,dynamics,width,loudness [default: 70,50,50,100].
+    /// How much of the reference to take, 0–100 each: tone,dynamics,width,loudness [default: 70,50,50,100; the whole at --strength 100].
     #[arg(long, value_name = "T,D,W,L", requires = "reference", value_parser = parse_amounts, help_heading = "Reference")]
     reference_amount: Option<ReferenceAmounts>,
 
@@ -624,13 +649,42 @@ fn parse_rate(text: &str) -> Result<OutputRate, String> {
     text.parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
 }
 
+/// A file, and behind colons its weight and its aspects. A file of exactly that name is that file.
+fn parse_reference(text: &str) -> Result<ReferenceArg, String> {
+    let mut used = ReferenceUse::default();
+    let (mut path, mut weighed) = (text, false);
+    while !Path::new(path).exists() {
+        let Some((before, last)) = path.rsplit_once(':').filter(|(before, _)| !before.is_empty()) else { break };
+        let aspects: Option<Vec<Aspect>> =
+            last.split('+').map(|name| Aspect::ALL.into_iter().find(|a| a.name() == name)).collect();
+        match (last.parse::<f64>(), aspects) {
+            (Ok(weight), _) if !weighed => {
+                if !(0.01..=100.0).contains(&weight) {
+                    return Err(format!("the weight is {last}; use 0.01 to 100"));
+                }
+                (used.weight, weighed) = (weight, true);
+            }
+            (_, Some(aspects)) if used.aspects.is_empty() => used.aspects = aspects,
+            _ if Path::new(before).exists() => {
+                let known = Aspect::ALL.map(Aspect::name).join(", ");
+                return Err(format!(
+                    "`{last}` is neither a weight nor an aspect; use a number, or {known}, joined by +"
+                ));
+            }
+            _ => break,
+        }
+        path = before;
+    }
+    Ok(ReferenceArg { path: PathBuf::from(path), used })
+}
+
 fn parse_amounts(text: &str) -> Result<ReferenceAmounts, String> {
     let wrong = || "use four numbers from 0 to 100, e.g. 70,50,50,100".to_owned();
     let numbers: Vec<u8> =
         text.split(',').map(|n| n.trim().parse::<u8>()).collect::<Result<_, _>>().map_err(|_| wrong())?;
     match numbers[..] {
         [tone, dynamics, width, loudness] if numbers.iter().all(|n| *n <= 100) => {
-            Ok(ReferenceAmounts { tone, dynamics, width, loudness })
+            Ok(ReferenceAmounts::all(tone, dynamics, width, loudness))
         }
         _ => Err(wrong()),
     }
@@ -670,6 +724,38 @@ mod tests {
         for text in ["", "M", "-1", "2.5G", "1X", "99999999999T", "1MM"] {
             assert!(parse_size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_reference_has_a_weight_and_aspects_behind_colons() {
+        use Aspect::{Loudness as Loud, Tone, Width};
+        let read =
+            |text: &str| parse_reference(text).map(|r| (r.path.display().to_string(), r.used.weight, r.used.aspects));
+        let plain = |path: &str| Ok((path.to_owned(), 1.0, vec![]));
+        assert_eq!(read("a.flac"), plain("a.flac"));
+        assert_eq!(read("a.flac:2"), Ok(("a.flac".to_owned(), 2.0, vec![])));
+        assert_eq!(read("b.wav:loudness"), Ok(("b.wav".to_owned(), 1.0, vec![Loud])));
+        for text in ["b.wav:0.5:tone+width", "b.wav:tone+width:0.5"] {
+            assert_eq!(read(text), Ok(("b.wav".to_owned(), 0.5, vec![Tone, Width])));
+        }
+        assert_eq!(read(r"C:\records\a.wav:3"), Ok((r"C:\records\a.wav".to_owned(), 3.0, vec![])));
+        assert_eq!(read("side: a.wav"), plain("side: a.wav"), "a name with a colon is a name");
+        for text in ["a.wav:0", "a.wav:-1", "a.wav:1e9", "a.wav:NaN"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        // A file that is there is never taken apart, and a typo behind one is told.
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mix:2");
+        std::fs::write(&file, b"").unwrap();
+        let name = file.display().to_string();
+        assert_eq!(read(&name), plain(&name));
+        assert!(read(&format!("{name}:loudnes")).unwrap_err().contains("loudness"));
+        // The settings say it only where there is something to say.
+        assert!(settings(&["--reference", "a.wav"]).references.is_empty());
+        let two = settings(&["--reference", "a.wav:2", "--reference", "b.wav:loudness"]);
+        assert_eq!(two.references.len(), 2);
+        let text = serde_json::to_string(&two).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), two);
     }
 
     #[test]

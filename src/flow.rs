@@ -11,8 +11,9 @@ use crate::progress::Watch;
 use loopmaster_core::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
 use loopmaster_core::decode::{Tags, Track, decode_file_in};
 use loopmaster_core::encode::{EncodeError, Metadata, encode, file_name, peaks};
+use loopmaster_core::meter::Spectra;
 use loopmaster_core::meter::{Loudness, loudness::STEREO, true_peak::METERS};
-use loopmaster_core::plan::{Limiter, Plan, plan};
+use loopmaster_core::plan::{Closed, Closing, Limiter, Plan, Target, plan};
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, Trace};
 use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
 use loopmaster_core::samples::Pool;
@@ -38,8 +39,8 @@ pub struct Order<'a> {
     pub settings: &'a Settings,
     /// A saved plan, instead of making one.
     pub saved: Option<&'a Plan>,
-    /// The analysed reference.
-    pub reference: Option<&'a Analysis>,
+    /// What is followed of a reference.
+    pub reference: Option<&'a Target>,
     /// What to write beside the masters.
     pub extras: Extras,
     /// Who renders.
@@ -214,6 +215,8 @@ pub struct Ready {
     pub plan: Plan,
     /// What was taken back so far.
     back: StepBack,
+    /// What is still to be compared with a reference.
+    closing: Option<Closing>,
     tags: Tags,
     formats: Vec<(Format, u32)>,
     rates: Vec<u32>,
@@ -226,7 +229,7 @@ pub struct Ready {
 pub enum Attempt {
     /// Every file holds its gates.
     Made(Box<Made>),
-    /// A file broke a gate: this is to be rendered instead, with a step taken back.
+    /// This is to be rendered instead: a file broke a gate and a step was taken back, or it can come nearer to the reference.
     Again(Box<Ready>),
 }
 
@@ -267,7 +270,8 @@ impl Ready {
             None => None,
         };
         let back = StepBack::default();
-        Ok((Self { mix, plan, back, tags, formats, rates, before }, audio))
+        let closing = Closing::new(&mix, &plan, settings, order.reference.filter(|_| order.saved.is_none()));
+        Ok((Self { mix, plan, back, closing, tags, formats, rates, before }, audio))
     }
 
     /// What to render instead after a file broke a gate; its error where nothing is left to take back.
@@ -275,7 +279,7 @@ impl Ready {
         let trace = masters.first().map(|master| master.trace.clone()).unwrap_or_default();
         let mut back = self.back.clone();
         match back.next(&self.plan, &self.mix, &trace, &failure.gate) {
-            Some(plan) => Ok(Attempt::Again(Box::new(Self { plan, back, ..self.clone() }))),
+            Some(plan) => Ok(Attempt::Again(Box::new(Self { plan, back, closing: None, ..self.clone() }))),
             None => Err(Error::from(failure).into()),
         }
     }
@@ -306,6 +310,15 @@ impl Ready {
         order: &Order<'_>,
         line: &mut dyn Watch,
     ) -> Result<Attempt, TrackError> {
+        if let (Some(mut closing), Some(master)) = (self.closing.clone(), masters.first()) {
+            let closed = closing.next(&self.plan, &self.mix, &Spectra::tone(&master.audio).average);
+            let with = |plan: Box<Plan>, closing| Self { plan: *plan, closing, ..self.clone() };
+            return match closed {
+                Closed::Again(plan) => Ok(Attempt::Again(Box::new(with(plan, Some(closing))))),
+                Closed::Back(plan) => Ok(Attempt::Again(Box::new(with(plan, None)))),
+                Closed::Done(plan) => with(plan, None).complete(masters, place, order, line),
+            };
+        }
         let work = Work { order, place: *place, ready: self, plan: &self.plan };
         let Extras { report, preview, .. } = order.extras;
         let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();

@@ -9,7 +9,7 @@ use loopmaster_core::Error;
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
 use loopmaster_core::decode::decode_file_in;
 use loopmaster_core::encode::{Delivered, Manifest, portable};
-use loopmaster_core::plan::{Goal, Plan};
+use loopmaster_core::plan::{Goal, Plan, Target};
 use loopmaster_core::render::{Backend, reference::Reference};
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::Limits;
@@ -86,7 +86,7 @@ pub fn run(args: &MasterArgs) -> bool {
 }
 
 /// The saved plan and the analysed reference; `None` when one of them cannot be had, after saying so.
-fn preparations(args: &MasterArgs, pool: &Pool, progress: &Progress) -> Option<(Option<Plan>, Option<Analysis>)> {
+fn preparations(args: &MasterArgs, pool: &Pool, progress: &Progress) -> Option<(Option<Plan>, Option<Target>)> {
     let saved = match &args.plan {
         None => None,
         Some(path) => match read_plan(path) {
@@ -97,17 +97,18 @@ fn preparations(args: &MasterArgs, pool: &Pool, progress: &Progress) -> Option<(
             }
         },
     };
-    let reference = match &args.reference {
-        None => None,
-        Some(path) => match decode_file_in(path, &Limits::default(), pool) {
-            Ok(track) => Some(analyse(&track)),
+    let mut records = Vec::with_capacity(args.reference.len());
+    for reference in &args.reference {
+        match decode_file_in(&reference.path, &Limits::default(), pool) {
+            Ok(track) => records.push((Target::from(&analyse(&track)), reference.used.clone())),
             Err(error) => {
                 let error = Error::from(error);
-                progress.error(&path.display().to_string(), error.code(), &format!("the reference: {error}"));
+                progress.error(&reference.path.display().to_string(), error.code(), &format!("the reference: {error}"));
                 return None;
             }
-        },
-    };
+        }
+    }
+    let reference = (!records.is_empty()).then(|| Target::blend(&records));
     Some((saved, reference))
 }
 

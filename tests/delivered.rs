@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 const EXTRAS: Extras = Extras { report: false, preview: false, manifest: false, clean: false, force: true };
 
-struct Silent(Clock);
+pub(crate) struct Silent(pub(crate) Clock);
 
 impl Watch for Silent {
     fn length(&mut self, _seconds: f64) {}

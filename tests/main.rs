@@ -38,6 +38,8 @@ mod push;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
+mod references;
+#[cfg(test)]
 #[expect(dead_code, reason = "the benches use what no test needs")]
 mod service;
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub struct Settings {
     pub edit: Edit,
     /// How much of a reference to take, where there is one.
     pub reference: ReferenceAmounts,
+    /// What each of several references is for, in their order; one that is not listed is for everything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<ReferenceUse>,
 }
 
 impl Default for Settings {
@@ -44,6 +47,7 @@ impl Default for Settings {
             formats: vec![Format::WAV24],
             edit: Edit::default(),
             reference: ReferenceAmounts::default(),
+            references: Vec::new(),
         }
     }
 }
@@ -213,22 +217,57 @@ pub enum Loudness {
 }
 
 /// How much of a reference to take, each 0–100.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// An aspect that is left out takes its default at the default strength (70, 50, 50 and 100), and the whole at strength 100.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReferenceAmounts {
     /// Its tone.
-    pub tone: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tone: Option<u8>,
     /// Its dynamics, per band.
-    pub dynamics: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dynamics: Option<u8>,
     /// Its width.
-    pub width: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<u8>,
     /// Its loudness, unless a loudness was asked for.
-    pub loudness: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loudness: Option<u8>,
 }
 
-impl Default for ReferenceAmounts {
+impl ReferenceAmounts {
+    /// All four, asked for.
+    #[must_use]
+    pub fn all(tone: u8, dynamics: u8, width: u8, loudness: u8) -> Self {
+        Self { tone: Some(tone), dynamics: Some(dynamics), width: Some(width), loudness: Some(loudness) }
+    }
+
+    /// The amount of an aspect that was asked for, and the one at the default strength where none was.
+    #[must_use]
+    pub fn of(self, aspect: Aspect) -> (Option<u8>, u8) {
+        match aspect {
+            Aspect::Tone => (self.tone, 70),
+            Aspect::Dynamics => (self.dynamics, 50),
+            Aspect::Width => (self.width, 50),
+            Aspect::Loudness => (self.loudness, 100),
+        }
+    }
+}
+
+/// What one of several references is for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReferenceUse {
+    /// Its weight beside others for the same aspect, above 0.
+    pub weight: f64,
+    /// The aspects it is for; none: those that no other reference is named for.
+    pub aspects: Vec<Aspect>,
+}
+
+impl Default for ReferenceUse {
     fn default() -> Self {
-        Self { tone: 70, dynamics: 50, width: 50, loudness: 100 }
+        Self { weight: 1.0, aspects: Vec::new() }
     }
 }
 

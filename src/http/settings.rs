@@ -3,7 +3,7 @@
 use super::problem::{Answer, Problem};
 use loopmaster_core::Settings;
 use loopmaster_core::plan::{self, destinations};
-use loopmaster_core::settings::{Codec, Style};
+use loopmaster_core::settings::{Aspect, Codec, Style};
 use serde_json::json;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -19,6 +19,13 @@ pub(super) fn judge(settings: &Settings) -> Answer<()> {
         return Err(Problem::unprocessable(
             "plan.out_of_range",
             format!("formats has {formats} entries; use 1 to {MOST_FORMATS}"),
+        ));
+    }
+    // A master has one reference upload.
+    if settings.references.len() > 1 {
+        return Err(Problem::unprocessable(
+            "plan.out_of_range",
+            format!("references has {} entries; use at most one, for the one reference", settings.references.len()),
         ));
     }
     Ok(())
@@ -84,7 +91,18 @@ impl PartialSchema for SettingsSchema {
                 "reference": {
                     "type": "object", "additionalProperties": false,
                     "description": "How much of a reference to take, where there is one.",
-                    "properties": {"tone": percent, "dynamics": percent, "width": percent, "loudness": percent}
+                    "properties": {"tone": own_percent, "dynamics": own_percent, "width": own_percent, "loudness": own_percent}
+                },
+                "references": {
+                    "type": "array", "maxItems": 1,
+                    "description": "What the reference is for; without it, for everything.",
+                    "items": {
+                        "type": "object", "additionalProperties": false,
+                        "properties": {
+                            "weight": {"type": "number", "minimum": 0.01, "maximum": 100},
+                            "aspects": {"type": "array", "items": {"type": "string", "enum": Aspect::ALL.map(Aspect::name)}}
+                        }
+                    }
                 }
             }
         });
@@ -109,6 +127,8 @@ mod tests {
             (r#"{"edit":{"fade_in":-1}}"#, "plan.out_of_range"),
             (r#"{"formats":[]}"#, "plan.out_of_range"),
             (r#"{"strength":{"overall":101}}"#, "plan.out_of_range"),
+            (r#"{"references":[{},{}]}"#, "plan.out_of_range"),
+            (r#"{"references":[{"weight":0}]}"#, "plan.out_of_range"),
         ] {
             assert_eq!(refused(json).code(), code, "{json}");
         }
@@ -119,9 +139,9 @@ mod tests {
     fn the_schema_names_every_setting() {
         let RefOr::T(schema) = SettingsSchema::schema() else { panic!("inline") };
         let schema = serde_json::to_value(schema).unwrap();
-        let serde_json::Value::Object(all) = serde_json::to_value(Settings::default()).unwrap() else {
-            panic!("object")
-        };
+        // What is left out where there is nothing to say is a setting, too.
+        let whole = Settings { references: vec![Default::default()], ..Settings::default() };
+        let serde_json::Value::Object(all) = serde_json::to_value(whole).unwrap() else { panic!("object") };
         for name in all.keys() {
             assert!(schema["properties"].get(name).is_some(), "{name}");
         }

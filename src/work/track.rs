@@ -9,12 +9,15 @@ use crate::flow::{Attempt, Kind, Made, Order, Piece, Place, Ready, TrackError, w
 use crate::progress::{Clock, Watch};
 use crate::queue::{self, Failure, FailureClass, Fate, QueueError};
 use futures_util::{StreamExt, TryStreamExt};
-use loopmaster_core::analyse::{Analysis, analyse};
+use loopmaster_core::analyse::analyse;
 use loopmaster_core::decode::{DecodeError, Track};
 use loopmaster_core::encode::{Delivered, Manifest};
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
 use loopmaster_core::settings::{Limits, Settings};
-use loopmaster_core::{Audio, Error, Stage, plan::Limiter};
+use loopmaster_core::{
+    Audio, Error, Stage,
+    plan::{Limiter, Target},
+};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::io::Read;
@@ -239,7 +242,11 @@ async fn whole(
     let scratch = tempfile::Builder::new().prefix("track-").tempdir_in(shared.scratch.path())?;
     let reference = match reference {
         None => None,
-        Some(file) => Some(listen(shared, held, room, scratch.path(), &file).await?),
+        Some(file) => {
+            let target = listen(shared, held, room, scratch.path(), &file).await?;
+            let used = settings.references.first().cloned().unwrap_or_default();
+            Some(Target::blend(&[(target, used)]))
+        }
     };
 
     let mut line = Line {
@@ -299,7 +306,7 @@ async fn whole(
         match made? {
             Ended::Whole(finished) => break (backend, finished),
             Ended::Again(next) => {
-                tracing::info!(job = lease.id, master = lease.subject, steps = ?next.steps(), "a gate sent the plan back");
+                tracing::info!(job = lease.id, master = lease.subject, steps = ?next.steps(), "the plan is rendered again");
                 ready = Arc::new(*next);
             }
         }
@@ -391,14 +398,14 @@ async fn decode(shared: &Shared, room: u64, file: &Path, upload: &Upload) -> Res
     shared.config.sandbox.decode(file, extension, room, &shared.pool).await
 }
 
-/// The analysed reference. Its samples are gone before those of the mix come.
+/// What is followed of the reference. Its samples are gone before those of the mix come.
 async fn listen(
     shared: &Arc<Shared>,
     held: &Held,
     room: &Arc<Room>,
     scratch: &Path,
     upload: &Upload,
-) -> Result<Analysis, Stopped> {
+) -> Result<Target, Stopped> {
     let told = |stopped| match stopped {
         Stopped::Failed(failure) => {
             Stopped::Failed(Failure { text: format!("the reference: {}", failure.text), ..failure })
@@ -409,7 +416,7 @@ async fn listen(
     let track = decode(shared, held.room, &file, upload).await.map_err(|refusal| told(refusal.into()))?;
     // A file that is not needed again makes room on the disk.
     std::fs::remove_file(&file)?;
-    compute(shared, held, room, move || Ok(analyse(&track))).await
+    compute(shared, held, room, move || Ok(Target::from(&analyse(&track)))).await
 }
 
 /// Runs what takes the processor. A panic is a fault of ours and ends this track only.
@@ -453,7 +460,7 @@ impl Watch for Line {
 struct Steps {
     shared: Arc<Shared>,
     settings: Settings,
-    reference: Option<Analysis>,
+    reference: Option<Target>,
     /// The file's own name.
     name: PathBuf,
 }
@@ -469,7 +476,7 @@ struct Finished {
 /// How a run through the files ended.
 enum Ended {
     Whole(Finished),
-    /// A file broke a gate: this is to be rendered instead.
+    /// This is to be rendered instead.
     Again(Box<Ready>),
 }
 

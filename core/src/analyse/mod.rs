@@ -60,6 +60,9 @@ pub struct Analysis {
     pub spectrum: Spectrum,
     /// Loudness and limiting for a ladder of gains: what the plan consults instead of the audio.
     pub ladder: Vec<Rung>,
+    /// The same bands by the mean power of the loud parts: what two records are compared by.
+    #[serde(skip)]
+    pub average: Spectrum,
     /// Band energies over time.
     #[serde(skip)]
     pub matrix: BandMatrix,
@@ -299,6 +302,7 @@ pub fn analyse_audio(audio: &Audio, source: Source) -> Analysis {
         ladder,
         findings: Vec::new(),
         spectrum: spectra.spectrum,
+        average: spectra.average,
         matrix: spectra.matrix,
         thirds: spectra.thirds,
     };

@@ -78,6 +78,8 @@ fn soft_thirds() -> Vec<Vec<(usize, f64)>> {
 pub struct Spectra {
     /// Long-term spectrum.
     pub spectrum: Spectrum,
+    /// The same bands by their mean power over the cells that count, instead of the median.
+    pub average: Spectrum,
     /// Band energies over time.
     pub matrix: BandMatrix,
     /// `[block]` whether the 0.4 s around it in `matrix` are loud enough to count (above −70 dBFS and −20 dB under the mean).
@@ -599,22 +601,30 @@ impl Spectra {
         let energies: Vec<f64> = cells.iter().map(|c| c.energy).collect();
         let gated = gate(&energies);
         let counted: Vec<usize> = (0..cells.len()).filter(|&c| gated[c]).collect();
-        let typical = |channel: usize, band: usize| {
-            let mut values: Vec<f64> = counted
-                .iter()
-                .map(|&c| match band.checked_sub(CROSSOVER) {
-                    Some(band) => cells[c].bands[channel][band],
-                    None => bass.bands[c][channel][band],
-                })
-                .collect();
-            let power = median(&mut values).unwrap_or(0.0);
-            (10.0 * power.max(1e-300).log10()).max(f64::from(FLOOR)) as f32
+        let values = |channel: usize, band: usize| -> Vec<f64> {
+            let value = |&c: &usize| match band.checked_sub(CROSSOVER) {
+                Some(band) => cells[c].bands[channel][band],
+                None => bass.bands[c][channel][band],
+            };
+            counted.iter().map(value).collect()
+        };
+        let floored = |power: f64| (10.0 * power.max(1e-300).log10()).max(f64::from(FLOOR)) as f32;
+        let typical = |channel: usize, band: usize| floored(median(&mut values(channel, band)).unwrap_or(0.0));
+        let mean_power = |channel: usize, band: usize| {
+            let values = values(channel, band);
+            floored(values.iter().sum::<f64>() / values.len().max(1) as f64)
         };
         let bands: Vec<usize> = (0..POINTS).collect();
         let spectrum = Spectrum {
             hz: bands.iter().map(|&b| (edge(b) * edge(b + 1)).sqrt() as f32).collect(),
             mid: bands.par_iter().map(|&b| typical(0, b)).collect(),
             side: bands.par_iter().map(|&b| typical(1, b)).collect(),
+        };
+
+        let average = Spectrum {
+            hz: spectrum.hz.clone(),
+            mid: bands.par_iter().map(|&b| mean_power(0, b)).collect(),
+            side: bands.par_iter().map(|&b| mean_power(1, b)).collect(),
         };
 
         let soft = soft_thirds();
@@ -654,6 +664,7 @@ impl Spectra {
         }
         Self {
             spectrum,
+            average,
             matrix,
             gate: (0..total).map(|b| gated[b / CELL]).collect(),
             correlation: (0..BANDS).map(|b| correlation(sums(b))).collect(),

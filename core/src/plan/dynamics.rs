@@ -103,7 +103,7 @@ pub(super) fn decide(
     spec: &StyleSpec,
     strength: f64,
     curve: &[(Hz, Db)],
-    reference: Option<(&Analysis, f64)>,
+    reference: Option<(&[Option<f64>; BANDS], f64)>,
 ) -> Multiband {
     if strength <= 0.0 || analysis.clipping.already_limited.is_some() || analysis.bands.len() != BANDS {
         return Multiband::default();
@@ -131,8 +131,8 @@ pub(super) fn decide(
             continue;
         }
         let spread = top - median;
-        let (goal, share, most) = match reference.and_then(|(r, amount)| Some((r.bands.get(index)?.spread.0, amount))) {
-            Some((theirs, amount)) if theirs.is_finite() => (theirs, amount, 1.5 * spec.hold.max(4.0) * amount),
+        let (goal, share, most) = match reference.and_then(|(spreads, amount)| Some((spreads[index]?, amount))) {
+            Some((theirs, amount)) => (theirs, amount, 1.5 * spec.hold.max(4.0) * amount),
             _ => (spec.spread[index], (1.2 * strength).min(1.0), spec.hold * strength),
         };
         let wanted = ((spread - goal).max(0.0) * share).min(most);

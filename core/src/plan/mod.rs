@@ -3,6 +3,7 @@
 mod destinations;
 mod dynamics;
 mod loudness;
+mod matching;
 mod reference;
 mod style;
 mod tone;
@@ -14,6 +15,8 @@ mod tests;
 
 pub use destinations::{Destination, destination, destinations};
 pub use dynamics::reduction;
+pub use matching::{Closed, Closing};
+pub use reference::Target;
 
 use crate::analyse::Analysis;
 use crate::settings::{Aspect, Edit, Loudness, Phase, Settings, Style};
@@ -62,7 +65,7 @@ pub struct Plan {
 pub struct Tone {
     /// Equalisation of mid: dB at Hz, ascending, interpolated over log frequency, held outside. Empty: flat.
     pub mid: Vec<(Hz, Db)>,
-    /// Equalisation of side; differs from mid by ≤ 2 dB.
+    /// Equalisation of side.
     pub side: Vec<(Hz, Db)>,
     /// Extra gain of side only: width. Empty: none.
     pub width: Vec<(Hz, Db)>,
@@ -76,6 +79,9 @@ pub struct Tone {
     /// Largest |dB| by which the master's long-term third octaves from 40 Hz to 16 kHz may differ from the mix's, levels aligned: tone,
     /// width, dynamics and limiting together. 0: no tone, no width, no dynamics.
     pub bound: Db,
+    /// Loss in mono below 120 Hz up to which a record is followed, dB; 0: none is followed that far.
+    #[serde(default)]
+    pub mono_low: Db,
 }
 
 /// A downward compressor for one band, detector on mid² + side².
@@ -185,6 +191,16 @@ impl Tone {
         let curves = [&self.mid, &self.side, &self.width];
         curves.iter().all(|curve| curve.is_empty()) && self.subsonic.is_none() && !self.ultrasonic
     }
+
+    fn subsonic_at(&self, hz: f64) -> f64 {
+        self.subsonic.map_or(0.0, |corner| Db::from_power(1.0 / (1.0 + (corner.0 / hz).powi(4))).0)
+    }
+
+    /// What the filters of mid and of side do at `hz`, dB.
+    pub(crate) fn gains(&self, hz: f64) -> [f64; 2] {
+        let side = tone::gain_at(&self.side, hz) + tone::gain_at(&self.width, hz);
+        [tone::gain_at(&self.mid, hz), side].map(|gain| gain + self.subsonic_at(hz))
+    }
 }
 
 impl Plan {
@@ -229,12 +245,12 @@ fn place(loudness: &Loudness) -> Result<Option<&'static Destination>, PlanError>
 
 /// Decides everything for one master. Deterministic, a few milliseconds, no audio; every decision with its reason.
 ///
-/// `reference` is the analysis of a record to follow, by the amounts of [`Settings::reference`].
+/// `target` is what records have to be followed in, by the amounts of [`Settings::reference`].
 ///
 /// # Errors
 ///
 /// [`PlanError::OutOfRange`], [`PlanError::UnknownDestination`] and [`PlanError::EditTooLong`] for settings that cannot be met.
-pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysis>) -> Result<Plan, PlanError> {
+pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -> Result<Plan, PlanError> {
     validate::settings(settings)?;
     validate::edit(&settings.edit, analysis.seconds())?;
     let place = place(&settings.loudness)?;
@@ -254,14 +270,22 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
         return Ok(Plan { style: settings.style, edit: settings.edit, ..Plan::identity() });
     }
 
-    let part = |aspect| reference::part(settings, reference, aspect);
-    let tone = match part(Aspect::Tone) {
-        Some((record, amount)) => tone::for_reference(analysis, record, amount),
+    let tone = match reference::part(settings, target, Aspect::Tone, |t| t.tone.as_ref()) {
+        Some((record, amount)) => matching::tone(analysis, record, amount),
         None => tone::for_style(analysis, spec, strength(Aspect::Tone)),
     };
-    let bands = dynamics::decide(analysis, spec, strength(Aspect::Dynamics), &tone.mid, part(Aspect::Dynamics));
+    let spreads = reference::part(settings, target, Aspect::Dynamics, |t| t.dynamics.as_ref());
+    let bands = dynamics::decide(analysis, spec, strength(Aspect::Dynamics), &tone.mid, spreads);
     let (saturation, colour) = dynamics::saturate(analysis, spec, strength(Aspect::Dynamics));
-    let width = width::decide(analysis, spec, strength(Aspect::Width), part(Aspect::Width));
+    let mut width = match reference::part(settings, target, Aspect::Width, |t| t.width.as_ref()) {
+        Some((record, amount)) => matching::width(analysis, record, amount, strength(Aspect::Width)),
+        None => width::decide(analysis, spec, strength(Aspect::Width)),
+    };
+    let followed = reference::part(settings, target, Aspect::Width, |t| t.mono_low.as_ref());
+    let mono_low = matching::mono_low(analysis, followed);
+    if target.is_some() {
+        matching::keep_mono(analysis, &tone.mid, &tone.side, &mut width.curve, mono_low);
+    }
     let loudness = if keep {
         loudness::Decision {
             goal: Goal::Keep,
@@ -277,9 +301,9 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
     } else {
         let own = || Wish::Style { strength: strength(Aspect::Loudness) };
         let wish = number.map_or_else(
-            || match part(Aspect::Loudness).and_then(|(r, amount)| Some((r.loudness.integrated?, amount))) {
+            || match reference::part(settings, target, Aspect::Loudness, |t| t.loudness.as_ref()) {
                 Some((theirs, amount)) => {
-                    Wish::Reference(Lufs(spec.loudness + (theirs.0.clamp(-40.0, -5.0) - spec.loudness) * amount))
+                    Wish::Reference(Lufs(spec.loudness + (theirs.under(ceiling) - spec.loudness) * amount))
                 }
                 None => own(),
             },
@@ -309,7 +333,16 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
     reasons.extend(bands.reasons);
     reasons.extend(colour);
     reasons.extend(width.reasons);
+    if mono_low.0 > 0.0 {
+        let text = format!(
+            "Folded to mono, the bass may lose up to {mono_low}: the reference's does, and this master follows its width."
+        );
+        reasons.push(reason(Aspect::Width, text));
+    }
     reasons.extend(loudness.reasons);
+    if let Some(target) = target {
+        reasons.extend(target.notes.iter().filter(|note| reference::amount(settings, note.aspect) > 0.0).cloned());
+    }
     // A figure that cannot be written (the peak of silence) is left out.
     for reason in &mut reasons {
         if [reason.before, reason.after].into_iter().flatten().any(|figure| !figure.is_finite()) {
@@ -319,6 +352,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, reference: Option<&Analysi
 
     let tone = Tone {
         bound: Db(0.0),
+        mono_low,
         mid: tone.mid,
         side: tone.side,
         width: width.curve,
@@ -349,17 +383,18 @@ pub(crate) fn reason(aspect: Aspect, text: String) -> Reason {
 }
 
 impl Plan {
+    /// Largest gain of tone and subsonic cut in the third octaves from 40 Hz to 16 kHz, dB, at a twelfth of an octave.
+    pub(crate) fn largest_gain(&self) -> f64 {
+        let Tone { mid, side, .. } = &self.tone;
+        (0..=104)
+            .map(|i| 40.0 * 2f64.powf(f64::from(i) / 12.0))
+            .flat_map(|hz| [mid, side].map(|curve| (tone::gain_at(curve, hz) + self.tone.subsonic_at(hz)).abs()))
+            .fold(0.0, f64::max)
+    }
+
     /// What verify may hold the long-term third octaves against, see [`Tone::bound`].
     fn third_octave_bound(&self, width: f64, dynamics: f64, taken: f64) -> Db {
-        let subsonic =
-            |hz: f64| self.tone.subsonic.map_or(0.0, |corner| Db::from_power(1.0 / (1.0 + (corner.0 / hz).powi(4))).0);
-        // Third octaves from 40 Hz to 16 kHz, at a twelfth of an octave.
-        let largest = (0..=104)
-            .map(|i| 40.0 * 2f64.powf(f64::from(i) / 12.0))
-            .flat_map(|hz| {
-                [&self.tone.mid, &self.tone.side].map(|curve| (tone::gain_at(curve, hz) + subsonic(hz)).abs())
-            })
-            .fold(0.0, f64::max);
+        let largest = self.largest_gain();
         let changed =
             largest > 0.0 || !self.tone.width.is_empty() || !self.dynamics.is_empty() || self.saturation.is_some();
         // The last decibel is for level alignment; clipper and limiter hold the bands most that make the peaks, by up to half of what

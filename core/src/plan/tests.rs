@@ -536,35 +536,43 @@ fn a_reference_is_followed_by_its_amounts() {
     let bright = |db: f64| move |hz: f64| db * ((hz / 1_000.0).log2() / 4.0).clamp(-1.0, 1.0);
     let mut record = with_spectrum(bright(6.0));
     record.loudness.integrated = Some(Lufs(-10.0));
+    record.peaks.true_peak = Dbtp(0.0);
     for band in &mut record.bands[1..] {
         band.side = Db(band.mid.0 - 3.0);
     }
+    // 6 dB wider than the mix, above the bass.
+    let Spectrum { hz, side, .. } = &mut record.spectrum;
+    for (_, side) in hz.iter().zip(side).filter(|(hz, _)| **hz > 120.0) {
+        *side += 6.0;
+    }
     let with = |amounts: ReferenceAmounts| {
-        plan(&mix(), &Settings { reference: amounts, ..Settings::default() }, Some(&record)).unwrap()
+        plan(&mix(), &Settings { reference: amounts, ..Settings::default() }, Some(&Target::from(&record))).unwrap()
     };
-    let none = with(ReferenceAmounts { tone: 0, dynamics: 0, width: 0, loudness: 0 });
+    let none = with(ReferenceAmounts::all(0, 0, 0, 0));
     assert_eq!(none, plan(&mix(), &Settings::default(), None).unwrap());
     let mut last = 0.0;
     for amount in [25, 50, 75, 100] {
-        let plan = with(ReferenceAmounts { tone: amount, dynamics: 0, width: 0, loudness: 0 });
+        let plan = with(ReferenceAmounts::all(amount, 0, 0, 0));
         let tilt = tone::gain_at(&plan.tone.mid, 10_000.0) - tone::gain_at(&plan.tone.mid, 100.0);
         println!("amount {amount}: 100 Hz to 10 kHz {tilt:+.2} dB (the record has +10)");
         assert!(tilt > last && tilt < 10.5);
         last = tilt;
-        let bound = f64::from(amount) / 100.0;
-        assert!(plan.tone.mid.iter().all(|(hz, db)| db.0.abs() <= bound * if hz.0 > 8_000.0 { 6.7 } else { 10.0 }));
+        // Up to 50 the limits are those of ten and six decibels per whole amount; from there on they widen.
+        let bound = if amount <= 50 { f64::from(amount) / 100.0 * 10.0 } else { 24.0 };
+        assert!(plan.tone.mid.iter().all(|(_, db)| db.0.abs() <= bound));
     }
     assert!(last > 6.0);
-    let whole = with(ReferenceAmounts { tone: 100, dynamics: 100, width: 100, loudness: 100 });
-    assert_eq!(target(&whole), -10.0);
+    let whole = with(ReferenceAmounts::all(100, 100, 100, 100));
+    // Its peaks are 1.1 dB higher than ours may be: half of that is taken from the loudness.
+    assert_eq!(target(&whole), -10.6);
     assert!(tone::gain_at(&whole.tone.width, 1_000.0) > 0.5);
     let asked = Settings { loudness: Loudness::Lufs(Lufs(-14.0)), ..Settings::default() };
-    assert_eq!(target(&plan(&mix(), &asked, Some(&record)).unwrap()), -14.0);
+    assert_eq!(target(&plan(&mix(), &asked, Some(&Target::from(&record))).unwrap()), -14.0);
 }
 
 #[test]
 fn a_record_that_is_the_mix_changes_nothing() {
-    let plan = plan(&mix(), &Settings::default(), Some(&mix())).unwrap();
+    let plan = plan(&mix(), &Settings::default(), Some(&Target::from(&mix()))).unwrap();
     assert!(plan.tone.mid.is_empty() && plan.tone.width.is_empty() && plan.dynamics.is_empty());
 }
 
@@ -572,7 +580,7 @@ fn a_record_that_is_the_mix_changes_nothing() {
 fn the_empty_top_of_a_lossy_reference_is_not_copied() {
     let mut record = with_spectrum(|hz| if hz > 9_000.0 { -80.0 } else { 0.0 });
     record.condition.bandwidth = Hz(9_000.0);
-    let plan = plan(&mix(), &Settings::default(), Some(&record)).unwrap();
+    let plan = plan(&mix(), &Settings::default(), Some(&Target::from(&record))).unwrap();
     assert!(plan.tone.mid.iter().all(|p| p.1.0.abs() < 0.1), "{:?}", plan.tone.mid);
 }
 
@@ -730,13 +738,23 @@ proptest! {
         insist in any::<bool>(),
     ) {
         let settings = Settings { style, strength: Strength::all(strength), loudness, insist, ..Settings::default() };
-        let plan = plan(&analysis, &settings, record.as_ref()).unwrap();
+        let target = record.as_ref().map(Target::from);
+        let plan = plan(&analysis, &settings, target.as_ref()).unwrap();
         prop_assert!(plan.validate().is_ok(), "{:?}", plan.validate());
         prop_assert_eq!(Plan::from_json(&plan.to_json()).unwrap(), plan.clone());
-        let bound = if record.is_some() { 10.0 } else { 6.0 * f64::from(strength) / 100.0 };
-        let bound = if analysis.clipping.already_limited.is_some() { bound.min(1.5) } else { bound };
+        // Towards a record the limits widen with the amount, and with them those for a mix that was limited already.
+        let limited = analysis.clipping.already_limited.is_some();
+        let bound = match (&record, limited) {
+            (Some(_), true) if strength <= 50 => 5.0,
+            (Some(_), _) if strength <= 50 => 10.0,
+            (Some(_), _) => 24.0,
+            (None, true) => 1.5,
+            (None, false) => 6.0 * f64::from(strength) / 100.0,
+        };
         prop_assert!(plan.tone.mid.iter().chain(&plan.tone.side).all(|p| p.1.0.abs() <= bound + 0.01));
-        prop_assert!(plan.tone.width.iter().all(|p| (-6.0..=4.0).contains(&p.1.0)));
+        // Down to -24: what the tone would lose in mono is taken back as width.
+        let width = if record.is_some() { -24.0..=12.0 } else { -6.0..=4.0 };
+        prop_assert!(plan.tone.width.iter().all(|p| width.contains(&p.1.0)));
         prop_assert!(plan.dynamics.iter().all(|b| (1.0..=2.5).contains(&b.ratio)));
         prop_assert!(analysis.clipping.already_limited.is_none() || plan.dynamics.is_empty());
     }

@@ -8,17 +8,11 @@ use crate::units::{Db, Hz};
 
 /// Steepest curve, dB per octave.
 const SLOPE: f64 = 6.0;
-/// Largest difference between the curves of mid and side, dB: more leaks hard-panned sources to the other channel.
-const SIDE: f64 = 2.0;
 /// Moves smaller than this are left out, dB.
 const AUDIBLE: f64 = 0.3;
 /// Bound at style strength 100, and for mixes that were limited already, dB.
 const BOUND: f64 = 6.0;
 const BOUND_LIMITED: f64 = 1.5;
-/// Bounds at reference strength 100, up to and above 8 kHz, dB.
-const BOUND_REFERENCE: (f64, f64) = (10.0, 6.0);
-/// A reference counts down to this far below its loudest third octave, dB: lossy files are empty below.
-const REFERENCE_RANGE: f64 = 55.0;
 /// The limits of the range in which levels are compared, Hz.
 const RANGE: (f64, f64) = (35.0, 17_000.0);
 
@@ -32,15 +26,15 @@ pub(super) struct Equalisation {
 }
 
 /// A spectrum prepared for decisions.
-struct Levels {
-    hz: Vec<f64>,
+pub(super) struct Levels {
+    pub(super) hz: Vec<f64>,
     mid: Vec<f64>,
     side: Vec<f64>,
     both: Vec<f64>,
 }
 
 impl Levels {
-    fn new(spectrum: &Spectrum) -> Self {
+    pub(super) fn new(spectrum: &Spectrum) -> Self {
         let clean = |values: &[f32], i: usize| {
             values.get(i).copied().filter(|v| v.is_finite()).map_or(-150.0, f64::from).clamp(-150.0, 60.0)
         };
@@ -62,12 +56,12 @@ impl Levels {
 }
 
 /// Octaves over which a level is averaged at `hz`: finer would follow the key, not the tone.
-fn smoothing(hz: f64) -> f64 {
+pub(super) fn smoothing(hz: f64) -> f64 {
     super::style::interpolate(&[(80.0, 1.0), (125.0, 0.5), (400.0, 0.5), (630.0, 1.0 / 3.0)], hz)
 }
 
 /// `values` at `hz`, averaged with a raised cosine whose width at half height is `width` octaves.
-fn average(hz: &[f64], values: &[f64], width: impl Fn(f64) -> f64) -> Vec<f64> {
+pub(super) fn average(hz: &[f64], values: &[f64], width: impl Fn(f64) -> f64) -> Vec<f64> {
     hz.iter()
         .map(|&centre| {
             let width = width(centre);
@@ -110,9 +104,9 @@ struct Ask<'a> {
 }
 
 /// The answer: what lies outside the range per point, and the move.
-struct Answer {
-    outside: Vec<f64>,
-    curve: Vec<f64>,
+pub(super) struct Answer {
+    pub(super) outside: Vec<f64>,
+    pub(super) curve: Vec<f64>,
 }
 
 impl Ask<'_> {
@@ -166,19 +160,19 @@ impl Ask<'_> {
                 if bound <= 0.0 { 0.0 } else { -bound * (self.share * out * allowed / bound).tanh() }
             })
             .collect();
-        Answer { outside, curve: gentle_slopes(self.hz, &wanted) }
+        Answer { outside, curve: gentle_slopes(self.hz, &wanted, SLOPE) }
     }
 }
 
-/// The largest curve under `wanted` (in magnitude) that nowhere rises or falls faster than [`SLOPE`].
-fn gentle_slopes(hz: &[f64], wanted: &[f64]) -> Vec<f64> {
+/// The largest curve under `wanted` (in magnitude) that nowhere rises or falls faster than `slope`, dB per octave.
+pub(super) fn gentle_slopes(hz: &[f64], wanted: &[f64], slope: f64) -> Vec<f64> {
     let envelope = |sign: f64| -> Vec<f64> {
         let mut out: Vec<f64> = wanted.iter().map(|w| (w * sign).max(0.0)).collect();
         for i in 1..out.len() {
-            out[i] = out[i].min(out[i - 1] + SLOPE * (hz[i] / hz[i - 1]).log2());
+            out[i] = out[i].min(out[i - 1] + slope * (hz[i] / hz[i - 1]).log2());
         }
         for i in (1..out.len()).rev() {
-            out[i - 1] = out[i - 1].min(out[i] + SLOPE * (hz[i] / hz[i - 1]).log2());
+            out[i - 1] = out[i - 1].min(out[i] + slope * (hz[i] / hz[i - 1]).log2());
         }
         out
     };
@@ -186,7 +180,7 @@ fn gentle_slopes(hz: &[f64], wanted: &[f64]) -> Vec<f64> {
 }
 
 /// Where boosts are allowed, 0–1: not beyond the effective bandwidth, not where the mix is noise, not under 35 Hz.
-fn boostable(analysis: &Analysis, levels: &Levels) -> Vec<f64> {
+pub(super) fn boostable(analysis: &Analysis, levels: &Levels) -> Vec<f64> {
     let bandwidth = if analysis.condition.bandwidth.0 > 0.0 { analysis.condition.bandwidth.0 } else { f64::INFINITY };
     // The quietest passages are noise only where they are far under the music; a dense mix has none to show.
     let loudness = analysis.loudness.integrated.map_or(-23.0, |l| l.0);
@@ -238,58 +232,6 @@ pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, strength: f64) ->
     finish(analysis, &levels, &answer.curve, &answer.curve, bound, reasons)
 }
 
-/// Decides the equalisation towards a reference; `amount` 0–1.
-pub(super) fn for_reference(analysis: &Analysis, reference: &Analysis, amount: f64) -> Equalisation {
-    let levels = Levels::new(&analysis.spectrum);
-    let target = Levels::new(&reference.spectrum);
-    if amount <= 0.0 || levels.hz.is_empty() || target.hz.is_empty() {
-        return Equalisation::default();
-    }
-    let bounds: Vec<f64> = levels
-        .hz
-        .iter()
-        .map(|&hz| bound(analysis, amount * if hz > 8_000.0 { BOUND_REFERENCE.1 } else { BOUND_REFERENCE.0 }))
-        .collect();
-    let boost = boostable(analysis, &levels);
-    let answer = |level: &[f64], goal: &[f64]| {
-        let points: Vec<(f64, f64)> = target.hz.iter().copied().zip(goal.iter().copied()).collect();
-        let loudest = goal.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let own = level.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let wanted: Vec<f64> = levels.hz.iter().map(|&hz| super::style::interpolate(&points, hz)).collect();
-        Ask {
-            hz: &levels.hz,
-            level,
-            // Half a decibel is not a difference of tone.
-            range: wanted.iter().map(|&w| Corridor { low: w - 0.5, middle: w, high: w + 0.5 }).collect(),
-            compared: (0..level.len())
-                .map(|i| {
-                    comparable(analysis, levels.hz[i])
-                        && comparable(reference, levels.hz[i])
-                        && wanted[i] > loudest - REFERENCE_RANGE
-                        && level[i] > own - 60.0
-                })
-                .collect(),
-            boost: boost.clone(),
-            share: amount,
-            bound: bounds.clone(),
-            broad: 0.0,
-            absent: 30.0,
-        }
-        .answer()
-    };
-    let mid = answer(&levels.mid, &target.mid);
-    let wide = |l: &Levels| l.side.iter().zip(&l.mid).any(|(s, m)| *s > m - 40.0);
-    let side = if analysis.stereo.mono || reference.stereo.mono || !wide(&levels) || !wide(&target) {
-        mid.curve.clone()
-    } else {
-        let side = answer(&levels.side, &target.side);
-        side.curve.iter().zip(&mid.curve).map(|(s, m)| s.clamp(m - SIDE, m + SIDE)).collect()
-    };
-    let reasons = explain(&levels.hz, &mid, "the reference");
-    let most = bounds.iter().copied().fold(0.0, f64::max);
-    finish(analysis, &levels, &mid.curve, &side, most, reasons)
-}
-
 fn bound(analysis: &Analysis, wanted: f64) -> f64 {
     if analysis.clipping.already_limited.is_some() { wanted.min(BOUND_LIMITED) } else { wanted }
 }
@@ -300,7 +242,7 @@ fn comparable(analysis: &Analysis, hz: f64) -> bool {
     (RANGE.0..=RANGE.1).contains(&hz) && (bandwidth <= 0.0 || hz <= 0.95 * bandwidth)
 }
 
-fn finish(
+pub(super) fn finish(
     analysis: &Analysis,
     levels: &Levels,
     mid: &[f64],
@@ -335,7 +277,7 @@ fn finish(
 }
 
 /// Power weight of BS.1770's K-weighting, approximated (±0.5 dB) by its two corners: 38 Hz and +4 dB around 1.5 kHz.
-fn k_weight(hz: f64) -> f64 {
+pub(super) fn k_weight(hz: f64) -> f64 {
     let low = 1.0 / (1.0 + (38.0 / hz).powi(4));
     let shelf = (hz / 1_500.0).powi(2);
     low * Db(4.0 * shelf / (1.0 + shelf)).power()
@@ -367,7 +309,7 @@ fn subsonic(analysis: &Analysis) -> Option<(Hz, String)> {
 }
 
 /// One sentence per lobe of the curve: neighbouring points that move the same way are one decision.
-fn explain(hz: &[f64], answer: &Answer, record: &str) -> Vec<Reason> {
+pub(super) fn explain(hz: &[f64], answer: &Answer, record: &str) -> Vec<Reason> {
     let region = |i: usize| REGIONS.iter().position(|r| hz[i] < r.high).unwrap_or(REGIONS.len() - 1);
     let mut lobes: Vec<usize> = Vec::new();
     let mut last = 0.0;

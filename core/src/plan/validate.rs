@@ -10,6 +10,8 @@ use std::ops::RangeInclusive;
 const JSON_BYTES: usize = 1 << 20;
 /// Most points of a curve.
 const POINTS: usize = 1_024;
+/// Most references: more of them have no sound of their own.
+const REFERENCES: usize = 16;
 /// Most reasons, and bytes of one.
 const REASONS: usize = 128;
 const TEXT: usize = 4_096;
@@ -47,7 +49,17 @@ pub(super) fn settings(settings: &Settings) -> Result<(), PlanError> {
         ("reference width", amounts.width),
         ("reference loudness", amounts.loudness),
     ] {
-        within(name, f64::from(amount), 0.0..=100.0, "")?;
+        within(name, f64::from(amount.unwrap_or(0)), 0.0..=100.0, "")?;
+    }
+    if settings.references.len() > REFERENCES {
+        return Err(PlanError::OutOfRange {
+            setting: "references",
+            value: settings.references.len().to_string(),
+            range: format!("at most {REFERENCES}"),
+        });
+    }
+    for used in &settings.references {
+        within("weight of a reference", used.weight, 0.01..=100.0, "")?;
     }
     if let OutputRate::Hz(rate) = settings.rate {
         rate_is_known(rate)?;
@@ -178,6 +190,7 @@ impl Plan {
             within("subsonic cut", corner.0, 5.0..=60.0, "Hz")?;
         }
         within("tone bound", self.tone.bound.0, 0.0..=60.0, "dB")?;
+        within("tone mono_low", self.tone.mono_low.0, 0.0..=6.0, "dB")?;
         if !self.dynamics.is_empty() && self.dynamics.len() != BANDS {
             return Err(PlanError::Invalid {
                 field: "dynamics".to_owned(),

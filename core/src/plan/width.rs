@@ -7,19 +7,17 @@ use crate::settings::Aspect;
 use crate::units::{Db, Hz};
 
 /// A side this far under the mid is noise and crosstalk, not width, dB.
-const NO_SIDE: f64 = -40.0;
+pub(super) const NO_SIDE: f64 = -40.0;
 /// Bass goes towards mono only if its channels disagree more than this.
 const LOW_CORRELATION: f64 = 0.3;
 /// By at most this much, dB.
 const LOW_CUT: f64 = 6.0;
 /// Channels this far apart in level are not a picture to be changed: what one of them lacks must not leak into it, dB.
-const ONE_SIDED: f64 = 20.0;
+pub(super) const ONE_SIDED: f64 = 20.0;
 /// Loudness a fold to mono may cost after widening, dB; the gate stands at 3.
 const MONO_LOSS: f64 = 2.5;
-/// Largest change towards a reference, dB.
-const REFERENCE: f64 = 4.0;
 /// Smaller changes are left out, dB.
-const AUDIBLE: f64 = 0.3;
+pub(super) const AUDIBLE: f64 = 0.3;
 
 /// What was decided for the width.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,13 +35,17 @@ fn ratio(analysis: &Analysis, band: usize) -> Option<f64> {
     (ratio.is_finite() && figures.mid.0 > -100.0).then_some(ratio)
 }
 
-/// Decides the width; `strength` 0–1. With a reference, its width is the goal, by `amount`.
-pub(super) fn decide(
-    analysis: &Analysis,
-    spec: &StyleSpec,
-    strength: f64,
-    reference: Option<(&Analysis, f64)>,
-) -> Width {
+/// Gain of the low end, dB: never wider, and narrower only where left and right work against each other.
+pub(super) fn torn_low_end(analysis: &Analysis, strength: f64) -> f64 {
+    // One silent channel is no torn low end.
+    let apart = analysis.stereo.correlation_low < LOW_CORRELATION
+        && analysis.stereo.balance.0.abs() < 12.0
+        && ratio(analysis, 0).is_some_and(|r| r > -20.0);
+    if apart { -LOW_CUT * (2.0 * strength).min(1.0) } else { 0.0 }
+}
+
+/// Decides the width for a style; `strength` 0–1.
+pub(super) fn decide(analysis: &Analysis, spec: &StyleSpec, strength: f64) -> Width {
     let one_sided = analysis.stereo.balance.0.abs() > ONE_SIDED;
     if strength <= 0.0 || analysis.stereo.mono || one_sided || analysis.bands.len() != BANDS {
         return Width::default();
@@ -51,24 +53,11 @@ pub(super) fn decide(
     let mut gains = [0.0f64; BANDS];
     for (band, gain) in gains.iter_mut().enumerate() {
         let Some(now) = ratio(analysis, band) else { continue };
-        let wanted = if let Some((theirs, amount)) = reference {
-            let Some(goal) = ratio(theirs, band).filter(|_| !theirs.stereo.mono) else { continue };
-            let difference = goal - now;
-            let beyond = difference.signum() * (difference.abs() - 1.0).max(0.0);
-            (beyond * amount).clamp(-REFERENCE * amount, REFERENCE * amount)
-        } else {
-            let (low, high) = spec.width[band];
-            let outside = (now - high).max(0.0) - (low - now).max(0.0);
-            (-outside * (1.2 * strength).min(1.0)).clamp(-spec.widen * strength, spec.widen * strength)
-        };
-        *gain = wanted;
+        let (low, high) = spec.width[band];
+        let outside = (now - high).max(0.0) - (low - now).max(0.0);
+        *gain = (-outside * (1.2 * strength).min(1.0)).clamp(-spec.widen * strength, spec.widen * strength);
     }
-    // The low end: never wider, and narrower only where left and right work against each other.
-    // One silent channel is no torn low end.
-    let apart = analysis.stereo.correlation_low < LOW_CORRELATION
-        && analysis.stereo.balance.0.abs() < 12.0
-        && ratio(analysis, 0).is_some_and(|r| r > -20.0);
-    gains[0] = if apart { -LOW_CUT * (2.0 * strength).min(1.0) } else { 0.0 };
+    gains[0] = torn_low_end(analysis, strength);
     for (band, gain) in gains.iter_mut().enumerate() {
         // Inverted or nearly empty sides are not widened.
         let open = ratio(analysis, band).is_some_and(|r| r > NO_SIDE) && analysis.stereo.correlation > 0.0;
@@ -106,7 +95,7 @@ pub(super) fn decide(
                 .map(|r| Db::from_power((1.0 + Db(r + gains[band]).power()) / (1.0 + Db(r).power())).0.abs())
         })
         .fold(0.0, f64::max);
-    Width { curve: curve(&gains), reasons: explain(analysis, &gains, reference.is_some()), allowance }
+    Width { curve: curve(&gains), reasons: explain(analysis, &gains, false), allowance }
 }
 
 /// Flat within a band, an octave from one to the next: gentler than any ear notices.
@@ -122,7 +111,7 @@ fn curve(gains: &[f64; BANDS]) -> Vec<(Hz, Db)> {
     points
 }
 
-fn explain(analysis: &Analysis, gains: &[f64; BANDS], reference: bool) -> Vec<Reason> {
+pub(super) fn explain(analysis: &Analysis, gains: &[f64; BANDS], reference: bool) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let figures = |band: usize, text: String| {
         let now = ratio(analysis, band).unwrap_or(0.0);
@@ -134,7 +123,7 @@ fn explain(analysis: &Analysis, gains: &[f64; BANDS], reference: bool) -> Vec<Re
             ..reason(Aspect::Width, text)
         }
     };
-    if gains[0] < 0.0 {
+    if gains[0] < 0.0 && !reference {
         let text = format!(
             "The low end is {} narrower: left and right disagreed below {:.0} Hz (correlation {:.1}), which costs bass on every mono speaker.",
             Db(-gains[0]),
@@ -145,14 +134,16 @@ fn explain(analysis: &Analysis, gains: &[f64; BANDS], reference: bool) -> Vec<Re
     }
     let goal = if reference { "to match the reference" } else { "for this style" };
     let name = |first: usize, last: usize| {
-        let from = BAND_EDGES[first - 1];
+        let from = BAND_EDGES[first.max(1) - 1];
         match BAND_EDGES.get(last) {
+            None if first == 0 => "everywhere".to_owned(),
             Some(to) if first > 1 => format!("between {} and {}", hertz(from), hertz(*to)),
             Some(to) => format!("below {}", hertz(*to)),
             None => format!("above {}", hertz(from)),
         }
     };
-    let mut band = 1;
+    // A style only mends the low end, a record is followed there, too.
+    let mut band = usize::from(!reference);
     while band < BANDS {
         let sign = if gains[band] == 0.0 { 0.0 } else { gains[band].signum() };
         let mut last = band;

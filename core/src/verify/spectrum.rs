@@ -4,6 +4,7 @@ use super::{Expect, Gate};
 use crate::Audio;
 use crate::analyse::Analysis;
 use crate::meter::{CELL_LENGTH, CellThirds, Spectra, THIRDS, median, third_octave};
+use crate::plan::Plan;
 use crate::units::Db;
 use std::ops::RangeInclusive;
 
@@ -20,6 +21,9 @@ const MASKED: f64 = -20.0;
 const MASKING: usize = 6;
 /// What a lossy codec may add to the plan's bound, dB. Chosen by ear: far above what 320 kbit/s, V0 or Opus at 160 do.
 const CODEC: f64 = 1.0;
+/// How far a third octave may lie from where the filters take it, dB, where the plan promises nothing closer: what a mix without any
+/// filter strays from one that was planned to move by eight.
+const STRAY: f64 = 4.0;
 /// A cell this far under the mean of all is a pause, dB.
 const QUIET: f64 = -20.0;
 /// With more than this share of the mix cut away, what is left may well sound different.
@@ -39,7 +43,9 @@ pub(super) fn gates(decoded: &Audio, expect: &Expect<'_>) -> Vec<Gate> {
     let lossy = expect.codec.lossy();
     let mut gates: Vec<Gate> = tone(&after.thirds, expect).into_iter().collect();
     if bass_is_heard(expect.mix) {
-        gates.push(mono("mono_low", " below 120 Hz", after.mono_loss_low, stereo.mono_loss_low, LOSS_LOW, lossy));
+        // A record may be followed that loses more.
+        let most = Db(LOSS_LOW.0.max(expect.plan.tone.mono_low.0));
+        gates.push(mono("mono_low", " below 120 Hz", after.mono_loss_low, stereo.mono_loss_low, most, lossy));
     }
     gates.push(mono("mono", "", after.mono_loss, stereo.mono_loss, LOSS, lossy));
     gates
@@ -85,12 +91,33 @@ fn tone(after: &[CellThirds], expect: &Expect<'_>) -> Option<Gate> {
     let lowest = moves.iter().copied().reduce(|a, b| if b.0 < a.0 { b } else { a })?;
     let highest = moves.iter().copied().reduce(|a, b| if b.0 > a.0 { b } else { a })?;
     let measured = (highest.0 - lowest.0) / 2.0;
-    let bound = plan.tone.bound.0 + if expect.codec.lossy() { CODEC } else { 0.0 };
+    let codec = if expect.codec.lossy() { CODEC } else { 0.0 };
+    let bound = plan.tone.bound.0 + codec;
+    // A plan that moves much promises where, too: a band goes where the curves do, and no gain of a filter takes it elsewhere.
+    let strays = strays(&moves, plan);
+    let tolerance = (plan.tone.bound.0 - plan.largest_gain()).max(STRAY) + codec;
+    if measured <= bound && strays > tolerance {
+        let text =
+            format!("third octaves lie {strays:.1} dB from where the plan moves them, at most {tolerance:.1} dB");
+        return Some(Gate::new("tone", false, strays, tolerance, text));
+    }
     let text = format!(
         "third octaves move by up to ±{measured:.1} dB ({:.0} Hz up against {:.0} Hz), bound ±{bound:.1} dB",
         highest.1, lowest.1
     );
     Some(Gate::new("tone", measured <= bound, measured, bound, text))
+}
+
+/// How far the moves lie outside what the plan's filters do within each band, dB, aligned in level.
+fn strays(moves: &[(f64, f64)], plan: &Plan) -> f64 {
+    let mut beyond = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    for (moved, centre) in moves {
+        // The bands are an octave wide.
+        let gains = (-6..=6).flat_map(|step| plan.tone.gains(centre * 2f64.powf(f64::from(step) / 12.0)));
+        let (low, high) = gains.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), g| (a.min(g), b.max(g)));
+        beyond = (beyond.0.max(moved - high), beyond.1.max(low - moved));
+    }
+    (beyond.0 + beyond.1) / 2.0
 }
 
 /// Power of a whole cell; the soft bands count everything one and a half times.
@@ -122,9 +149,8 @@ fn mono(name: &str, place: &str, after: Db, before: Db, bound: Db, lossy: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plan;
     use crate::settings::Codec;
-    use crate::units::Seconds;
+    use crate::units::{Hz, Seconds};
 
     /// 6 s of noise, white below the corner of a first-order low-pass, the channels as far apart as `side` says.
     fn noise(corner: f32, side: f32) -> Audio {
@@ -176,6 +202,23 @@ mod tests {
         let mut trimmed = bound(5.0);
         trimmed.edit.trim_end = Seconds(3.0);
         assert!(failed(&dark, &bright, &trimmed).is_empty());
+    }
+
+    #[test]
+    fn a_large_move_is_let_through_where_it_was_planned_and_nowhere_else() {
+        let (bright, dark) = (noise(1.0, 0.3), noise(0.3, 0.3));
+        let towards = |curve: Vec<(Hz, Db)>| {
+            let mut plan = Plan::identity();
+            plan.tone.bound = Db(18.0);
+            (plan.tone.mid, plan.tone.side) = (curve.clone(), curve);
+            plan
+        };
+        // What the low-pass does: nothing up to 1 kHz, some 15 dB less at 16 kHz.
+        let falling = towards(vec![(Hz(1_000.0), Db(0.0)), (Hz(4_000.0), Db(-5.0)), (Hz(16_000.0), Db(-14.0))]);
+        let rising = towards(vec![(Hz(1_000.0), Db(0.0)), (Hz(4_000.0), Db(5.0)), (Hz(16_000.0), Db(14.0))]);
+        assert!(failed(&dark, &bright, &falling).is_empty());
+        assert_eq!(failed(&bright, &bright, &falling), ["tone"], "the filter was never applied");
+        assert_eq!(failed(&dark, &bright, &rising), ["tone"], "another filter was applied");
     }
 
     #[test]

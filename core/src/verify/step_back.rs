@@ -15,7 +15,7 @@ use crate::units::{Db, Dbtp, Hz, Lufs};
 const ROOM: f64 = 0.2;
 /// Most that a master may be louder than its number and still be delivered with a word, LU.
 const LOUDER: f64 = 3.0;
-/// How much narrower the bass becomes with each step for mono, and the whole picture, dB.
+/// How much narrower the bass becomes at least with each step for mono, and the whole picture, dB.
 const NARROWER: (f64, f64) = (3.0, 1.5);
 /// Upper edge of what counts as bass in mono, Hz.
 const BASS: f64 = 120.0;
@@ -151,12 +151,10 @@ fn take(step: Step, plan: &Plan, mix: &Analysis, gate: &Gate) -> Option<Plan> {
             (aspect, format!("The {} went further than planned ({what}), so it is left out.", named(aspect)))
         }
         Step::Narrow { bass, .. } => {
-            narrow(&mut next.tone.width, bass);
-            let text = if bass {
-                format!("In mono the bass lost more than planned ({what}), so it is {} narrower.", Db(NARROWER.0))
-            } else {
-                format!("In mono the master lost more than planned ({what}), so it is {} narrower.", Db(NARROWER.1))
-            };
+            let by = narrower(bass, gate);
+            narrow(&mut next.tone.width, bass, by);
+            let whose = if bass { "bass" } else { "master" };
+            let text = format!("In mono the {whose} lost more than planned ({what}), so it is {} narrower.", Db(by));
             (Aspect::Width, text)
         }
         Step::Quieter => {
@@ -193,13 +191,22 @@ fn take(step: Step, plan: &Plan, mix: &Analysis, gate: &Gate) -> Option<Plan> {
     Some(next)
 }
 
+/// How much narrower a loss in mono of `gate.measured` has to become to hold the gate, dB, and no less than a step.
+fn narrower(bass: bool, gate: &Gate) -> f64 {
+    let ratio = |loss: f64| (Db(loss).power() - 1.0).max(1e-3);
+    let needed = Db::from_power(ratio(gate.measured) / ratio(gate.bound - 0.1)).0;
+    let least = if bass { NARROWER.0 } else { NARROWER.1 };
+    if needed.is_finite() { needed.clamp(least, 12.0) } else { least }
+}
+
 /// Takes side down below [`BASS`], or everywhere.
-fn narrow(width: &mut Vec<(Hz, Db)>, bass: bool) {
+fn narrow(width: &mut Vec<(Hz, Db)>, bass: bool, by: f64) {
     if width.is_empty() {
         width.extend([20.0, 85.0, 170.0, 20_000.0].map(|hz| (Hz(hz), Db(0.0))));
     }
     for (hz, gain) in width.iter_mut().filter(|(hz, _)| !bass || hz.0 < BASS) {
-        gain.0 -= if bass || hz.0 < BASS { NARROWER.0 } else { NARROWER.1 };
+        // The bass is what mono takes most from.
+        gain.0 = (gain.0 - if bass || hz.0 >= BASS { by } else { by.max(NARROWER.0) }).max(-24.0);
     }
 }
 
