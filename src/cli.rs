@@ -110,7 +110,7 @@ pub struct MasterArgs {
     sound: SoundArgs,
 
     /// A finished record to come close to, in tone, dynamics, width and loudness. May be given several times, each with a weight
-    /// (FILE:2), or with what it is for (FILE:loudness, FILE:tone+width, FILE:2:tone): an aspect comes from the records named for it,
+    /// (`FILE:2`), or with what it is for (`FILE:loudness`, `FILE:tone+width`, `FILE:2:tone`): an aspect comes from the records named for it,
     /// else from those named for none.
     #[arg(long, value_name = "FILE[:WEIGHT][:ASPECTS]", value_hint = ValueHint::FilePath, value_parser = parse_reference,
           help_heading = "Reference")]

@@ -1,9 +1,9 @@
 """Reference mastering beside Matchering: how near a mix, Matchering's master of it and ours come to a record.
 
-  benches/peers/run references --mixes MIXES --records RECORDS [--near] [--amount 100] [--cache figures.json] [--json out.json]
+  benches/peers/run references --mixes MIXES --records RECORDS [--near] [--seconds 40] [--cache figures.json] [--json out.json]
 
-Every mix is mastered towards every record, full length. Ours: `--reference RECORD --strength 100`, and `--reference-amount` where --amount
-is given as four numbers; Matchering writes 24 bits. None of the figures is computed by either program.
+Every mix is mastered towards every record. Ours: `--reference RECORD --strength 100`, and `--reference-amount` where --amount is given as
+four numbers; Matchering writes 24 bits. None of the figures is computed by either program.
 
 third, octave    rms distance of the long-term band spectra (channel powers added), mean difference removed, dB; bands 55 dB under the
                  record's loudest are left out: a lossy record is empty there
@@ -12,6 +12,7 @@ width            difference of the overall side/mid ratio, dB
 low              difference of the correlation of left and right below 120 Hz
 plr, crest       difference of true peak minus loudness, and of sample peak over RMS, dB
 loudness         difference of integrated loudness, LU
+again            our master mastered once more (--twice); moved: how far its third octaves go from the first
 residue          share of the master that no linear filter makes of the mix, dB: 1 - coherence, weighted by the master's K-weighted power
 onset            change of the crest at the stronger half of the onsets, dB
 """
@@ -213,7 +214,7 @@ def program():
 
 
 def ours(mix, record, options, folder):
-    command = [program(), "master", str(mix), "-o", str(folder), "--reference", str(record), "--strength", "100", *options,
+    command = [program(), "master", str(mix), "-o", str(folder), "--reference", str(record), *options,
                "--format", "wav24", "--json", "--force"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     made = list(folder.glob("*(master)*.wav"))
@@ -309,6 +310,7 @@ def main():
     parser.add_argument("--near", action="store_true", help=f"only pairs whose mix lies within {NEAR:g} dB of the record")
     parser.add_argument("--pairs", type=lambda text: text.split(","), default=[], help="mix:record, separated by commas")
     parser.add_argument("--every", type=int, default=1, help="only every n-th pair")
+    parser.add_argument("--strength", type=int, default=100, help="--strength of ours: 100 is the whole of the record, 50 the default")
     parser.add_argument("--amount", help="--reference-amount of ours, T,D,W,L")
     parser.add_argument("--options", default="", help="more options of ours")
     parser.add_argument("--who", type=lambda text: text.split(","), default=["matchering", "ours"])
@@ -325,7 +327,7 @@ def main():
 
 def run(asked, folder):
     figures = Figures(asked.cache)
-    options = (["--reference-amount", asked.amount] if asked.amount else []) + asked.options.split()
+    options = ["--strength", str(asked.strength), *(["--reference-amount", asked.amount] if asked.amount else []), *asked.options.split()]
     pairs = [(m, r) for m in audio_files(asked.mixes, asked.only_mixes) for r in audio_files(asked.records, asked.only_records)]
     if asked.pairs:
         pairs = [(m, r) for m, r in pairs if f"{m.stem}:{r.stem}" in asked.pairs]

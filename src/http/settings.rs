@@ -140,7 +140,8 @@ mod tests {
         let RefOr::T(schema) = SettingsSchema::schema() else { panic!("inline") };
         let schema = serde_json::to_value(schema).unwrap();
         // What is left out where there is nothing to say is a setting, too.
-        let whole = Settings { references: vec![Default::default()], ..Settings::default() };
+        let whole =
+            Settings { references: vec![loopmaster_core::settings::ReferenceUse::default()], ..Settings::default() };
         let serde_json::Value::Object(all) = serde_json::to_value(whole).unwrap() else { panic!("object") };
         for name in all.keys() {
             assert!(schema["properties"].get(name).is_some(), "{name}");

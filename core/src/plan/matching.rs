@@ -167,7 +167,7 @@ impl Comparison {
             .collect();
         let share = average(&own.hz, &sided.iter().map(|s| f64::from(u8::from(*s))).collect::<Vec<_>>(), |_| BROAD);
         let broad = average(&own.hz, &wider, |_| BROAD).iter().zip(&share).map(|(w, s)| w / s.max(1e-6)).collect();
-        Self { mid, side, counts, sided, over, wider, broad, own }
+        Self { own, mid, side, counts, sided, over, wider, broad }
     }
 }
 

@@ -283,7 +283,7 @@ impl Target {
             let told = used.iter().flat_map(|(target, _)| &target.notes).filter(|note| note.aspect == aspect);
             told.for_each(|note| {
                 if !notes.contains(note) {
-                    notes.push(note.clone())
+                    notes.push(note.clone());
                 }
             });
         }

@@ -755,6 +755,15 @@ proptest! {
         // Down to -24: what the tone would lose in mono is taken back as width.
         let width = if record.is_some() { -24.0..=12.0 } else { -6.0..=4.0 };
         prop_assert!(plan.tone.width.iter().all(|p| width.contains(&p.1.0)));
+        // Whatever a master turns out to be, what it is corrected to can be rendered, and it ends.
+        if let Some(mut closing) = Closing::new(&analysis, &plan, &settings, target.as_ref()) {
+            let (mut corrected, mut rounds) = (plan.clone(), 0);
+            while let Closed::Again(next) = closing.next(&corrected, &analysis, &record.as_ref().unwrap().spectrum) {
+                prop_assert!(next.validate().is_ok(), "{:?}", next.validate());
+                (corrected, rounds) = (*next, rounds + 1);
+                prop_assert!(rounds <= 2);
+            }
+        }
         prop_assert!(plan.dynamics.iter().all(|b| (1.0..=2.5).contains(&b.ratio)));
         prop_assert!(analysis.clipping.already_limited.is_none() || plan.dynamics.is_empty());
     }

@@ -117,7 +117,7 @@ fn strays(moves: &[(f64, f64)], plan: &Plan) -> f64 {
         let (low, high) = gains.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), g| (a.min(g), b.max(g)));
         beyond = (beyond.0.max(moved - high), beyond.1.max(low - moved));
     }
-    (beyond.0 + beyond.1) / 2.0
+    f64::midpoint(beyond.0, beyond.1)
 }
 
 /// Power of a whole cell; the soft bands count everything one and a half times.
