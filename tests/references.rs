@@ -1,10 +1,13 @@
 //! Masters that follow records: how near they come, that a bad record does not spoil them, and that nothing depends on chance.
 
+use crate::databases::sqlite;
 use crate::delivered::Silent;
+use crate::work::{Service, working};
 use loopmaster::cli::Extras;
 use loopmaster::flow::{self, Order, Outcome};
 use loopmaster::inputs::Input;
 use loopmaster::progress::Clock;
+use loopmaster::queue::Class;
 use loopmaster_core::analyse::{Analysis, analyse_audio};
 use loopmaster_core::decode::{Source, decode_file};
 use loopmaster_core::encode::{Metadata, encode};
@@ -15,6 +18,7 @@ use loopmaster_core::settings::{Aspect, Codec, Format, Limits, OutputRate, Refer
 use loopmaster_core::units::{Db, Hz};
 use loopmaster_core::{Audio, Settings};
 use loopmaster_gpu::renderer::Renderer;
+use sqlx::Row;
 use std::path::{Path, PathBuf};
 
 const EXTRAS: Extras = Extras { report: false, preview: false, manifest: false, clean: false, force: true };
@@ -227,6 +231,40 @@ fn the_corrections_do_not_depend_on_the_threads() {
     let (one, many) = (with(1), with(5));
     assert!(one.1.reasons.iter().any(|reason| reason.text.contains("measured against the reference")));
     assert_eq!(one, many);
+}
+
+/// Beside others in a batch, in a worker with threads of its own, from an upload: the same bytes as on the command line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_corrects_like_the_command_line() {
+    let test = sqlite().await;
+    let service = Service::new(&test);
+    let (mix, record) = (std::fs::read(path("impulslogik-zen")).unwrap(), std::fs::read(path("momo64-esp")).unwrap());
+    let plain = r#"{"strength":{"overall":0}}"#;
+    let of_record = service.order("usr_1", "record.flac", &record, Class::Interactive, plain).await;
+    let reference: String = service.row(&of_record).await.get("upload_id");
+    let settings = Settings { strength: Strength::all(100), ..Settings::default() };
+    let text = serde_json::to_string(&settings).unwrap();
+    let mut masters = Vec::new();
+    for owner in ["usr_1", "usr_2"] {
+        let master = service.order(owner, "impulslogik-zen.flac", &mix, Class::Interactive, &text).await;
+        let query = "UPDATE masters SET reference_upload = $1 WHERE id = $2";
+        let mut tx = service.db.begin().await.unwrap();
+        sqlx::query(query).bind(&reference).bind(&master).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        masters.push(master);
+    }
+    working(service.config(), service.services(), service.settled(&masters, 120)).await;
+
+    let target = Target::from(&analysed(&excerpt("momo64-esp")));
+    let (_, outcome) = master(&path("impulslogik-zen"), &settings, &target);
+    assert!(outcome.plan.reasons.iter().any(|reason| reason.text.contains("measured against the reference")));
+    for master in &masters {
+        let row = service.row(master).await;
+        assert_eq!(row.get::<&str, _>("state"), "done", "{:?}", row.get::<Option<String>, _>("error_text"));
+        let query = "SELECT sha256 FROM artifacts WHERE master_id = $1 AND role = 'wav24'";
+        let sha256: String = sqlx::query_scalar(query).bind(master).fetch_one(service.db.read()).await.unwrap();
+        assert_eq!(sha256, outcome.files[0].sha256);
+    }
 }
 
 #[test]

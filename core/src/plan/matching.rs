@@ -55,6 +55,8 @@ const ROUNDING: f64 = 1.0 / 6.0;
 /// Most rounds of correction, and the largest correction of one, dB.
 const ROUNDS: u32 = 2;
 const STEP: f64 = 6.0;
+/// With more than this share of the mix cut away, what is left is no measure of what was done.
+const CUT: f64 = 0.1;
 /// An rms difference from the goal that needs no correction, dB.
 const CLOSE: f64 = 0.15;
 
@@ -384,13 +386,14 @@ pub enum Closed {
 }
 
 impl Closing {
-    /// `None` where the tone does not follow a reference.
+    /// `None` where the tone does not follow a reference, or too much is cut away to tell.
     #[must_use]
     pub fn new(mix: &Analysis, plan: &Plan, settings: &Settings, target: Option<&Target>) -> Option<Self> {
         let (theirs, amount) = part(settings, target, Aspect::Tone, |t| t.tone.as_ref())?;
         let free = freedom(amount);
         let with = Comparison::new(mix, theirs, free);
-        if plan.tone.mid.is_empty() && plan.tone.width.is_empty() {
+        let cut = plan.edit.trim_start.0 + plan.edit.trim_end.0;
+        if (plan.tone.mid.is_empty() && plan.tone.width.is_empty()) || cut > CUT * mix.seconds().0 {
             return None;
         }
         let hz = with.own.hz;

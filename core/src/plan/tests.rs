@@ -571,6 +571,19 @@ fn a_reference_is_followed_by_its_amounts() {
 }
 
 #[test]
+fn what_is_left_of_a_cut_song_is_not_held_against_a_record() {
+    let target = Target::from(&with_spectrum(hump(250.0, 9.0)));
+    let closing = |seconds: f64| {
+        let edit = Edit { trim_start: Seconds(seconds), ..Edit::default() };
+        let settings = Settings { edit, ..Settings::default() };
+        let plan = plan(&mix(), &settings, Some(&target)).unwrap();
+        Closing::new(&mix(), &plan, &settings, Some(&target))
+    };
+    assert!(closing(0.0).is_some() && closing(10.0).is_some());
+    assert_eq!(closing(60.0), None);
+}
+
+#[test]
 fn a_record_that_is_the_mix_changes_nothing() {
     let plan = plan(&mix(), &Settings::default(), Some(&Target::from(&mix()))).unwrap();
     assert!(plan.tone.mid.is_empty() && plan.tone.width.is_empty() && plan.dynamics.is_empty());
