@@ -91,6 +91,14 @@ fn describe(name: &str, analysis: &Analysis) -> String {
         analysis.stereo.side_mid,
         analysis.stereo.mono_loss,
     );
+    if let Some((kind, weight)) = analysis.material.weights.best() {
+        let _ = writeln!(
+            text,
+            "  material    {kind} ({:.0} %, confidence {:.0} %)",
+            100.0 * weight,
+            100.0 * analysis.material.confidence
+        );
+    }
     for finding in &analysis.findings {
         let mark = match finding.severity {
             Severity::Problem => "✗",

@@ -4,7 +4,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use loopmaster_core::Settings;
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{
-    Aspect, Edit, Format, Loudness, OutputRate, Phase, ReferenceAmounts, ReferenceUse, Strength, Style,
+    Aspect, Edit, Fix, Format, Loudness, Material, OutputRate, Phase, ReferenceAmounts, ReferenceUse, Strength, Style,
 };
 use loopmaster_core::units::{Dbtp, Lufs, Seconds};
 use std::path::{Path, PathBuf};
@@ -122,7 +122,7 @@ pub struct MasterArgs {
 
     /// Apply a saved plan (from --dry-run --json or a report) instead of making one: instrumental, clean or radio version.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-          conflicts_with_all = ["style", "strength", "tone", "dynamics", "width", "loudness", "loudness_strength", "ceiling", "reference", "only", "insist"])]
+          conflicts_with_all = ["style", "strength", "tone", "dynamics", "width", "loudness", "loudness_strength", "ceiling", "reference", "only", "insist", "material", "fix"])]
     pub plan: Option<PathBuf>,
 
     #[command(flatten)]
@@ -186,6 +186,14 @@ struct SoundArgs {
     /// Phase of the equaliser: minimum never rings ahead of a transient.
     #[arg(long, value_name = "PHASE", value_enum, default_value = "minimum")]
     phase: PhaseArg,
+
+    /// What kind of recording it is: speech, classical, acoustic, band, electronic or mastered [default: what the analysis finds].
+    #[arg(long, value_name = "KIND", value_parser = parse_material)]
+    material: Option<Material>,
+
+    /// Faults of the mix to mend first: polarity, balance, dc; separated by commas. Only what a mix has is mended.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_fix)]
+    fix: Vec<Fix>,
 }
 
 #[derive(Debug, Args)]
@@ -476,6 +484,7 @@ fn settings(sound: &SoundArgs, files: &FileArgs, amounts: Option<ReferenceAmount
             formats.push(*format);
         }
     }
+    let fix = Fix::ALL.into_iter().filter(|fix| sound.fix.contains(fix)).collect();
     Settings {
         style: sound.style.parse().unwrap_or_default(),
         strength,
@@ -496,6 +505,8 @@ fn settings(sound: &SoundArgs, files: &FileArgs, amounts: Option<ReferenceAmount
         },
         reference: amounts.unwrap_or_default(),
         references: Vec::new(),
+        material: sound.material,
+        fix,
     }
 }
 
@@ -676,6 +687,14 @@ fn parse_reference(text: &str) -> Result<ReferenceArg, String> {
         path = before;
     }
     Ok(ReferenceArg { path: PathBuf::from(path), used })
+}
+
+fn parse_material(text: &str) -> Result<Material, String> {
+    text.parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
+}
+
+fn parse_fix(text: &str) -> Result<Fix, String> {
+    text.trim().parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
 }
 
 fn parse_amounts(text: &str) -> Result<ReferenceAmounts, String> {

@@ -13,7 +13,7 @@ use loopmaster_core::decode::{Tags, Track, decode_file_in};
 use loopmaster_core::encode::{EncodeError, Metadata, encode, file_name, peaks};
 use loopmaster_core::meter::Spectra;
 use loopmaster_core::meter::{Loudness, loudness::STEREO, true_peak::METERS};
-use loopmaster_core::plan::{Closed, Closing, Limiter, Plan, Target, plan};
+use loopmaster_core::plan::{Closed, Closing, Limiter, Mend, Plan, Target, plan};
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, Trace};
 use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
 use loopmaster_core::samples::Pool;
@@ -110,14 +110,20 @@ pub fn decide(input: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<(
 fn judge(track: &Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Analysis, Plan), Error> {
     line.length(track.audio.seconds());
     line.stage(Stage::Analyse, "");
-    let mix = analyse(track);
+    let mut mix = analyse(track);
+    let mend = order.saved.map_or_else(|| Mend::decide(&mix, &order.settings.fix), |saved| saved.mend);
+    if !mend.is_none() {
+        // Everything is decided about, and held against, the mended mix; its samples are mended again when they are rendered.
+        let mended = mend.applied(track.audio.try_clone().map_err(no_room)?);
+        mix = mend.told(analyse_audio(&mended, track.source.clone()), &mix);
+    }
     line.stage(Stage::Plan, "");
     let plan = match order.saved {
         Some(saved) => {
             saved.fits(mix.seconds())?;
             saved.clone()
         }
-        None => plan(&mix, order.settings, order.reference)?,
+        None => plan(&mix, order.settings, order.reference)?.mending(mend),
     };
     Ok((mix, plan))
 }
@@ -293,7 +299,7 @@ impl Ready {
     /// What to render.
     #[must_use]
     pub fn job(&self, audio: Audio) -> Job<'_> {
-        Job { audio, plan: &self.plan, rates: &self.rates, solved: None }
+        Job { audio: self.plan.mend.applied(audio), plan: &self.plan, rates: &self.rates, solved: None }
     }
 
     fn targets(&self, place: &Place<'_>, order: &Order<'_>) -> Vec<PathBuf> {
@@ -327,8 +333,12 @@ impl Ready {
         let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
         // Where no gain meets the number, the files are held against what was reached, and the account says so.
         let settled = settle(&self.plan, metas.first().and_then(|meta| meta.loudness.integrated));
-        let work = Work { plan: settled.as_ref().unwrap_or(&self.plan), ..work };
-        let (made, told) = rayon::join(
+        let mut told = settled.unwrap_or_else(|| self.plan.clone());
+        if let Some(master) = masters.first() {
+            told.account(&master.trace);
+        }
+        let work = Work { plan: &told, ..work };
+        let (made, beside) = rayon::join(
             || -> Result<Vec<(Piece, DeliveredFile)>, TrackError> {
                 let of = |rate: u32| masters.iter().zip(&metas).find(move |(master, _)| master.audio.rate == rate);
                 let wanted = self.formats.par_iter();
@@ -346,7 +356,7 @@ impl Ready {
             Err(TrackError::Core(Error::Verify(failure))) => return self.step_back(failure, &masters),
             made => made?,
         };
-        let (mut extras, analysis) = told?;
+        let (mut extras, analysis) = beside?;
         let (mut pieces, files): (Vec<Piece>, Vec<DeliveredFile>) = made.into_iter().unzip();
 
         let Some(Master { trace, backend, .. }) = masters.into_iter().next() else {

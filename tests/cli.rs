@@ -386,3 +386,77 @@ fn analyze_speaks_and_writes_json() {
     assert_eq!(event["event"], "analysis");
     assert!(event["analysis"]["loudness"]["integrated"].as_f64().unwrap() < -5.0);
 }
+
+/// Samples of a 32-bit float WAV as we write it: the data are what follows `data`.
+fn float_samples(path: &Path) -> Vec<[f32; 2]> {
+    let bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(4).position(|four| four == b"data").unwrap() + 8;
+    let sample = |four: &[u8]| f32::from_le_bytes(four.try_into().unwrap());
+    bytes[at..].chunks_exact(8).map(|frame| [sample(&frame[..4]), sample(&frame[4..])]).collect()
+}
+
+#[test]
+fn faults_of_a_mix_are_said_and_mended_by_request() {
+    let [left, right] = music(44_100, 6.0, 0.4);
+    // One channel inverted, much weaker and off centre.
+    let broken: Vec<f32> = right.iter().map(|v| -0.4 * v + 0.02).collect();
+    let dir = folder_with(&[("broken.wav", &wav(&[left, broken], 44_100, true))]);
+    let correlation = |folder: &str| {
+        let name = &files(&dir.path().join(folder))[0];
+        let samples = float_samples(&dir.path().join(folder).join(name));
+        let sum = |of: fn(&[f32; 2]) -> f64| samples.iter().map(of).sum::<f64>();
+        let both = sum(|f| f64::from(f[0]) * f64::from(f[1]));
+        let [l, r] = [sum(|f| f64::from(f[0]).powi(2)), sum(|f| f64::from(f[1]).powi(2))];
+        (both / (l * r).sqrt(), 10.0 * (l / r).log10())
+    };
+    let words = |events: &[Value]| serde_json::to_string(&events[0]["plan"]).unwrap();
+    let (code, all) = master(dir.path(), &["broken.wav", "-o", "plain", "--format", "wav32f"]);
+    assert_eq!(code, 0, "{all:?}");
+    assert!(correlation("plain").0 < -0.5, "unasked, nothing is mended");
+    let report = ["broken.wav", "-o", "mended", "--format", "wav32f", "--fix", "polarity,balance,dc", "--report"];
+    let (code, all) = master(dir.path(), &report);
+    assert_eq!(code, 0, "{all:?}");
+    let (after, lean) = correlation("mended");
+    assert!(after > 0.5 && lean.abs() < 1.0, "{after} {lean}");
+    let done: Vec<Value> = events(&all, "done").into_iter().cloned().collect();
+    let plan = words(&done);
+    assert!(plan.contains("polarity is flipped") && plan.contains("is raised by") && plan.contains("offset"), "{plan}");
+    // The same plan mends the same faults again.
+    std::fs::write(dir.path().join("plan.json"), &plan).unwrap();
+    let (code, all) = master(dir.path(), &["broken.wav", "-o", "again", "--format", "wav32f", "--plan", "plan.json"]);
+    assert_eq!(code, 0, "{all:?}");
+    assert!(correlation("again").0 > 0.5);
+    let analysed = loopmaster().current_dir(dir.path()).args(["analyze", "broken.wav"]).output().unwrap();
+    let text = String::from_utf8_lossy(&analysed.stdout).into_owned();
+    for fix in ["fix: polarity", "fix: balance", "fix: dc"] {
+        assert!(text.contains(fix), "{text}");
+    }
+    assert_eq!(master(dir.path(), &["broken.wav", "--fix", "hum"]).0, 2);
+}
+
+#[test]
+fn the_kind_of_recording_can_be_named() {
+    let dir = folder_with(&[("song.wav", &song())]);
+    let target = |kind: &str| {
+        let (code, all) = master(dir.path(), &["song.wav", "--dry-run", "--material", kind]);
+        assert_eq!(code, 0, "{all:?}");
+        events(&all, "plan")[0]["plan"]["goal"]["loudness"]["target"].as_f64().unwrap()
+    };
+    assert!(target("speech") <= -16.0 && target("electronic") > -15.0, "{} {}", target("speech"), target("electronic"));
+    assert_eq!(master(dir.path(), &["song.wav", "--material", "hiphop"]).0, 2);
+}
+
+#[test]
+fn what_is_told_about_the_limiting_is_what_was_done() {
+    let dir = folder_with(&[("song.wav", &song())]);
+    let (code, all) = master(dir.path(), &["song.wav", "-o", "out", "--loudness=-9", "--insist"]);
+    assert_eq!(code, 0, "{all:?}");
+    let done = events(&all, "done")[0];
+    let mut hits: Vec<f64> =
+        done["trace"]["reduction"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    hits.retain(|db| *db > 0.05);
+    hits.sort_by(f64::total_cmp);
+    let p90 = hits[((hits.len() - 1) as f64 * 0.9).round() as usize];
+    let words = done["plan"]["reasons"].to_string();
+    assert!(words.contains(&format!("takes about {p90:.1}")), "{p90}: {words}");
+}

@@ -32,6 +32,12 @@ pub struct Settings {
     /// What each of several references is for, in their order; one that is not listed is for everything.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<ReferenceUse>,
+    /// What kind of recording it is; `None`: what the analysis finds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub material: Option<Material>,
+    /// Faults of the mix to mend before it is mastered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fix: Vec<Fix>,
 }
 
 impl Default for Settings {
@@ -48,6 +54,8 @@ impl Default for Settings {
             edit: Edit::default(),
             reference: ReferenceAmounts::default(),
             references: Vec::new(),
+            material: None,
+            fix: Vec::new(),
         }
     }
 }
@@ -112,6 +120,104 @@ impl FromStr for Style {
     fn from_str(s: &str) -> Result<Self, SettingError> {
         Self::ALL.into_iter().find(|style| style.name().eq_ignore_ascii_case(s)).ok_or_else(|| SettingError {
             what: "style",
+            value: s.to_owned(),
+            expected: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
+
+/// A kind of recording: each has its own idea of how loud, how dense and how full a master should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Material {
+    /// Spoken word.
+    Speech,
+    /// Solo instruments, chamber music, choirs, orchestras.
+    Classical,
+    /// Jazz, folk, sparse bands: acoustic instruments with open dynamics.
+    Acoustic,
+    /// Pop and rock bands.
+    Band,
+    /// Dense electronic productions.
+    Electronic,
+    /// Mastered or limited already.
+    Mastered,
+}
+
+impl Material {
+    /// All kinds.
+    pub const ALL: [Self; 6] =
+        [Self::Speech, Self::Classical, Self::Acoustic, Self::Band, Self::Electronic, Self::Mastered];
+
+    /// The one name of the kind.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Speech => "speech",
+            Self::Classical => "classical",
+            Self::Acoustic => "acoustic",
+            Self::Band => "band",
+            Self::Electronic => "electronic",
+            Self::Mastered => "mastered",
+        }
+    }
+}
+
+impl fmt::Display for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Material {
+    type Err = SettingError;
+    fn from_str(s: &str) -> Result<Self, SettingError> {
+        Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(s)).ok_or_else(|| SettingError {
+            what: "material",
+            value: s.to_owned(),
+            expected: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
+
+/// A fault of the mix that can be mended before it is mastered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fix {
+    /// One channel is inverted.
+    Polarity,
+    /// One channel is silent or weaker than the other.
+    Balance,
+    /// The waveform is off centre.
+    Dc,
+}
+
+impl Fix {
+    /// All faults that can be mended.
+    pub const ALL: [Self; 3] = [Self::Polarity, Self::Balance, Self::Dc];
+
+    /// The one name of the fix.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Polarity => "polarity",
+            Self::Balance => "balance",
+            Self::Dc => "dc",
+        }
+    }
+}
+
+impl fmt::Display for Fix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fix {
+    type Err = SettingError;
+    fn from_str(s: &str) -> Result<Self, SettingError> {
+        Self::ALL.into_iter().find(|fix| fix.name().eq_ignore_ascii_case(s)).ok_or_else(|| SettingError {
+            what: "fix",
             value: s.to_owned(),
             expected: Self::ALL.map(Self::name).join(", "),
         })

@@ -63,6 +63,13 @@ pub fn settings(body: &[u8]) -> Result<Settings, FormError> {
             "insist" => settings.insist = checkbox("insist", value)?,
             "phase" => settings.phase = phase(value)?,
             "rate" => settings.rate = value.parse()?,
+            "material" => settings.material = Some(value.parse()?),
+            "fix" => {
+                let fix = value.parse()?;
+                if !settings.fix.contains(&fix) {
+                    settings.fix.push(fix);
+                }
+            }
             "format" => {
                 let format = value.parse()?;
                 if !formats.contains(&format) {
@@ -136,7 +143,7 @@ fn aspect(value: &str) -> Result<Aspect, SettingError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use loopmaster_core::settings::{Codec, OutputRate, Style};
+    use loopmaster_core::settings::{Codec, Fix, Material, OutputRate, Style};
     use proptest::prelude::*;
 
     #[test]
@@ -149,7 +156,8 @@ mod tests {
     fn every_field_arrives() {
         let body = "style=Warm&strength=70&tone=20&dynamics=0&width=100&loudness_strength=90&loudness=%E2%88%929%2C5&ceiling=-1.5\
                     &insist=on&phase=linear&rate=48000&format=flac24&format=mp3-320&format=wav16%4044100&format=flac24\
-                    &trim_start=0.5&trim_end=1&fade_in=0.01&fade_out=6";
+                    &trim_start=0.5&trim_end=1&fade_in=0.01&fade_out=6\
+                    &material=speech&fix=polarity&fix=dc&fix=dc";
         let wished = settings(body.as_bytes()).unwrap();
         assert_eq!(wished.style, Style::Warm);
         assert_eq!(wished.strength.overall, 70);
@@ -157,6 +165,7 @@ mod tests {
         assert_eq!(wished.loudness, Loudness::Lufs(Lufs(-9.5)));
         assert_eq!(wished.ceiling, Some(Dbtp(-1.5)));
         assert!(wished.insist);
+        assert_eq!((wished.material, wished.fix), (Some(Material::Speech), vec![Fix::Polarity, Fix::Dc]));
         assert_eq!((wished.phase, wished.rate), (Phase::Linear, OutputRate::Hz(48_000)));
         let format = |codec, rate| Format { codec, rate };
         assert_eq!(
@@ -186,9 +195,17 @@ mod tests {
             refused("strength=101").to_string(),
             "strength `101` is not known; use a whole number from 0 to 100"
         );
-        for body in
-            ["loudness=NaN", "ceiling=inf", "fade_in=1e999", "insist=maybe", "format=aac", "style=grim", "only=bass"]
-        {
+        for body in [
+            "loudness=NaN",
+            "ceiling=inf",
+            "fade_in=1e999",
+            "insist=maybe",
+            "format=aac",
+            "style=grim",
+            "only=bass",
+            "material=noise",
+            "fix=it",
+        ] {
             let error = refused(body);
             assert_eq!(error.code(), "plan.unreadable_setting", "{body}: {error}");
         }

@@ -3,7 +3,7 @@
 use super::problem::{Answer, Problem};
 use loopmaster_core::Settings;
 use loopmaster_core::plan::{self, destinations};
-use loopmaster_core::settings::{Aspect, Codec, Style};
+use loopmaster_core::settings::{Aspect, Codec, Fix, Material, Style};
 use serde_json::json;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -103,6 +103,15 @@ impl PartialSchema for SettingsSchema {
                             "aspects": {"type": "array", "items": {"type": "string", "enum": Aspect::ALL.map(Aspect::name)}}
                         }
                     }
+                },
+                "material": {
+                    "description": "What kind of recording it is; null: what the analysis finds.",
+                    "oneOf": [{"type": "string", "enum": Material::ALL.map(Material::name)}, {"type": "null"}]
+                },
+                "fix": {
+                    "type": "array", "uniqueItems": true, "maxItems": Fix::ALL.len(),
+                    "items": {"type": "string", "enum": Fix::ALL.map(Fix::name)},
+                    "description": "Faults of the mix to mend before it is mastered; only what a mix has is mended."
                 }
             }
         });
@@ -140,8 +149,12 @@ mod tests {
         let RefOr::T(schema) = SettingsSchema::schema() else { panic!("inline") };
         let schema = serde_json::to_value(schema).unwrap();
         // What is left out where there is nothing to say is a setting, too.
-        let whole =
-            Settings { references: vec![loopmaster_core::settings::ReferenceUse::default()], ..Settings::default() };
+        let whole = Settings {
+            references: vec![loopmaster_core::settings::ReferenceUse::default()],
+            material: Some(Material::Speech),
+            fix: Fix::ALL.to_vec(),
+            ..Settings::default()
+        };
         let serde_json::Value::Object(all) = serde_json::to_value(whole).unwrap() else { panic!("object") };
         for name in all.keys() {
             assert!(schema["properties"].get(name).is_some(), "{name}");

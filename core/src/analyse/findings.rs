@@ -2,6 +2,7 @@
 
 use super::condition::Noise;
 use super::{Analysis, Finding, Severity};
+use crate::plan::{LEANS, OFF_CENTRE, SILENT};
 use crate::units::{Db, Hz, Seconds};
 
 /// `once`, `twice`, `214 times`.
@@ -106,15 +107,15 @@ pub(super) fn findings(a: &Analysis, cliff: bool, noise: Option<Noise>) -> Vec<F
 
     let dc = condition.dc[0].abs().max(condition.dc[1].abs());
     // A second at least: shorter than that, every sound has a mean.
-    if dc >= 0.003 && length.0 >= 1.0 {
+    if dc >= OFF_CENTRE && length.0 >= 1.0 {
         let severity = if dc >= 0.03 { Severity::Advice } else { Severity::Note };
         say(
             "dc_offset",
             severity,
             None,
             format!(
-                "The waveform is off centre by {:.1}\u{202f}% of full scale. The master's subsonic filter removes it; look for a plugin that \
-                 causes it.",
+                "The waveform is off centre by {:.1}\u{202f}% of full scale, which costs headroom and clicks at cuts. Look for a plugin that \
+                 causes it, or have it mended (fix: dc).",
                 100.0 * dc
             ),
         );
@@ -258,14 +259,15 @@ fn codec(name: &str) -> String {
 /// Findings about left and right.
 fn sides(a: &Analysis, say: &mut impl FnMut(&str, Severity, Option<Seconds>, String)) {
     let stereo = &a.stereo;
-    if stereo.balance.0.abs() > 60.0 {
+    if stereo.balance.0.abs() > SILENT {
         let (heard, silent) = if stereo.balance.0 > 0.0 { ("left", "right") } else { ("right", "left") };
         say(
             "balance",
             Severity::Problem,
             None,
             format!(
-                "Only the {heard} channel has sound; the {silent} one is silent. Check the routing of your export."
+                "Only the {heard} channel has sound; the {silent} one is silent. Check the routing of your export, or \
+                 have it heard on both sides (fix: balance)."
             ),
         );
         return;
@@ -279,7 +281,7 @@ fn sides(a: &Analysis, say: &mut impl FnMut(&str, Severity, Option<Seconds>, Str
         say("mono", Severity::Note, None, text.to_owned());
         return;
     }
-    if stereo.balance.0.abs() >= 1.5 {
+    if stereo.balance.0.abs() >= LEANS {
         let side = if stereo.balance.0 > 0.0 { "left" } else { "right" };
         let severity = if stereo.balance.0.abs() >= 4.0 { Severity::Advice } else { Severity::Note };
         say(
@@ -287,7 +289,8 @@ fn sides(a: &Analysis, say: &mut impl FnMut(&str, Severity, Option<Seconds>, Str
             severity,
             None,
             format!(
-                "The mix leans to the {side} by {:.1}. If that is not meant, centre bass, drums and voice.",
+                "The mix leans to the {side} by {:.1}. If that is not meant, centre bass, drums and voice, or have it \
+                 centred (fix: balance).",
                 Db(stereo.balance.0.abs())
             ),
         );
@@ -298,8 +301,8 @@ fn sides(a: &Analysis, say: &mut impl FnMut(&str, Severity, Option<Seconds>, Str
             Severity::Problem,
             None,
             format!(
-                "Left and right work against each other (correlation {:.2}): on a phone or a mono speaker {}. One channel is probably \
-                 inverted; flip its polarity and export again.",
+                "Left and right work against each other (correlation {:.2}): on a phone or a mono speaker {}. One channel's \
+                 polarity is inverted: flip it and export again, or have it flipped (fix: polarity).",
                 stereo.correlation,
                 if stereo.mono_loss.0 > 20.0 {
                     "nearly everything vanishes".to_owned()

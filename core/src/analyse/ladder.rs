@@ -1,8 +1,8 @@
 //! What a gain into the limiter would do: the control of `render`'s own limiter, run on the blocks of this very mix.
 
-use super::Rung;
+use super::{Hits, Rung};
 use crate::Audio;
-use crate::render::limiter::{Levels, block_means, hop, percentile, reduction, standard};
+use crate::render::limiter::{Levels, block_means, hits, hop, percentile, reduction, standard};
 use crate::render::solve::Model;
 use crate::units::{Db, Dbtp};
 use rayon::prelude::*;
@@ -50,7 +50,16 @@ fn rung(model: &Model, gain: Db) -> Option<Rung> {
     let loudness = model.loudness_of(&gains)?;
     let mut all: Vec<f32> = gains.limited.iter().step_by(NOTE).map(|&gain| reduction(gain)).collect();
     let mut working: Vec<f32> = all.iter().copied().filter(|db| *db > WORKING).collect();
-    Some(Rung { gain, loudness, median: percentile(&mut working, 0.5), p95: percentile(&mut all, 0.95) })
+    let levels = model.levels();
+    let total: Vec<f32> = gains.limited.iter().map(|&gain| reduction(gain)).collect();
+    let hits = Hits::of(&hits(&total, levels.hop, levels.rate));
+    Some(Rung {
+        gain,
+        loudness,
+        median: percentile(&mut working, 0.5),
+        p95: percentile(&mut all, 0.95),
+        hits: Some(hits),
+    })
 }
 
 #[cfg(test)]

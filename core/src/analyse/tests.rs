@@ -190,3 +190,45 @@ fn the_loudest_half_minute_is_found() {
     let a = analyse_audio(&Audio::new(rate, [x.clone(), x]), Source::default());
     assert!((a.loudest.0 - 20.0).abs() < 0.11, "{}", a.loudest);
 }
+
+#[test]
+fn an_inverted_channel_is_found_by_less_than_a_full_inversion() {
+    // Half of the sound is the same on both sides, with the bass in the middle; the correlation of the whole is only −0.4.
+    let music = music(44_100, 10);
+    let [a, b] = &music.channels;
+    let mix = |sign: f32| {
+        let right: Vec<f32> = a.iter().zip(b.iter()).map(|(a, b)| sign * (0.45 * a + 0.9 * b)).collect();
+        analyse_audio(&Audio::new(44_100, [a.to_vec(), right]), Source::default())
+    };
+    let (whole, inverted) = (mix(1.0), mix(-1.0));
+    println!("{:?}\n{:?}", whole.stereo, inverted.stereo);
+    assert!(!whole.stereo.inverted && !codes(&whole).contains(&"inverted"));
+    assert!(inverted.stereo.inverted && codes(&inverted).contains(&"inverted"));
+}
+
+#[test]
+fn the_quietest_passage_of_music_is_no_noise() {
+    let rate = 44_100;
+    // A chord that swells: its quietest 0.4 s are music.
+    let chord: Vec<f32> = (0..10 * rate)
+        .map(|i| {
+            let t = f64::from(i) / f64::from(rate);
+            let level = 0.02 + 0.2 * (0.5 - 0.5 * (TAU * t / 5.0).cos());
+            let tones = [220.0, 277.2, 329.6, 1_108.7, 2_637.0];
+            (level * tones.iter().map(|hz| (TAU * hz * t).sin()).sum::<f64>()) as f32
+        })
+        .collect();
+    let clean = analyse_audio(&Audio::new(rate as u32, [chord.clone(), chord.clone()]), Source::default());
+    assert_eq!((clean.condition.noise_floor, clean.condition.noise_thirds), (None, None));
+    // Hiss between bursts is.
+    let hiss = noise(10 * rate as usize, 3, 0.003);
+    let gated: Vec<f32> = chord
+        .iter()
+        .zip(&hiss)
+        .enumerate()
+        .map(|(i, (v, n))| if i / (2 * rate as usize) % 2 == 0 { v + n } else { *n })
+        .collect();
+    let noisy = analyse_audio(&Audio::new(rate as u32, [gated.clone(), gated]), Source::default());
+    assert!(noisy.condition.noise_floor.is_some_and(|n| (n.0 + 55.2).abs() < 1.5), "{:?}", noisy.condition.noise_floor);
+    assert!(noisy.condition.noise_thirds.is_some());
+}

@@ -1,9 +1,11 @@
 //! How loud, and at what price: the ladder of the analysis says what a gain into a limiter would do to this very mix.
 
 use super::destinations::Destination;
+use super::material::Profile;
 use super::style::StyleSpec;
 use super::{Clipper, Goal, Leveler, Limiter, Reason, reason};
-use crate::analyse::{Analysis, Rung};
+use crate::analyse::{Analysis, Hits, Rung};
+use crate::render::Trace;
 use crate::settings::Aspect;
 use crate::units::{Db, Dbtp, Lufs, Seconds};
 
@@ -20,8 +22,9 @@ const CLIPPER_SHARE: f64 = 0.4;
 const LEVELER_SHARE: f64 = 0.5;
 /// Rungs of 1 dB added beyond a ladder that ends before the budget does.
 const BEYOND: usize = 16;
-/// Most a mix that was limited already is limited again, dB.
+/// Most a mix that was limited already is limited again: median of the blocks, and at 19 of 20 hits, dB.
 const LIMITED: f64 = 1.0;
+const LIMITED_HITS: f64 = 2.0;
 /// Knee of the clipper, dB.
 const CLIPPER_KNEE: f64 = 4.0;
 /// Level most streaming services play at, LUFS (see `destinations`).
@@ -59,17 +62,51 @@ struct Ladder {
     shift: f64,
 }
 
-/// Limiting a loudness takes.
+/// Limiting a loudness takes: of the blocks, and at the hits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Price {
     median: f64,
     p95: f64,
+    hits: Hits,
+}
+
+/// On dense mixes 19 of 20 hits lose about 1.8 times what 19 of 20 blocks do: measured on 22 mixes and records.
+const HITS_PER_BLOCKS: f64 = 1.8;
+
+/// What a rung takes off the hits; an analysis of an earlier version only says what it takes off the blocks.
+fn hits_of(rung: &Rung) -> Hits {
+    let hits = Db(HITS_PER_BLOCKS * rung.p95.0);
+    rung.hits.unwrap_or(Hits {
+        median: rung.p95,
+        p90: hits,
+        p95: hits,
+        most: hits,
+        over_3: if hits.0 > 3.0 { 0.05 } else { 0.0 },
+        steady: hits,
+    })
+}
+
+/// Both moved by the same function of each figure.
+fn each(a: Hits, b: Hits, with: impl Fn(f64, f64) -> f64) -> Hits {
+    Hits {
+        median: Db(with(a.median.0, b.median.0)),
+        p90: Db(with(a.p90.0, b.p90.0)),
+        p95: Db(with(a.p95.0, b.p95.0)),
+        most: Db(with(a.most.0, b.most.0)),
+        over_3: with(a.over_3, b.over_3),
+        steady: Db(with(a.steady.0, b.steady.0)),
+    }
 }
 
 impl Ladder {
     fn new(analysis: &Analysis, loudness: f64, ceiling: Dbtp) -> Self {
         let peak = true_peak(analysis);
-        let sound = |r: &&Rung| [r.gain.0, r.loudness.0, r.median.0, r.p95.0].iter().all(|v| v.is_finite());
+        let sound = |r: &&Rung| {
+            let h = hits_of(r);
+            [r.gain.0, r.loudness.0, r.median.0, r.p95.0, h.median.0, h.p90.0, h.p95.0, h.most.0, h.over_3, h.steady.0]
+                .iter()
+                .all(|v| v.is_finite())
+        };
         let mut rungs: Vec<Rung> = analysis.ladder.iter().filter(sound).copied().collect();
         rungs.sort_by(|a, b| a.gain.0.total_cmp(&b.gain.0));
         rungs.dedup_by(|b, a| b.gain.0 <= a.gain.0);
@@ -80,6 +117,8 @@ impl Ladder {
             rung.loudness = Lufs(rung.loudness.0.max(before.loudness.0));
             rung.median = Db(rung.median.0.max(before.median.0));
             rung.p95 = Db(rung.p95.0.max(before.p95.0));
+            // Quiet hits join in with little each, so that a share of all of them may fall while every single one loses more.
+            rung.hits = Some(each(hits_of(rung), hits_of(&before), f64::max));
         }
         // The median counts blocks in which the limiter works at all; where those are a few in a hundred, it says nothing.
         for rung in &mut rungs {
@@ -93,6 +132,7 @@ impl Ladder {
                 loudness: Lufs(loudness + touch + 0.9 * over),
                 median: Db(over / 2.0),
                 p95: Db(over),
+                hits: None,
             };
             rungs = (0..=12).map(|over| rung(f64::from(over))).collect();
         }
@@ -107,9 +147,12 @@ impl Ladder {
                 rung.loudness = Lufs(rung.loudness.0 + slope);
                 rung.median = Db(rung.median.0 + 0.7 * works);
                 rung.p95 = Db(rung.p95.0 + works);
+                let held = hits_of(&rung);
+                rung.hits = Some(Hits { over_3: held.over_3, ..each(held, held, |v, _| v + works) });
                 // Where the ladder says nothing about limiting, the peaks say when it begins.
                 if rung.gain.0 > LADDER_CEILING - peak && works == 0.0 {
                     rung.p95 = Db(0.1);
+                    rung.hits = Some(Hits { p90: Db(0.1), p95: Db(0.1), most: Db(0.1), steady: Db(0.1), ..held });
                 }
                 rungs.push(rung);
             }
@@ -120,30 +163,41 @@ impl Ladder {
     /// What `target` takes; beyond the last rung, what that one takes.
     fn price(&self, target: f64) -> Price {
         let wanted = target - self.shift;
-        let of = |r: &Rung| Price { median: r.median.0, p95: r.p95.0 };
+        let of = |r: &Rung| Price { median: r.median.0, p95: r.p95.0, hits: hits_of(r) };
         let Some(first) = self.rungs.first() else { return Price::default() };
         if wanted <= first.loudness.0 {
             // Under the lowest rung the level only falls.
             let less = first.loudness.0 - wanted;
-            return Price { median: (first.median.0 - less).max(0.0), p95: (first.p95.0 - less).max(0.0) };
+            let hits = hits_of(first);
+            return Price {
+                median: (first.median.0 - less).max(0.0),
+                p95: (first.p95.0 - less).max(0.0),
+                hits: Hits { over_3: hits.over_3, ..each(hits, hits, |v, _| (v - less).max(0.0)) },
+            };
         }
         for pair in self.rungs.windows(2) {
             let (a, b) = (&pair[0], &pair[1]);
             if wanted <= b.loudness.0 {
                 let share = (wanted - a.loudness.0) / (b.loudness.0 - a.loudness.0).max(1e-9);
-                let mix = |x: Db, y: Db| x.0 + (y.0 - x.0) * share.clamp(0.0, 1.0);
-                return Price { median: mix(a.median, b.median), p95: mix(a.p95, b.p95) };
+                let mix = |x: f64, y: f64| x + (y - x) * share.clamp(0.0, 1.0);
+                return Price {
+                    median: mix(a.median.0, b.median.0),
+                    p95: mix(a.p95.0, b.p95.0),
+                    hits: each(hits_of(a), hits_of(b), mix),
+                };
             }
         }
         self.rungs.last().map_or_else(Price::default, of)
     }
 
-    /// The loudest that stays within both budgets.
-    fn reach(&self, median: f64, p95: f64) -> f64 {
-        let fits = |r: &Rung| r.median.0 <= median && r.p95.0 <= p95;
+    /// The loudest that stays within all budgets: of the blocks (median where the limiter works, and 95th percentile of all), which dense
+    /// music fills, and at 19 of 20 hits.
+    fn reach(&self, median: f64, p95: f64, hits: f64) -> f64 {
+        let at = |r: &Rung| hits_of(r).steady;
+        let fits = |r: &Rung| r.median.0 <= median && r.p95.0 <= p95 && at(r).0 <= hits;
         let Some(first) = self.rungs.first() else { return 0.0 };
         if !fits(first) {
-            let over = (first.p95.0 - p95).max(first.median.0 - median);
+            let over = (at(first).0 - hits).max(first.p95.0 - p95).max(first.median.0 - median);
             return first.loudness.0 - over.max(0.0) + self.shift;
         }
         let mut best = first.loudness.0;
@@ -157,7 +211,8 @@ impl Ladder {
                 if y.0 > most { ((most - x.0) / (y.0 - x.0).max(1e-9)).clamp(0.0, 1.0) } else { 1.0 }
             };
             best = a.loudness.0
-                + (b.loudness.0 - a.loudness.0) * share(a.median, b.median, median).min(share(a.p95, b.p95, p95));
+                + (b.loudness.0 - a.loudness.0)
+                    * share(a.median, b.median, median).min(share(a.p95, b.p95, p95)).min(share(at(a), at(b), hits));
             break;
         }
         best + self.shift
@@ -174,6 +229,7 @@ fn true_peak(analysis: &Analysis) -> f64 {
 pub(super) fn decide(
     analysis: &Analysis,
     spec: &StyleSpec,
+    profile: &Profile,
     wish: Wish,
     insist: bool,
     ceiling: Dbtp,
@@ -198,32 +254,28 @@ pub(super) fn decide(
         };
     };
     let ladder = Ladder::new(analysis, loudness, ceiling);
-    let limited = analysis.clipping.already_limited.is_some();
+    let limited = profile.mastered >= 0.5;
+    let fresh = 1.0 - profile.mastered;
     let untouched = loudness + ceiling.0 - true_peak(analysis);
     let asked = matches!(wish, Wish::Number(_) | Wish::Reference(_));
 
-    // What may be spent.
-    let (clipper, leveler) = match (limited && !insist, asked) {
-        (true, _) => (0.0, 0.0),
-        (false, true) if insist => (3.0, 3.0),
-        (false, true) => (spec.clipper.max(WISH_CLIPPER), spec.leveler.max(WISH_LEVELER)),
-        (false, false) => (spec.clipper, spec.leveler),
+    // What may be spent. Who names a number has decided about the kind of music, too.
+    let (clipper, leveler) = match asked {
+        true if insist => (3.0, 3.0),
+        true => (spec.clipper.max(WISH_CLIPPER) * fresh, spec.leveler.max(WISH_LEVELER) * fresh),
+        false => (spec.clipper * profile.clipping * fresh, spec.leveler * profile.clipping * fresh),
     };
     let generous = if asked { WISH } else { 1.0 };
-    let reach = if limited {
-        ladder.reach(LIMITED, LIMITED)
-    } else {
-        ladder.reach(
-            spec.median * generous + f64::midpoint(clipper, leveler),
-            spec.p95 * generous + clipper + LEVELER_SHARE * leveler,
-        )
-    }
-    .max(untouched);
+    let help = clipper + LEVELER_SHARE * leveler;
+    let (median, p95) = (spec.median * generous + f64::midpoint(clipper, leveler), spec.p95 * generous + help);
+    let hits = if asked { spec.hits * WISH } else { profile.hits };
+    let blend = |least: f64, budget: f64| least + (budget - least) * fresh;
+    let reach = ladder.reach(blend(LIMITED, median), blend(LIMITED, p95), blend(LIMITED_HITS, hits)).max(untouched);
 
     let (target, wished) = match wish {
         Wish::Style { strength } => {
             // Nobody asked to be turned down: a mix that is louder than the style keeps its level.
-            let nominal = (spec.loudness + 2.0 * (strength - 0.5)).max(loudness);
+            let nominal = (profile.loudness + 2.0 * (strength - 0.5)).max(loudness);
             let floor =
                 analysis.peaks.plr.filter(|plr| plr.0.is_finite()).map_or(spec.plr, |plr| spec.plr.min(plr.0 - 0.5));
             (nominal.min(reach).min((ceiling.0 - floor).max(untouched)), None)
@@ -244,11 +296,11 @@ pub(super) fn decide(
     let clip = if price.p95 > 1.0 { clipper.min(CLIPPER_SHARE * price.p95) } else { 0.0 };
     let rest = price.p95 - clip - spec.p95;
     let level = if rest > 0.3 { leveler.min(rest) } else { 0.0 };
-    let left = (price.p95 - clip - LEVELER_SHARE * level).max(0.0);
 
-    let mut reasons = vec![explain(analysis, loudness, target, wish, &price, left, destination, spec)];
+    let mut reasons = vec![explain(analysis, loudness, target, wish, destination, spec)];
+    reasons.push(limiting(&price.hits, false));
     if let Some(number) = wished {
-        reasons.push(stop(number, target, limited, left, wish));
+        reasons.push(stop(number, target, limited, price.hits.p95.0, wish));
     }
     if clip > 0.0 {
         let text = format!(
@@ -284,14 +336,11 @@ pub(super) fn limiter(spec: &StyleSpec, ceiling: Dbtp) -> Limiter {
     Limiter { ceiling, lookahead: Seconds(0.002), release_min: Seconds(release_min), release_max: Seconds(release_max) }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one sentence drawn from everything that was decided")]
 fn explain(
     analysis: &Analysis,
     loudness: f64,
     target: Lufs,
     wish: Wish,
-    price: &Price,
-    left: f64,
     destination: Option<&Destination>,
     spec: &StyleSpec,
 ) -> Reason {
@@ -312,13 +361,6 @@ fn explain(
         }
         (Wish::Style { .. }, _) => String::new(),
     };
-    let cost = if price.p95 < 0.1 {
-        "the limiter has nothing to do".to_owned()
-    } else if left < 0.5 {
-        "the limiter only catches single peaks".to_owned()
-    } else {
-        format!("the limiter takes about {} off the loudest passages", Db(left))
-    };
     let over = if change < -0.1 && matches!(wish, Wish::Style { .. }) {
         format!(" Your mix peaks at {:+.1}, and a record has to stay below the ceiling.", analysis.peaks.true_peak)
     } else {
@@ -333,16 +375,56 @@ fn explain(
         before: Some((loudness * 10.0).round() / 10.0),
         after: Some(target.0),
         unit: Some("LUFS".to_owned()),
-        ..reason(Aspect::Loudness, format!("{moved}{whose}: {cost}.{over}{limited}"))
+        ..reason(Aspect::Loudness, format!("{moved}{whose}.{over}{limited}"))
     }
 }
 
-fn stop(wished: Lufs, target: Lufs, limited: bool, left: f64, wish: Wish) -> Reason {
+/// Unit by which the sentence about the limiting is found again.
+const AT_HITS: &str = "dB at hits";
+
+/// What clipper, leveler and limiter take together: as planned, or as the render has done it.
+fn limiting(hits: &Hits, done: bool) -> Reason {
+    let percent = 100.0 * hits.over_3;
+    let text = if hits.most.0 < 0.1 {
+        "The limiter has nothing to do.".to_owned()
+    } else if hits.p90.0 < 0.5 {
+        format!("The limiter only catches single peaks, by {} at most.", hits.most)
+    } else {
+        let often = match percent {
+            _ if hits.most.0 <= 3.0 => "it never takes more than 3\u{202f}dB".to_owned(),
+            0.0..0.5 => "more than 3\u{202f}dB in less than 1\u{202f}% of the time".to_owned(),
+            _ => format!("more than 3\u{202f}dB in {percent:.0}\u{202f}% of the time"),
+        };
+        format!(
+            "{} takes about {} off the loud hits: half of all hits lose less than {}, 19 of 20 less than {}, the largest {}; {often}.",
+            if done { "The limiting" } else { "The limiter" },
+            hits.p90,
+            hits.median,
+            hits.p95,
+            hits.most,
+        )
+    };
+    Reason {
+        before: None,
+        after: Some((hits.p95.0 * 100.0).round() / 100.0),
+        unit: Some(AT_HITS.to_owned()),
+        ..reason(Aspect::Loudness, text)
+    }
+}
+
+/// Puts what the render has done in the place of what was planned, so that the account holds one figure and the true one.
+pub(super) fn account(reasons: &mut [Reason], trace: &Trace) {
+    if let Some(planned) = reasons.iter_mut().find(|reason| reason.unit.as_deref() == Some(AT_HITS)) {
+        *planned = limiting(&Hits::of(&trace.reduction), true);
+    }
+}
+
+fn stop(wished: Lufs, target: Lufs, limited: bool, hits: f64, wish: Wish) -> Reason {
     let asked = if matches!(wish, Wish::Reference(_)) { "The reference has" } else { "You asked for" };
     let why = if limited {
         "The mix was limited already, and limiting it again would flatten it.".to_owned()
     } else {
-        format!("More would take over {} of limiting on the loudest passages, and you would hear it.", Db(left))
+        format!("More would take over {} off the hits, and you would hear it.", Db(hits))
     };
     let way = if matches!(wish, Wish::Reference(_)) { "" } else { " Insist, and you get it anyway." };
     Reason {

@@ -220,10 +220,13 @@ pub(super) fn tone(analysis: &Analysis, theirs: &Shape, amount: f64) -> Equalisa
     let side = shaped(&side);
     let side: Vec<f64> = side.iter().zip(&mid).map(|(s, m)| s.clamp(m - most, m + most)).collect();
     let answer = Answer { outside: with.over.clone(), curve: mid };
-    let mut reasons = tone::explain(hz, &answer, "the reference");
-    reasons.extend(unlike(hz, &with));
+    let say = |applied: &[f64]| {
+        let mut reasons = tone::explain(hz, &answer, applied, "on the reference");
+        reasons.extend(unlike(hz, &with));
+        reasons
+    };
     let bound = bounds.iter().copied().fold(0.0, f64::max);
-    tone::finish(analysis, &levels, &answer.curve, &side, bound, reasons)
+    tone::finish(analysis, &levels, &answer.curve, &side, bound, say)
 }
 
 /// 0 in the bass, 1 from an octave above it.

@@ -4,6 +4,8 @@ mod destinations;
 mod dynamics;
 mod loudness;
 mod matching;
+mod material;
+mod mend;
 mod reference;
 mod style;
 mod tone;
@@ -16,6 +18,8 @@ mod tests;
 pub use destinations::{Destination, destination, destinations};
 pub use dynamics::reduction;
 pub use matching::{Closed, Closing};
+pub use mend::{Channel, Mend};
+pub(crate) use mend::{LEANS, OFF_CENTRE, SILENT};
 pub use reference::Target;
 
 use crate::analyse::Analysis;
@@ -55,6 +59,9 @@ pub struct Plan {
     pub goal: Goal,
     /// Cut and fade.
     pub edit: Edit,
+    /// Faults of the mix that are mended first; whoever hands the samples to a renderer does it ([`Mend::applied`]).
+    #[serde(default, skip_serializing_if = "Mend::is_none")]
+    pub mend: Mend,
     /// Why, in the order a listener would ask.
     pub reasons: Vec<Reason>,
 }
@@ -218,6 +225,7 @@ impl Plan {
             limiter: None,
             goal: Goal::Keep,
             edit: Edit::default(),
+            mend: Mend::default(),
             reasons: Vec::new(),
         }
     }
@@ -270,16 +278,21 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         return Ok(Plan { style: settings.style, edit: settings.edit, ..Plan::identity() });
     }
 
+    let profile = material::Profile::new(analysis, spec, settings.material);
+    let fresh = (1.0 - 2.0 * profile.mastered).clamp(0.0, 1.0);
     let tone = match reference::part(settings, target, Aspect::Tone, |t| t.tone.as_ref()) {
         Some((record, amount)) => matching::tone(analysis, record, amount),
-        None => tone::for_style(analysis, spec, strength(Aspect::Tone)),
+        None => tone::for_style(analysis, spec, &profile, strength(Aspect::Tone) * profile.tone),
     };
     let spreads = reference::part(settings, target, Aspect::Dynamics, |t| t.dynamics.as_ref());
-    let bands = dynamics::decide(analysis, spec, strength(Aspect::Dynamics), &tone.mid, spreads);
-    let (saturation, colour) = dynamics::saturate(analysis, spec, strength(Aspect::Dynamics));
+    // A record that was named says what is wanted; without one, the kind of music has a say.
+    let lively = strength(Aspect::Dynamics) * if spreads.is_some() { 1.0 } else { profile.dynamics * fresh };
+    let bands = dynamics::decide(analysis, spec, lively, &tone.mid, spreads);
+    let (saturation, colour) =
+        dynamics::saturate(analysis, spec, strength(Aspect::Dynamics) * profile.dynamics * fresh);
     let mut width = match reference::part(settings, target, Aspect::Width, |t| t.width.as_ref()) {
         Some((record, amount)) => matching::width(analysis, record, amount, strength(Aspect::Width)),
-        None => width::decide(analysis, spec, strength(Aspect::Width)),
+        None => width::decide(analysis, spec, strength(Aspect::Width) * profile.width),
     };
     let followed = reference::part(settings, target, Aspect::Width, |t| t.mono_low.as_ref());
     let mono_low = matching::mono_low(analysis, followed);
@@ -309,10 +322,13 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
             },
             Wish::Number,
         );
-        loudness::decide(analysis, spec, wish, settings.insist, ceiling, place)
+        loudness::decide(analysis, spec, &profile, wish, settings.insist, ceiling, place)
     };
 
-    let mut reasons = tone.reasons;
+    // Where a number or a record decides the loudness, the kind of music does not.
+    let own = number.is_none() && target.is_none() && !keep;
+    let mut reasons: Vec<Reason> = profile.reason(settings.material).filter(|_| own).into_iter().collect();
+    reasons.extend(tone.reasons);
     // 0 dB stands in an analysis that does not say.
     let ultrasonic = analysis.condition.ultrasonic.0 > ULTRASONIC_MOST && analysis.condition.ultrasonic.0 < 0.0;
     if ultrasonic {
@@ -332,6 +348,11 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
     }
     reasons.extend(bands.reasons);
     reasons.extend(colour);
+    if analysis.stereo.inverted {
+        let text = "Left and right work against each other: one channel's polarity is inverted. It stays as it is unless you have it \
+                    flipped (fix: polarity).";
+        reasons.push(reason(Aspect::Width, text.to_owned()));
+    }
     reasons.extend(width.reasons);
     if mono_low.0 > 0.0 {
         let text = format!(
@@ -371,6 +392,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         limiter: Some(loudness.limiter),
         goal: loudness.goal,
         edit: settings.edit,
+        mend: Mend::default(),
         reasons,
     };
     plan.tone.bound = plan.third_octave_bound(width.allowance, bands.allowance, loudness.taken);
@@ -390,6 +412,18 @@ impl Plan {
             .map(|i| 40.0 * 2f64.powf(f64::from(i) / 12.0))
             .flat_map(|hz| [mid, side].map(|curve| (tone::gain_at(curve, hz) + self.tone.subsonic_at(hz)).abs()))
             .fold(0.0, f64::max)
+    }
+
+    /// The same plan for a mix whose faults are mended; it was made from the analysis of the mended mix.
+    #[must_use]
+    pub fn mending(mut self, mend: Mend) -> Self {
+        self.reasons.splice(0..0, mend.reasons());
+        Self { mend, ..self }
+    }
+
+    /// Says what the render has done where the plan said what it expected.
+    pub fn account(&mut self, trace: &crate::render::Trace) {
+        loudness::account(&mut self.reasons, trace);
     }
 
     /// What verify may hold the long-term third octaves against, see [`Tone::bound`].

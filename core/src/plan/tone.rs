@@ -1,18 +1,26 @@
 //! Equalisation: towards the nearest edge of the range records live in, or to a reference.
 
+use super::material::Profile;
 use super::style::{Corridor, REGIONS, StyleSpec};
 use super::{Reason, reason};
 use crate::analyse::{Analysis, Spectrum};
-use crate::settings::Aspect;
+use crate::meter::third_octave;
+use crate::settings::{Aspect, Style};
 use crate::units::{Db, Hz};
 
 /// Steepest curve, dB per octave.
 const SLOPE: f64 = 6.0;
 /// Moves smaller than this are left out, dB.
 const AUDIBLE: f64 = 0.3;
-/// Bound at style strength 100, and for mixes that were limited already, dB.
-const BOUND: f64 = 6.0;
+/// Bound at style strength 100, and for mixes that were limited already, dB. No mix comes near it: a deviation of 14 dB moves 6.3 dB.
+const BOUND: f64 = 8.0;
+/// How late the correction bends: 1 from the start, large values only at the bound.
+const KNEE: f64 = 1.5;
 const BOUND_LIMITED: f64 = 1.5;
+/// From here on a deviation is called much, dB.
+const MUCH: f64 = 6.0;
+/// Regions below this may be absent: not every kind of music has a bass. Above it, a dull mix is dull. Hz.
+const LOWS: f64 = 160.0;
 /// The limits of the range in which levels are compared, Hz.
 const RANGE: (f64, f64) = (35.0, 17_000.0);
 
@@ -101,6 +109,10 @@ struct Ask<'a> {
     broad: f64,
     /// A region this far under the range is absent rather than quiet, and stays so, dB.
     absent: f64,
+    /// Only regions below this may be absent, Hz.
+    absent_below: f64,
+    /// The correction bends from the start and never stops growing, instead of standing still at its bound.
+    soft: bool,
 }
 
 /// The answer: what lies outside the range per point, and the move.
@@ -112,13 +124,19 @@ pub(super) struct Answer {
 impl Ask<'_> {
     /// The level is free: the range is slid to where the mix needs little and lies in its middle. No outlier pulls with more than a few dB.
     fn offset(&self) -> f64 {
-        let first = self.align(|_| true);
+        let first = self.align(|_| 1.0);
         // Regions that are absent say nothing about the level of the others.
-        self.align(|i| self.level[i] - first > self.range[i].low - self.absent)
+        self.align(|i| {
+            if self.hz[i] > self.absent_below {
+                return 1.0;
+            }
+            let here = (self.level[i] - first) - (self.range[i].low - self.absent);
+            if self.soft { (here / 8.0 + 0.5).clamp(0.0, 1.0) } else { f64::from(u8::from(here > 0.0)) }
+        })
     }
 
-    fn align(&self, counts: impl Fn(usize) -> bool) -> f64 {
-        let points = || (0..self.hz.len()).filter(|&i| self.compared[i] && counts(i));
+    fn align(&self, weight: impl Fn(usize) -> f64) -> f64 {
+        let points = || (0..self.hz.len()).filter(|&i| self.compared[i] && weight(i) > 0.0);
         let differences = points().map(|i| self.level[i] - self.range[i].middle);
         let (mut low, mut high) =
             differences.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), d| (a.min(d), b.max(d)));
@@ -130,7 +148,7 @@ impl Ask<'_> {
                 .map(|i| {
                     let level = self.level[i] - offset;
                     let middle = level - self.range[i].middle;
-                    self.range[i].outside(level).clamp(-4.0, 4.0) + 0.25 * middle.clamp(-6.0, 6.0)
+                    weight(i) * (self.range[i].outside(level).clamp(-4.0, 4.0) + 0.25 * middle.clamp(-6.0, 6.0))
                 })
                 .sum()
         };
@@ -155,9 +173,18 @@ impl Ask<'_> {
             .iter()
             .enumerate()
             .map(|(i, &out)| {
-                let allowed = if out < 0.0 { self.boost[i] * ((self.absent + out) / 8.0).clamp(0.0, 1.0) } else { 1.0 };
+                let there =
+                    if self.hz[i] < self.absent_below { ((self.absent + out) / 8.0).clamp(0.0, 1.0) } else { 1.0 };
+                let allowed = if out < 0.0 { self.boost[i] * there } else { 1.0 };
                 let bound = self.bound[i];
-                if bound <= 0.0 { 0.0 } else { -bound * (self.share * out * allowed / bound).tanh() }
+                let asked = self.share * out * allowed;
+                if bound <= 0.0 {
+                    0.0
+                } else if self.soft {
+                    -asked / (1.0 + (asked.abs() / bound).powf(KNEE)).powf(1.0 / KNEE)
+                } else {
+                    -bound * (asked / bound).tanh()
+                }
             })
             .collect();
         Answer { outside, curve: gentle_slopes(self.hz, &wanted, SLOPE) }
@@ -182,9 +209,7 @@ pub(super) fn gentle_slopes(hz: &[f64], wanted: &[f64], slope: f64) -> Vec<f64> 
 /// Where boosts are allowed, 0–1: not beyond the effective bandwidth, not where the mix is noise, not under 35 Hz.
 pub(super) fn boostable(analysis: &Analysis, levels: &Levels) -> Vec<f64> {
     let bandwidth = if analysis.condition.bandwidth.0 > 0.0 { analysis.condition.bandwidth.0 } else { f64::INFINITY };
-    // The quietest passages are noise only where they are far under the music; a dense mix has none to show.
-    let loudness = analysis.loudness.integrated.map_or(-23.0, |l| l.0);
-    let noise = analysis.condition.noise_floor.map(|n| n.0).filter(|&n| n.is_finite() && n < loudness - 30.0);
+    let noise = noise(analysis);
     levels
         .hz
         .iter()
@@ -193,21 +218,36 @@ pub(super) fn boostable(analysis: &Analysis, levels: &Levels) -> Vec<f64> {
             if hz < RANGE.0 || hz > 0.9 * bandwidth {
                 return 0.0;
             }
-            // White noise of that level, per 1/12 octave (5.78 % of the centre) of a 20 kHz band.
-            noise.map_or(1.0, |n| {
-                ((level - (n + 10.0 * (0.0578 * hz / 20_000.0).log10()) - 10.0) / 10.0).clamp(0.0, 1.0)
-            })
+            noise
+                .as_ref()
+                .map_or(1.0, |noise| ((level - super::style::interpolate(noise, hz) - 10.0) / 10.0).clamp(0.0, 1.0))
         })
         .collect()
 }
 
+/// The noise between the notes per 1/12 octave, where there is one.
+fn noise(analysis: &Analysis) -> Option<Vec<(f64, f64)>> {
+    let floor = analysis.condition.noise_floor.map(|n| n.0).filter(|n| n.is_finite())?;
+    if let Some(thirds) = &analysis.condition.noise_thirds {
+        // Raised cosines over an octave hold the energy of six twelfths.
+        let twelfth = |third: f32| f64::from(third) - 10.0 * 6f64.log10();
+        return Some(thirds.iter().enumerate().map(|(n, &level)| (third_octave(n), twelfth(level))).collect());
+    }
+    // An earlier analysis knows only its level: white noise of that level, per 1/12 octave (5.78 % of the centre) of a 20 kHz band, and
+    // only where it is far under the music; a dense mix has none to show.
+    let loudness = analysis.loudness.integrated.map_or(-23.0, |l| l.0);
+    let white = |hz: f64| (hz, floor + 10.0 * (0.0578 * hz / 20_000.0).log10());
+    (floor < loudness - 30.0).then(|| (0..=20).map(|i| white(20.0 * 2f64.powf(f64::from(i) / 2.0))).collect())
+}
+
 /// Decides the equalisation for a style; `strength` 0–1.
-pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, strength: f64) -> Equalisation {
+pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, profile: &Profile, strength: f64) -> Equalisation {
     let levels = Levels::new(&analysis.spectrum);
     if strength <= 0.0 || levels.hz.is_empty() {
         return Equalisation::default();
     }
-    let bound = bound(analysis, BOUND * strength);
+    let bound = BOUND * strength;
+    let bound = bound + (bound.min(BOUND_LIMITED) - bound) * profile.mastered;
     let loudest = levels.both.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let ask = Ask {
         hz: &levels.hz,
@@ -217,23 +257,27 @@ pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, strength: f64) ->
             .hz
             .iter()
             .zip(&levels.both)
-            .map(|(&hz, &l)| comparable(analysis, hz) && l > loudest - 60.0)
+            .map(|(&hz, &l)| comparable(analysis, hz) && l > loudest - 100.0)
             .collect(),
-        boost: boostable(analysis, &levels),
+        boost: (boostable(analysis, &levels).into_iter().zip(&levels.hz))
+            .map(|(boost, hz)| {
+                boost * (profile.low_boost + (1.0 - profile.low_boost) * (hz / LOWS).log2().clamp(0.0, 1.0))
+            })
+            .collect(),
         share: (1.4 * strength).min(1.0),
         bound: vec![bound; levels.hz.len()],
         broad: 0.5,
         absent: 16.0,
+        absent_below: LOWS,
+        soft: true,
     };
     let answer = ask.answer();
-    let record =
-        format!("{} {} record", if spec.style == crate::settings::Style::Open { "an" } else { "a" }, spec.style);
-    let reasons = explain(&levels.hz, &answer, &record);
-    finish(analysis, &levels, &answer.curve, &answer.curve, bound, reasons)
-}
-
-fn bound(analysis: &Analysis, wanted: f64) -> f64 {
-    if analysis.clipping.already_limited.is_some() { wanted.min(BOUND_LIMITED) } else { wanted }
+    let record = match spec.style {
+        Style::Gentle | Style::Balanced => "on most records".to_owned(),
+        style => format!("on most {style} records"),
+    };
+    let say = |curve: &[f64]| explain(&levels.hz, &answer, curve, &record);
+    finish(analysis, &levels, &answer.curve, &answer.curve, bound, say)
 }
 
 /// Whether levels at `hz` say anything about the tone of this file.
@@ -248,9 +292,10 @@ pub(super) fn finish(
     mid: &[f64],
     side: &[f64],
     bound: f64,
-    mut reasons: Vec<Reason>,
+    say: impl Fn(&[f64]) -> Vec<Reason>,
 ) -> Equalisation {
     let subsonic = subsonic(analysis);
+    let mut reasons = Vec::new();
     if let Some((corner, why)) = &subsonic {
         reasons.push(reason(Aspect::Tone, format!("Everything below {:.0} Hz is filtered out: {why}", corner.0)));
     }
@@ -268,11 +313,15 @@ pub(super) fn finish(
         after += heard * (m * Db(mid[i]).power() + s * Db(side[i]).power());
     }
     let offset = if before > 0.0 { Db::from_power(after / before).0.clamp(-bound / 3.0, bound / 3.0) } else { 0.0 };
-    let points = |curve: &[f64]| {
-        let round = |v: f64| (v * 100.0).round() / 100.0;
-        let level = |v: f64| Db(round((v - offset).clamp(-bound, bound)));
-        levels.hz.iter().zip(curve).map(|(&hz, &v)| (Hz(round(hz)), level(v))).collect::<Vec<_>>()
-    };
+    // A curve that meets its bound stops as a whole: cut off at the bound, every dull mix would end with the same treble.
+    let (low, high) = mid.iter().chain(side).fold((0.0f64, 0.0f64), |(low, high), v| (low.min(*v), high.max(*v)));
+    let offset = offset.max(high - bound).min((low + bound).max(high - bound));
+    let round = |v: f64| (v * 100.0).round() / 100.0;
+    let moved = |v: f64| round((v - offset).clamp(-bound, bound));
+    let points =
+        |curve: &[f64]| levels.hz.iter().zip(curve).map(|(&hz, &v)| (Hz(round(hz)), Db(moved(v)))).collect::<Vec<_>>();
+    let applied: Vec<f64> = mid.iter().map(|v| moved(*v)).collect();
+    reasons.splice(0..0, say(&applied));
     Equalisation { mid: points(mid), side: points(side), subsonic, reasons }
 }
 
@@ -308,8 +357,9 @@ fn subsonic(analysis: &Analysis) -> Option<(Hz, String)> {
     }
 }
 
-/// One sentence per lobe of the curve: neighbouring points that move the same way are one decision.
-pub(super) fn explain(hz: &[f64], answer: &Answer, record: &str) -> Vec<Reason> {
+/// One sentence per lobe of the answer: neighbouring points that move the same way are one decision. The figures are those of the curve
+/// that is `applied`, in which the level is made up for.
+pub(super) fn explain(hz: &[f64], answer: &Answer, applied: &[f64], record: &str) -> Vec<Reason> {
     let region = |i: usize| REGIONS.iter().position(|r| hz[i] < r.high).unwrap_or(REGIONS.len() - 1);
     let mut lobes: Vec<usize> = Vec::new();
     let mut last = 0.0;
@@ -332,24 +382,26 @@ pub(super) fn explain(hz: &[f64], answer: &Answer, record: &str) -> Vec<Reason> 
     lobes.truncate(5);
     lobes
         .into_iter()
+        .filter(|&i| applied[i] * answer.curve[i] > 0.0 && applied[i].abs() >= AUDIBLE / 2.0)
         .map(|i| {
-            let (change, out) = (answer.curve[i], answer.outside[i]);
+            let (change, out) = (applied[i], answer.outside[i]);
             let index = region(i);
             let named = &REGIONS[index];
-            let was = if named.plural { "were" } else { "was" };
+            let mut name = named.name.to_owned();
+            name[..1].make_ascii_uppercase();
             let text = format!(
-                "{} {} around {}: {} {was} {} {} {record} and {}.",
-                Db(change.abs()),
-                if change > 0.0 { "more" } else { "less" },
-                pitch(hz[i]),
-                named.name,
-                Db(out.abs()),
-                if out > 0.0 { "over" } else { "under" },
+                "{name} {} {}{} than {record}, which {}: we {} {} around {}.",
+                if named.plural { "are" } else { "is" },
+                if out.abs() >= MUCH { "much " } else { "" },
+                if out > 0.0 { "stronger" } else { "weaker" },
                 consequence(index, out > 0.0),
+                if change > 0.0 { "gave" } else { "took" },
+                Db(change.abs()),
+                pitch(hz[i]),
             );
             Reason {
-                before: Some(out),
-                after: Some(out + change),
+                before: None,
+                after: Some((change * 10.0).round() / 10.0),
                 unit: Some("dB".to_owned()),
                 ..reason(Aspect::Tone, text)
             }

@@ -243,6 +243,9 @@ impl Plan {
         ] {
             within(field, value.0, 0.0..=EDIT, "s")?;
         }
+        for gain in self.mend.balance {
+            within("balance gain", gain.0, -60.0..=60.0, "dB")?;
+        }
         at_most("reasons", self.reasons.len(), REASONS)?;
         for reason in &self.reasons {
             at_most("reason", reason.text.len(), TEXT)?;

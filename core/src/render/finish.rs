@@ -7,7 +7,7 @@
 use super::Trace;
 use super::curves::ClipCurve;
 use super::kernels::Grid;
-use super::limiter::{Control, Levels, percentile, reduction};
+use super::limiter::{Control, Levels, hits, percentile, reduction};
 use super::solve::{Gains, Model};
 use crate::meter::true_peak::METERS;
 use crate::plan::{Goal, Limiter, Plan};
@@ -241,11 +241,10 @@ impl Finish {
         let total: Vec<f32> = (0..blocks)
             .map(|block| gain.0 as f32 - leveled[block] + clipped.get(block).unwrap_or(&0.0) + reduction[block])
             .collect();
-        let tenth = (self.rate as usize / 10).div_ceil(self.hop).max(1);
         let mut working: Vec<f32> = reduction.iter().copied().filter(|db| *db > 0.05).collect();
         let mut all = reduction;
         let trace = Trace {
-            reduction: total.chunks(tenth).map(|part| part.iter().copied().fold(0f32, f32::max)).collect(),
+            reduction: hits(&total, self.hop, self.rate),
             reduction_median: percentile(&mut working, 0.5),
             reduction_p95: percentile(&mut all, 0.95),
             clipped: touched as f64 / (2 * self.frames.max(1)) as f64,

@@ -281,6 +281,13 @@ pub fn reduction(gain: f32) -> f32 {
     if gain < 1.0 { -Db::from_amplitude(f64::from(gain)).0 as f32 } else { 0.0 }
 }
 
+/// The largest of every 0.1 s of a `[block]` reduction: one value per hit, however short it is.
+#[must_use]
+pub fn hits(reduction: &[f32], hop: usize, rate: u32) -> Vec<f32> {
+    let tenth = (rate as usize / 10).div_ceil(hop.max(1)).max(1);
+    reduction.chunks(tenth).map(|part| part.iter().copied().fold(0f32, f32::max)).collect()
+}
+
 /// The value in dB below which a share `at` of the values lies; sorts; 0 for none.
 #[must_use]
 pub fn percentile(values: &mut [f32], at: f64) -> Db {

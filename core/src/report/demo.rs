@@ -126,6 +126,7 @@ fn analysis(loudness: LoudnessFigures, peaks: Peaks, seconds: f64) -> Analysis {
             head_silence: Seconds(0.2),
             tail_silence: Seconds(1.1),
             noise_floor: Some(Db(-78.4)),
+            noise_thirds: None,
             bandwidth: Hz(20_300.0),
             ultrasonic: Db(-71.0),
             effective_bits: Some(24),

@@ -3,7 +3,7 @@
 use super::plot::{self, Mark, Timeline};
 use super::text::{band, bytes, count, digits, frequency, length, number, rate, short_time, signed, times, with_unit};
 use super::{DeliveredFile, Report};
-use crate::analyse::{Analysis, Finding, Severity};
+use crate::analyse::{Analysis, Finding, Hits, Severity};
 use crate::plan::{Goal, Reason};
 use crate::settings::{Aspect, Codec, Loudness, Phase};
 use crate::units::{Db, Hz, Lufs, Seconds};
@@ -256,12 +256,14 @@ fn over_time(report: &Report, findings: &[Finding]) -> Markup {
     };
     let worked = trace.reduction.iter().any(|value| *value > 0.05);
     let thin = super::text::THIN;
-    let note = if trace.reduction_p95.0 < 0.05 {
-        format!("the limiter works on less than 5{thin}% of the track")
-    } else {
-        let median = number(trace.reduction_median.0, 1);
-        format!("limiter median {median}, under {} for 95{thin}% of the track", trace.reduction_p95)
-    };
+    let hits = Hits::of(&trace.reduction);
+    let note = format!(
+        "at hits: median {}, 95{thin}% under {}, largest {}; over 3{thin}dB in {}{thin}% of the time",
+        number(hits.median.0, 1),
+        number(hits.p95.0, 1),
+        hits.most,
+        number(hits.over_3 * 100.0, usize::from(hits.over_3 > 0.0 && hits.over_3 < 0.0095)),
+    );
     let loudness = |axis| {
         plot::loudness(&mix.loudness.over_time, &master.loudness.over_time, target, &Timeline { axis, ..timeline })
     };
@@ -404,7 +406,9 @@ fn measured(report: &Report) -> Markup {
                     (row("Correlation", &|a| number(a.stereo.correlation, 2)))
                     (row("Balance", &|a| balance(a.stereo.balance)))
                     (row("Lost in mono", &|a| db(a.stereo.mono_loss)))
-                    (row("Noise floor", &|a| maybe(a.condition.noise_floor, "dBFS")))
+                    @if report.mix.condition.noise_floor.or(report.master.condition.noise_floor).is_some() {
+                        (row("Noise between the notes", &|a| maybe(a.condition.noise_floor, "dBFS")))
+                    }
                 }
             }
         }
@@ -435,6 +439,15 @@ fn chain(report: &Report) -> Markup {
         Loudness::Destination(key) => format!(", for {key}"),
     };
     rows.push(("Asked for", format!("{}, strength {}{wish}", plan.style, report.settings.strength.overall)));
+    let found = &report.mix.material;
+    match (report.settings.material, found.weights.best()) {
+        (Some(kind), _) => rows.push(("Material", format!("{kind}, as named"))),
+        (None, Some((kind, weight))) => {
+            let share = |value: f64| with_unit(100.0 * value, 0, "%");
+            rows.push(("Material", format!("{kind} ({}, confidence {})", share(weight), share(found.confidence))));
+        }
+        (None, None) => {}
+    }
     let mut edits = Vec::new();
     for (what, time) in [("start", plan.edit.trim_start), ("end", plan.edit.trim_end)] {
         if time.0 > 0.0 {

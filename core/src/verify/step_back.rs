@@ -180,7 +180,7 @@ fn take(step: Step, plan: &Plan, mix: &Analysis, gate: &Gate) -> Option<Plan> {
                 (goal, _) => goal,
             };
             let (style, limiter, edit) = (plan.style, plan.limiter, plan.edit);
-            next = Plan { style, limiter, goal, edit, ..Plan::identity() };
+            next = Plan { style, limiter, goal, edit, mend: plan.mend, ..Plan::identity() };
             let text = format!(
                 "A check failed with everything else ({what}), so this master is only brought to level; the limiter guards its peaks."
             );

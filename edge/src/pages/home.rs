@@ -4,7 +4,7 @@ use super::icons::icon;
 use super::layout::Frame;
 use super::text::{THIN, capital, count, format_name, number, size, style_note};
 use super::view::{Destination, Quota};
-use loopmaster_core::settings::{Aspect, Codec, Format, Limits, Loudness, Settings, Style};
+use loopmaster_core::settings::{Aspect, Codec, Fix, Format, Limits, Loudness, Material, Settings, Style};
 use maud::{Markup, PreEscaped, html};
 
 /// What the home page shows.
@@ -181,11 +181,51 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
                     }
                 }
             }
+            div.field {
+                label for="material" { "Kind of recording" }
+                select #material name="material" {
+                    option value="" { "As we hear it" }
+                    @for kind in Material::ALL {
+                        option value=(kind.name()) selected[now.material == Some(kind)] { (material_name(kind)) }
+                    }
+                }
+            }
+            fieldset {
+                legend { "Mend first" }
+                p.muted { "Only what your mix has is mended; the report says what." }
+                div.checks {
+                    @for fix in Fix::ALL {
+                        label.check {
+                            input type="checkbox" name="fix" value=(fix.name()) checked[now.fix.contains(&fix)];
+                            span { (fix_name(fix)) }
+                        }
+                    }
+                }
+            }
             label.check {
                 input type="checkbox" name="insist" checked[now.insist];
                 span { "Reach the loudness even if it takes more limiting than the style allows" }
             }
         }
+    }
+}
+
+fn material_name(kind: Material) -> &'static str {
+    match kind {
+        Material::Speech => "Speech",
+        Material::Classical => "Solo or classical",
+        Material::Acoustic => "Jazz or acoustic",
+        Material::Band => "Band",
+        Material::Electronic => "Dense electronic",
+        Material::Mastered => "Mastered already",
+    }
+}
+
+fn fix_name(fix: Fix) -> &'static str {
+    match fix {
+        Fix::Polarity => "Flip an inverted channel",
+        Fix::Balance => "Raise a weak or silent channel",
+        Fix::Dc => "Take out an offset",
     }
 }
 

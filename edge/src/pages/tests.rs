@@ -215,6 +215,8 @@ fn the_wishes_form_has_the_fields_that_are_read() {
             "insist" => "on",
             "rate" => "48000",
             "phase" => "linear",
+            "material" => "speech",
+            "fix" => "polarity",
             "format" => "wav24",
             _ => "50",
         };

@@ -55,5 +55,8 @@ export function settingsOf(form: FormData): Settings {
   if (text("rate") !== "") settings.rate = { hz: Number(text("rate")) };
   if (text("phase") !== "") settings.phase = text("phase");
   if (form.get("insist") !== null) settings.insist = true;
+  if (text("material") !== "") settings.material = text("material");
+  const fix = form.getAll("fix").filter((f) => typeof f === "string");
+  if (fix.length > 0) settings.fix = fix;
   return settings;
 }

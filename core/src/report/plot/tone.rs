@@ -102,6 +102,9 @@ fn difference(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> Option<Differen
     Some(Difference { shift, points: raw.into_iter().map(|(hz, change)| (hz, change - shift)).collect() })
 }
 
+/// Deepest level drawn, dB under the highest.
+const DEEPEST: f64 = 102.0;
+
 /// By how much [`spectrum`] draws the master lower than it is, so that only the tone differs; `None` where there is no spectrum.
 #[must_use]
 pub fn level_shift(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> Option<Db> {
@@ -128,7 +131,13 @@ pub fn spectrum(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
         inside.map(|(_, level)| *level).fold(f64::NEG_INFINITY, f64::max)
     };
     let high = ((shown(&before).max(shown(&after)) + 2.0) / 6.0).ceil() * 6.0;
-    let y = Scale::linear(high - 54.0, high);
+    // The floor lies under what sounds up to 20 kHz; where there is nothing (above a codec's low-pass, under a high-pass) the curve may
+    // leave the drawing.
+    let sounding =
+        before.iter().chain(&after).filter(|(hz, level)| (LOW..=HIGH).contains(hz) && *level > high - DEEPEST);
+    let lowest = sounding.map(|(_, level)| *level).fold(high, f64::min);
+    let low = (((lowest - 2.0) / 6.0).floor() * 6.0).clamp(high - DEEPEST, high - 54.0);
+    let y = Scale::linear(low, high);
     let top = before.iter().copied().reduce(|a, b| if b.1 > a.1 { b } else { a }).unwrap_or_default();
     let mut canvas = Canvas::new(
         "spectrum",
@@ -141,7 +150,7 @@ pub fn spectrum(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
         ),
     );
     grid(&mut canvas, false);
-    canvas.scale_left(y, &y.ticks(&[6.0, 12.0, 18.0], 6), None, |value| number(value, 0));
+    canvas.scale_left(y, &y.ticks(&[6.0, 12.0, 18.0, 24.0], 6), None, |value| number(value, 0));
     canvas.data(|out| {
         let mix = curve(&before, y);
         if let (Some(first), Some(last)) = (mix.first(), mix.last()) {
