@@ -250,8 +250,6 @@ pub struct Limits {
     /// How many times the bytes and the waiting tracks of one visitor without account all of them at one address may have together: a
     /// household or an office.
     pub guests_per_address: u64,
-    /// An upload that a visitor without account began and did not finish goes after so many hours.
-    pub guest_unfinished_hours: u64,
     /// Of an account.
     pub user: Quota,
     /// ZIP downloads of one owner at a time.
@@ -275,7 +273,6 @@ impl Default for Limits {
             form_bytes: 128 << 20,
             batch_tracks: 1_000,
             guests_per_address: 4,
-            guest_unfinished_hours: 12,
             guest: Quota {
                 tracks_a_day: 20,
                 stored_bytes: 8 << 30,
@@ -566,15 +563,6 @@ impl Config {
         }
     }
 
-    /// How long an upload that was begun and not finished is kept, ms.
-    #[must_use]
-    pub fn unfinished(&self, guest: bool) -> i64 {
-        const HOUR: i64 = 3_600_000;
-        let kept = i64::from(self.retention.unfinished_days) * 24 * HOUR;
-        let hours = i64::try_from(self.limits.guest_unfinished_hours).unwrap_or(i64::MAX / HOUR);
-        if guest { kept.min(hours.saturating_mul(HOUR)) } else { kept }
-    }
-
     /// Reads and judges. Missing secrets are left empty where this machine alone uses them: [`Config::open`] makes them.
     pub fn check(sources: &Sources) -> Result<Self, Unusable> {
         let mut reader = Reader::default();
@@ -775,7 +763,6 @@ impl Config {
         within("limits.part_bytes", self.limits.part_bytes, 5 << 20..=5 << 30);
         within("limits.form_bytes", self.limits.form_bytes, 1..=5 << 30);
         within("limits.guests_per_address", self.limits.guests_per_address, 1..=1_000_000);
-        within("limits.guest_unfinished_hours", self.limits.guest_unfinished_hours, 1..=87_600);
         within("limits.batch_tracks", self.limits.batch_tracks, 1..=10_000);
         within("limits.zips", self.limits.zips, 1..=1_000);
         within("limits.streams", self.limits.streams, 1..=1_000);
@@ -802,6 +789,7 @@ impl Config {
         ] {
             within(&format!("retention.{setting}"), days.into(), 1..=3_650);
         }
+        within("retention.guest_unfinished_hours", retention.guest_unfinished_hours.into(), 1..=87_600);
         within("retention.account_days", retention.account_days.into(), 0..=3_650);
         if self.worker.budget_bytes != 0 {
             within("worker.budget_bytes", self.worker.budget_bytes, crate::machine::LEAST_BUDGET..=1 << 44);

@@ -293,10 +293,10 @@ fn days(days: u32) -> i64 {
 const UPLOADS: [(&str, Kept); 5] = [
     ("expires_at <= {before}", |_| 0),
     ("(state = 'stored' AND stored_at <= {before} AND kept_at IS NULL)", |config| days(config.retention.unused_days)),
-    ("(state IN ('uploading', 'completing') AND updated_at <= {before})", |config| config.unfinished(false)),
+    ("(state IN ('uploading', 'completing') AND updated_at <= {before})", |config| config.retention.unfinished(false)),
     (
         "(state IN ('uploading', 'completing') AND owner LIKE 'gst!_%' ESCAPE '!' AND updated_at <= {before})",
-        |config| config.unfinished(true),
+        |config| config.retention.unfinished(true),
     ),
     ("(state = 'aborted' AND updated_at <= {before})", |_| DAY),
 ];

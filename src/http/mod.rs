@@ -96,7 +96,7 @@ impl Service {
     /// How long an unfinished upload of this owner is kept, ms.
     #[must_use]
     pub fn unfinished(&self, owner: &str) -> i64 {
-        self.config.unfinished(owner.starts_with("gst_"))
+        self.config.retention.unfinished(owner.starts_with("gst_"))
     }
 }
 

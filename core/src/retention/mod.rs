@@ -54,8 +54,10 @@ pub struct Retention {
     pub account_days: u32,
     /// Uploads that were never mastered.
     pub unused_days: u32,
-    /// Uploads that were begun and not finished.
+    /// Uploads of accounts that were begun and not finished.
     pub unfinished_days: u32,
+    /// Uploads of visitors without account that were begun and not finished, hours.
+    pub guest_unfinished_hours: u32,
     /// Between asking for an account's deletion and the deletion.
     pub account_grace_days: u32,
     /// Audit entries.
@@ -77,6 +79,7 @@ impl Default for Retention {
             account_days: 0,
             unused_days: 7,
             unfinished_days: 2,
+            guest_unfinished_hours: 12,
             account_grace_days: 14,
             audit_days: 180,
             session_idle_days: 30,
@@ -92,6 +95,12 @@ impl Retention {
     #[must_use]
     pub fn guest(&self) -> i64 {
         days(self.guest_days)
+    }
+
+    /// How long an upload is kept that was begun and not finished, milliseconds.
+    #[must_use]
+    pub fn unfinished(&self, guest: bool) -> i64 {
+        if guest { i64::from(self.guest_unfinished_hours) * HOUR } else { days(self.unfinished_days) }
     }
 
     /// The longest life of a session, milliseconds.

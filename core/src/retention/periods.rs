@@ -42,6 +42,8 @@ pub enum Time {
     Fixed(i64),
     /// Days, as the operator has set.
     Days(fn(&Retention) -> u32),
+    /// Milliseconds that follow from what the operator has set.
+    Set(fn(&Retention) -> i64),
 }
 
 impl Time {
@@ -51,6 +53,7 @@ impl Time {
         match self {
             Self::Fixed(milliseconds) => milliseconds,
             Self::Days(days) => super::days(days(retention)),
+            Self::Set(milliseconds) => milliseconds(retention),
         }
     }
 }
@@ -185,9 +188,14 @@ pub const PERIODS: &[Period] = &[
         Kept::After(Time::Days(|retention| retention.unused_days), "the upload"),
     ),
     service(
-        "Unfinished uploads",
+        "Unfinished uploads of guests",
         &["uploads"],
-        Kept::After(Time::Days(|retention| retention.unfinished_days), "the last part arrived"),
+        Kept::After(Time::Set(|retention| retention.unfinished(true)), "the last part arrived"),
+    ),
+    service(
+        "Unfinished uploads of accounts",
+        &["uploads"],
+        Kept::After(Time::Set(|retention| retention.unfinished(false)), "the last part arrived"),
     ),
     service(
         "The names of removed files, to look for late copies",

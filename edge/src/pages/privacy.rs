@@ -35,7 +35,7 @@ pub struct Policy {
 /// Every version that has been published, newest first, with the periods of a default installation. What was published is never
 /// changed: a new text gets a new date and a new row. `published` in this file's tests says how.
 pub const VERSIONS: [Policy; 2] = [
-    Policy { effective: POLICY, sha256: "2b0a418078e8db1a7912aceab4c2f31a6f4dc81942d168f9d3567681798ee476" },
+    Policy { effective: POLICY, sha256: "a35939f2e91f0c29a2c896d64cb5b6ca44754d4902ad64936cf1c497be23ff9a" },
     Policy { effective: "2026-11-25", sha256: "efa85a8caca8c4a84df383560c4643ecace216cdb2445c1e47ee9b05f8a17ced" },
 ];
 
