@@ -9,7 +9,7 @@ use super::{BAR, bits, distance, music, noise};
 use crate::parity::shape::{COMPRESS, OFF, toned, with_bands};
 use loopmaster_core::analyse::{BANDS, analyse};
 use loopmaster_core::decode::{Track, decode_file};
-use loopmaster_core::plan::{BandDynamics, Goal, Plan, Saturation, plan};
+use loopmaster_core::plan::{BandDynamics, Goal, Plan, Saturation, Transients, plan};
 use loopmaster_core::render::limiter::{standard, standard_clipper, standard_leveler};
 use loopmaster_core::render::reference::Reference;
 use loopmaster_core::render::{Backend, Job, Master, chain};
@@ -223,6 +223,21 @@ fn a_batch_of_any_lengths_gives_the_bits_of_each_alone() {
     }
     // A plan that changes nothing is bit-exact.
     assert_eq!(bits(&on_card(gpu, &audio[2], &nothing, None).audio), bits(&audio[2]));
+}
+
+/// The shaper's gain is the level in dB, and the card knows the energy of a block to a few millionths: what that leaves is 110 dB down.
+#[test]
+fn transients_follow_the_levels_of_the_card() {
+    let Some(gpu) = &*CARD else { return };
+    let plan = Plan { transients: Some(Transients { depth: Db(3.0) }), ..everything() };
+    for rate in [44_100, 96_000] {
+        let audio = music(rate, 60_013);
+        let job = Job { audio: audio.clone(), plan: &plan, rates: &[rate], solved: Some(Db(5.0)) };
+        let want = chain::run(&Cpu, job).unwrap().remove(0);
+        let far = distance(&on_card(gpu, &audio, &plan, Some(5.0)).audio, &want.audio);
+        println!("parity gpu transients at {rate}: {far:.1} dB");
+        assert!(far <= -110.0);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Multiband dynamics: a band whose loud moments stick out further than on records of the style is held, and given its average back.
 
 use super::style::StyleSpec;
-use super::{BandDynamics, Reason, Saturation, reason, tone};
+use super::{BandDynamics, Reason, Saturation, Transients, reason, tone};
 use crate::analyse::{Analysis, BAND_EDGES, BANDS};
 use crate::settings::Aspect;
 use crate::units::{Db, Hz, Seconds};
@@ -219,6 +219,18 @@ pub(super) fn saturate(analysis: &Analysis, spec: &StyleSpec, strength: f64) -> 
         "A trace of saturation on the peaks adds density without level."
     };
     (Some(saturation), Some(reason(Aspect::Dynamics, text.to_owned())))
+}
+
+/// The transient shaper, for the styles that want hits to stand out.
+pub(super) fn punch(analysis: &Analysis, spec: &StyleSpec, strength: f64) -> (Option<Transients>, Option<Reason>) {
+    let depth = Db(round(spec.punch * (1.2 * strength).min(1.0)));
+    if depth.0 < WORTH || analysis.clipping.already_limited.is_some() {
+        return (None, None);
+    }
+    let text = format!(
+        "What follows each hit is taken back by up to {depth} for a tenth of a second, so that hits stand out."
+    );
+    (Some(Transients { depth }), Some(reason(Aspect::Dynamics, text)))
 }
 
 /// What the tone curve does to the level of a band.

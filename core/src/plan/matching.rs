@@ -226,7 +226,7 @@ pub(super) fn tone(analysis: &Analysis, theirs: &Shape, amount: f64) -> Equalisa
         reasons
     };
     let bound = bounds.iter().copied().fold(0.0, f64::max);
-    tone::finish(analysis, &levels, &answer.curve, &side, bound, say)
+    tone::finish(analysis, &levels, [&answer.curve, &side], bound, |_| (-bound, bound), say)
 }
 
 /// 0 in the bass, 1 from an octave above it.

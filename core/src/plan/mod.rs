@@ -49,6 +49,9 @@ pub struct Plan {
     pub dynamics: Vec<BandDynamics>,
     /// Harmonic colour; `None`: off.
     pub saturation: Option<Saturation>,
+    /// Transient shaper before leveler, clipper and limiter; `None`: off.
+    #[serde(default)]
+    pub transients: Option<Transients>,
     /// Soft clipper before the limiter; `None`: off.
     pub clipper: Option<Clipper>,
     /// Leveler before the limiter; `None`: off.
@@ -121,6 +124,14 @@ pub struct Saturation {
     pub even: f64,
     /// Level that counts as full scale of the curve, dBFS.
     pub reference: Db,
+}
+
+/// Lets hits stand out by taking back what follows them, for about a tenth of a second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transients {
+    /// Most that is taken off behind a hit, 0–6 dB.
+    pub depth: Db,
 }
 
 /// Rounds the tops off; runs before the limiter.
@@ -220,6 +231,7 @@ impl Plan {
             tone: Tone::default(),
             dynamics: Vec::new(),
             saturation: None,
+            transients: None,
             clipper: None,
             leveler: None,
             limiter: None,
@@ -290,6 +302,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
     let bands = dynamics::decide(analysis, spec, lively, &tone.mid, spreads);
     let (saturation, colour) =
         dynamics::saturate(analysis, spec, strength(Aspect::Dynamics) * profile.dynamics * fresh);
+    let (transients, punch) = dynamics::punch(analysis, spec, strength(Aspect::Dynamics) * profile.dynamics * fresh);
     let mut width = match reference::part(settings, target, Aspect::Width, |t| t.width.as_ref()) {
         Some((record, amount)) => matching::width(analysis, record, amount, strength(Aspect::Width)),
         None => width::decide(analysis, spec, strength(Aspect::Width) * profile.width),
@@ -340,7 +353,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         reasons.push(reason(Aspect::Loudness, text));
     }
     if analysis.clipping.already_limited.is_some() {
-        let careful = if untouched { "" } else { ": no compression on top, and the tone moves 1.5 dB at most" };
+        let careful = if untouched { "" } else { ": no compression on top, and the tone moves 3 dB at most" };
         let text = format!(
             "The mix was limited already{careful}. An export without the limiter on the master channel would give us more room."
         );
@@ -348,6 +361,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
     }
     reasons.extend(bands.reasons);
     reasons.extend(colour);
+    reasons.extend(punch);
     if analysis.stereo.inverted {
         let text = "Left and right work against each other: one channel's polarity is inverted. It stays as it is unless you have it \
                     flipped (fix: polarity).";
@@ -387,6 +401,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         tone,
         dynamics: bands.bands,
         saturation,
+        transients,
         clipper: loudness.clipper,
         leveler: loudness.leveler,
         limiter: Some(loudness.limiter),

@@ -19,7 +19,7 @@ pub(super) struct Region {
     pub(super) plural: bool,
     /// Upper edge, Hz.
     pub(super) high: f64,
-    /// Where a style's [`StyleSpec::tilt`] applies in full, Hz.
+    /// Where a style's [`StyleSpec::character`] applies in full, Hz.
     pub(super) centre: f64,
 }
 
@@ -53,13 +53,20 @@ pub(super) const RECORDS: [(f64, f64, f64, f64); 19] = [
     (16_000.0, -18.0, 9.0, 9.0),
 ];
 
+/// A region that may move as far as the bound allows.
+const FREE: (f64, f64) = (-90.0, 90.0);
+
 /// One style. All values by ear and practice unless they say otherwise; amounts are those of strength 100.
 #[derive(Clone, Debug)]
 pub(super) struct StyleSpec {
     /// Which.
     pub(super) style: Style,
-    /// Added to the middle of [`RECORDS`] at the centres of [`REGIONS`], dB.
-    pub(super) tilt: [f64; 6],
+    /// What every mix is given at the centres of [`REGIONS`], wherever it lies, dB; only the shape counts.
+    pub(super) character: [f64; 6],
+    /// Share that is taken back of the distance between a mix and the middle of the range, inside of it.
+    pub(super) pull: f64,
+    /// Least and most that a region may move, dB: what a style of this name never does.
+    pub(super) moves: [(f64, f64); 6],
     /// Multiplies the widths of [`RECORDS`].
     pub(super) tolerance: f64,
     /// Spread (95th − 50th percentile of the 20 ms levels) per band above which a band is held, dB. The finished records we measured
@@ -77,6 +84,8 @@ pub(super) struct StyleSpec {
     pub(super) widen: f64,
     /// Share of the third- and second-order term of the saturator.
     pub(super) saturation: (f64, f64),
+    /// Most the transient shaper takes off behind a hit, dB.
+    pub(super) punch: f64,
     /// Most the clipper takes off, dB.
     pub(super) clipper: f64,
     /// Most the leveler takes off, dB.
@@ -110,7 +119,9 @@ pub(super) fn spec(style: Style) -> &'static StyleSpec {
 pub(super) static STYLES: [StyleSpec; 6] = [
     StyleSpec {
         style: Style::Gentle,
-        tilt: [0.0; 6],
+        character: [0.0; 6],
+        pull: 0.0,
+        moves: [FREE; 6],
         tolerance: 1.5,
         spread: [14.0, 10.0, 11.0, 16.0, 20.0],
         hold: 1.5,
@@ -119,6 +130,7 @@ pub(super) static STYLES: [StyleSpec; 6] = [
         width: [(-90.0, -6.0), (-90.0, -1.0), (-90.0, -1.0), (-90.0, -1.0), (-90.0, -1.0)],
         widen: 1.0,
         saturation: (0.0, 0.0),
+        punch: 0.0,
         clipper: 0.0,
         leveler: 0.0,
         median: 0.7,
@@ -130,7 +142,9 @@ pub(super) static STYLES: [StyleSpec; 6] = [
     },
     StyleSpec {
         style: Style::Balanced,
-        tilt: [0.0; 6],
+        character: [0.0; 6],
+        pull: 0.9,
+        moves: [FREE; 6],
         tolerance: 1.0,
         spread: [10.0, 6.5, 7.5, 11.0, 15.0],
         hold: 4.0,
@@ -139,6 +153,7 @@ pub(super) static STYLES: [StyleSpec; 6] = [
         width: [(-90.0, -8.0), (-16.0, -2.0), (-13.0, -2.0), (-12.0, -2.0), (-14.0, -2.0)],
         widen: 3.0,
         saturation: (0.0, 0.0),
+        punch: 0.0,
         clipper: 1.5,
         leveler: 0.0,
         median: 1.0,
@@ -150,7 +165,9 @@ pub(super) static STYLES: [StyleSpec; 6] = [
     },
     StyleSpec {
         style: Style::Warm,
-        tilt: [1.0, 1.5, 1.0, 0.0, -1.0, -2.0],
+        character: [1.0, 2.5, 2.5, 0.0, -2.5, -4.5],
+        pull: 0.75,
+        moves: [FREE, FREE, (0.8, 90.0), FREE, FREE, (-90.0, -0.8)],
         tolerance: 0.85,
         spread: [9.5, 6.0, 7.0, 10.0, 14.0],
         hold: 4.0,
@@ -158,7 +175,8 @@ pub(super) static STYLES: [StyleSpec; 6] = [
         release: [0.220, 0.180, 0.150, 0.120, 0.110],
         width: [(-90.0, -8.0), (-16.0, -2.0), (-13.0, -2.0), (-14.0, -3.0), (-18.0, -3.0)],
         widen: 2.0,
-        saturation: (0.06, 0.08),
+        saturation: (0.003, 0.045),
+        punch: 0.0,
         clipper: 1.5,
         leveler: 0.0,
         median: 1.0,
@@ -170,7 +188,9 @@ pub(super) static STYLES: [StyleSpec; 6] = [
     },
     StyleSpec {
         style: Style::Open,
-        tilt: [0.0, 0.0, -1.0, 0.0, 0.5, 2.0],
+        character: [-1.5, -1.5, -3.5, 0.0, 2.5, 4.5],
+        pull: 0.75,
+        moves: [FREE; 6],
         tolerance: 0.85,
         spread: [10.0, 6.5, 8.0, 12.0, 16.0],
         hold: 3.0,
@@ -179,6 +199,7 @@ pub(super) static STYLES: [StyleSpec; 6] = [
         width: [(-90.0, -8.0), (-12.0, -1.5), (-8.0, -1.5), (-6.0, -1.0), (-6.0, -1.0)],
         widen: 4.0,
         saturation: (0.0, 0.0),
+        punch: 0.0,
         clipper: 1.0,
         leveler: 0.0,
         median: 1.0,
@@ -190,7 +211,9 @@ pub(super) static STYLES: [StyleSpec; 6] = [
     },
     StyleSpec {
         style: Style::Punchy,
-        tilt: [0.5, 1.5, -1.0, 0.0, 1.0, 0.5],
+        character: [3.0, 3.5, -3.5, -1.5, 2.5, 1.0],
+        pull: 0.75,
+        moves: [FREE; 6],
         tolerance: 0.85,
         spread: [8.5, 6.5, 8.0, 12.0, 16.0],
         hold: 4.5,
@@ -199,6 +222,7 @@ pub(super) static STYLES: [StyleSpec; 6] = [
         width: [(-90.0, -10.0), (-16.0, -3.0), (-13.0, -2.0), (-11.0, -2.0), (-12.0, -2.0)],
         widen: 3.0,
         saturation: (0.03, 0.0),
+        punch: 5.0,
         clipper: 3.0,
         leveler: 0.0,
         median: 1.0,
@@ -210,7 +234,9 @@ pub(super) static STYLES: [StyleSpec; 6] = [
     },
     StyleSpec {
         style: Style::Loud,
-        tilt: [-0.5, 0.0, -0.5, 0.0, 1.0, 1.0],
+        character: [-4.0, -2.0, -1.0, 2.5, 3.5, -1.0],
+        pull: 0.75,
+        moves: [FREE; 6],
         tolerance: 0.9,
         spread: [8.0, 5.5, 6.5, 9.5, 13.0],
         hold: 6.0,
@@ -219,6 +245,7 @@ pub(super) static STYLES: [StyleSpec; 6] = [
         width: [(-90.0, -10.0), (-16.0, -3.0), (-13.0, -2.5), (-12.0, -2.0), (-14.0, -2.0)],
         widen: 3.0,
         saturation: (0.05, 0.02),
+        punch: 0.0,
         clipper: 3.0,
         leveler: 3.0,
         median: 1.5,
@@ -246,11 +273,25 @@ pub(super) fn interpolate(points: &[(f64, f64)], hz: f64) -> f64 {
 }
 
 impl StyleSpec {
+    /// What the style adds at `hz`, dB.
+    pub(super) fn character(&self, hz: f64) -> f64 {
+        interpolate(&std::array::from_fn::<_, 6, _>(|i| (REGIONS[i].centre, self.character[i])), hz)
+    }
+
+    /// The largest of it anywhere, dB.
+    pub(super) fn strongest(&self) -> f64 {
+        self.character.iter().fold(0.0, |most, gain| most.max(gain.abs()))
+    }
+
+    /// Least and most that a mix moves at `hz`, dB, at full strength.
+    pub(super) fn moves(&self, hz: f64) -> (f64, f64) {
+        self.moves[REGIONS.iter().position(|region| hz < region.high).unwrap_or(REGIONS.len() - 1)]
+    }
+
     /// Lowest, middle and highest third-octave level at `hz`.
     pub(super) fn corridor(&self, hz: f64) -> Corridor {
         let column = |pick: fn(&(f64, f64, f64, f64)) -> f64| interpolate(&RECORDS.map(|row| (row.0, pick(&row))), hz);
-        let tilt: [(f64, f64); 6] = std::array::from_fn(|i| (REGIONS[i].centre, self.tilt[i]));
-        let middle = column(|row| row.1) + interpolate(&tilt, hz);
+        let middle = column(|row| row.1);
         Corridor {
             low: middle - column(|row| row.2) * self.tolerance,
             middle,
@@ -268,6 +309,11 @@ pub(super) struct Corridor {
 }
 
 impl Corridor {
+    /// `level`, or the nearest edge.
+    pub(super) fn clamp(&self, level: f64) -> f64 {
+        level.max(self.low).min(self.high)
+    }
+
     /// How far `level` lies outside, dB; positive above.
     pub(super) fn outside(&self, level: f64) -> f64 {
         (level - self.high).max(0.0) - (self.low - level).max(0.0)

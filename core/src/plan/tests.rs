@@ -193,10 +193,10 @@ fn a_hump_is_lowered_towards_the_corridor_and_the_rest_is_left() {
     let plan = plan(&with_spectrum(hump(250.0, 7.0)), &Settings::default(), None).unwrap();
     let gain = |hz| tone::gain_at(&plan.tone.mid, hz);
     let elsewhere = gain(4_000.0);
-    println!("250 Hz {:.2} dB, 4 kHz {elsewhere:.2} dB", gain(250.0));
+    println!("250 Hz {:.2} dB, 4 kHz {elsewhere:.2} dB, 8 kHz {:.3} dB", gain(250.0), gain(8_000.0));
     assert!(gain(250.0) - elsewhere < -1.0 && gain(250.0) >= -3.0);
     assert!(
-        elsewhere.abs() < 1.0 && (gain(8_000.0) - elsewhere).abs() < 0.01,
+        elsewhere.abs() < 1.2 && (gain(8_000.0) - elsewhere).abs() < 0.03,
         "untouched regions only share the level"
     );
     let text = texts(&plan, Aspect::Tone);
@@ -261,7 +261,7 @@ fn a_limited_mix_is_touched_with_one_finger() {
         assert!(
             plan.dynamics.is_empty() && plan.saturation.is_none() && plan.clipper.is_none() && plan.leveler.is_none()
         );
-        assert!(plan.tone.mid.iter().all(|p| p.1.0.abs() <= 1.5), "{style}");
+        assert!(plan.tone.mid.iter().all(|p| p.1.0.abs() <= 3.0), "{style}");
         // Peaks at 0 dBTP, ceiling −1: −9 LUFS costs nothing, and a decibel of limiting makes −8.
         assert!(target(&plan) <= -8.0 && target(&plan) >= -9.1, "{style}: {}", target(&plan));
         assert!(plan.reasons.iter().any(|r| r.text.contains("export")), "the request for an unlimited export");
@@ -286,7 +286,7 @@ fn nothing_is_boosted_beyond_the_bandwidth_or_into_the_noise() {
     noisy.condition.noise_floor = Some(Db(-49.0));
     println!("boost at 13 kHz: open {:.2}, narrow {:.2}, noisy {:.2} dB", top(&open), top(&narrow), top(&noisy));
     assert!(top(&open) > 1.0);
-    assert!(top(&narrow) <= 0.0 && top(&noisy) <= 0.0);
+    assert!(top(&narrow) < 0.01 && top(&noisy) < 0.01);
     // A region that is not there at all is not "too quiet".
     let absent = with_spectrum(|hz| if hz < 150.0 { -40.0 } else { 0.0 });
     let plan = plan(&absent, &at(100), None).unwrap();
@@ -842,7 +842,7 @@ fn a_duller_mix_never_gets_less_treble() {
                 let points = [3_000.0, 4_000.0, 6_000.0, 8_000.0, 12_000.0];
                 let treble = points.iter().map(|hz| tone::gain_at(&plan.tone.mid, *hz) - mids).sum::<f64>() / 5.0;
                 let slope = f64::from(step) / 2.0;
-                assert!(treble <= last + 0.02, "strength {strength}, slope {slope}: {treble:.2} after {last:.2}");
+                assert!(treble <= last + 0.1, "strength {strength}, slope {slope}: {treble:.2} after {last:.2}");
                 last = treble;
             }
         }
@@ -940,8 +940,11 @@ proptest! {
             (Some(_), true) if strength <= 50 => 5.0,
             (Some(_), _) if strength <= 50 => 10.0,
             (Some(_), _) => 24.0,
-            (None, true) => 1.5,
-            (None, false) => 8.0 * f64::from(strength) / 100.0,
+            (None, true) => 3.0,
+            (None, false) => {
+                let strength = f64::from(strength) / 100.0;
+                8.0 * strength + (1.4 * strength).min(1.0) * spec(style).strongest()
+            }
         };
         prop_assert!(plan.tone.mid.iter().chain(&plan.tone.side).all(|p| p.1.0.abs() <= bound + 0.01));
         // Down to -24: what the tone would lose in mono is taken back as width.
@@ -964,4 +967,83 @@ proptest! {
     fn any_text_is_read_or_refused(text in ".{0,200}") {
         prop_assert!(Plan::from_json(&text).is_err());
     }
+}
+
+/// Third octaves from 40 Hz to 16 kHz of a plan's tone.
+fn thirds(plan: &Plan) -> Vec<(f64, f64)> {
+    let hz = (0..27).map(|i| 40.0 * 2f64.powf(f64::from(i) / 3.0));
+    hz.map(|hz| (hz, tone::gain_at(&plan.tone.mid, hz))).collect()
+}
+
+/// Mean move of a region of a plan's tone, dB.
+fn moved(plan: &Plan, region: usize) -> f64 {
+    let low = if region == 0 { 0.0 } else { REGIONS[region - 1].high };
+    let inside: Vec<f64> = thirds(plan)
+        .into_iter()
+        .filter(|(hz, _)| (low..REGIONS[region].high).contains(hz))
+        .map(|(_, gain)| gain)
+        .collect();
+    inside.iter().sum::<f64>() / inside.len() as f64
+}
+
+/// Mixes that lie elsewhere than records do: tilted both ways, hollow, with a hump.
+fn elsewhere() -> Vec<Analysis> {
+    let tilt = |per_octave: f64| move |hz: f64| per_octave * (hz / 800.0).log2();
+    let mut mixes: Vec<Analysis> = [-2.0, -1.0, -0.5, 0.5, 1.0, 2.0].map(|slope| with_spectrum(tilt(slope))).to_vec();
+    mixes.push(with_spectrum(hump(250.0, 8.0)));
+    mixes.push(with_spectrum(hump(900.0, -7.0)));
+    mixes.push(mix());
+    mixes
+}
+
+#[test]
+fn any_two_styles_can_be_told_apart() {
+    let mixes = elsewhere();
+    let rms = |one: &Plan, other: &Plan| {
+        let apart: Vec<f64> = thirds(one).iter().zip(thirds(other)).map(|(a, b)| a.1 - b.1).collect();
+        let mean = apart.iter().sum::<f64>() / apart.len() as f64;
+        (apart.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / apart.len() as f64).sqrt()
+    };
+    for (i, one) in Style::ALL.into_iter().enumerate() {
+        for other in &Style::ALL[..i] {
+            let apart = mixes.iter().map(|mix| {
+                let made = |style| plan(mix, &Settings { strength: Strength::all(60), ..styled(style) }, None).unwrap();
+                rms(&made(one), &made(*other))
+            });
+            let apart: Vec<f64> = apart.collect();
+            let clear = apart.iter().filter(|rms| **rms >= 1.3).count();
+            // Gentle leaves alone what lies where records lie, and balanced has little to do there.
+            let enough = if (*other, one) == (Style::Gentle, Style::Balanced) { 1 } else { 7 };
+            assert!(clear >= enough, "{one} and {other}: {apart:.2?}");
+        }
+    }
+}
+
+#[test]
+fn warm_never_gives_air_and_never_takes_body() {
+    for analysis in elsewhere() {
+        let mut last = (0.0, 0.0);
+        for strength in [30, 60, 100] {
+            let settings = Settings { style: Style::Warm, strength: Strength::all(strength), ..Settings::default() };
+            let plan = plan(&analysis, &settings, None).unwrap();
+            let (body, air) = (moved(&plan, 2), moved(&plan, 5));
+            assert!(body > 0.0 && air < 0.0, "strength {strength}: low mids {body:+.2}, air {air:+.2} dB");
+            assert!(body >= last.0 - 0.1 && air <= last.1 + 0.1, "strength {strength} does less than a lower one");
+            last = (body, air);
+        }
+    }
+}
+
+#[test]
+fn only_punchy_shapes_transients_and_no_limited_mix() {
+    for style in Style::ALL {
+        let settings = Settings { style, ..Settings::default() };
+        assert_eq!(plan(&mix(), &settings, None).unwrap().transients.is_some(), style == Style::Punchy);
+        assert_eq!(plan(&limited(mix()), &settings, None).unwrap().transients, None);
+    }
+    let depth = |strength: u8| {
+        let settings = Settings { style: Style::Punchy, ..at(strength) };
+        plan(&mix(), &settings, None).unwrap().transients.map_or(0.0, |transients| transients.depth.0)
+    };
+    assert!(depth(30) < depth(60) && depth(60) <= depth(100) && depth(0) == 0.0);
 }

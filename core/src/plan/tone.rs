@@ -16,9 +16,13 @@ const AUDIBLE: f64 = 0.3;
 const BOUND: f64 = 8.0;
 /// How late the correction bends: 1 from the start, large values only at the bound.
 const KNEE: f64 = 1.5;
-const BOUND_LIMITED: f64 = 1.5;
+const BOUND_LIMITED: f64 = 3.0;
+/// With a correction of this share of the bound, 0.7 of the style's own sound is added.
+const ROOM: f64 = 0.5;
 /// From here on a deviation is called much, dB.
 const MUCH: f64 = 6.0;
+/// The style pulls at nothing outside of this, Hz.
+const PULLED: (f64, f64) = (40.0, 16_000.0);
 /// Regions below this may be absent: not every kind of music has a bass. Above it, a dull mix is dull. Hz.
 const LOWS: f64 = 160.0;
 /// The limits of the range in which levels are compared, Hz.
@@ -163,6 +167,26 @@ impl Ask<'_> {
         f64::midpoint(low, high)
     }
 
+    /// From the middle of the range to where the level lies in it, dB. Here the level is the one that most of the spectrum agrees about: a
+    /// single region that sticks out pulls at nothing else. A quartet has no bass and a lossy file no top, so there is nothing to pull at
+    /// the ends.
+    fn inside(&self) -> Vec<f64> {
+        let counts = |i: usize| self.compared[i] && (2.0 * PULLED.0..=0.75 * PULLED.1).contains(&self.hz[i]);
+        let mut differences: Vec<f64> =
+            (0..self.hz.len()).filter(|&i| counts(i)).map(|i| self.level[i] - self.range[i].middle).collect();
+        let offset = crate::meter::median(&mut differences).unwrap_or(0.0);
+        (0..self.hz.len())
+            .map(|i| {
+                let (hz, range) = (self.hz[i], &self.range[i]);
+                let inside = range.clamp(self.level[i] - offset) - range.middle;
+                // An octave from nothing to all; what lacks in the lows begins later.
+                let low = if inside < 0.0 { LOWS } else { PULLED.0 };
+                let ends = (hz / low).log2().min((PULLED.1 / hz).log2() * 2.0).clamp(0.0, 1.0);
+                if self.compared[i] { inside * ends } else { 0.0 }
+            })
+            .collect()
+    }
+
     fn answer(&self) -> Answer {
         let offset = self.offset();
         let outside: Vec<f64> = (0..self.hz.len())
@@ -276,8 +300,68 @@ pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, profile: &Profile
         Style::Gentle | Style::Balanced => "on most records".to_owned(),
         style => format!("on most {style} records"),
     };
-    let say = |curve: &[f64]| explain(&levels.hz, &answer, curve, &record);
-    finish(analysis, &levels, &answer.curve, &answer.curve, bound, say)
+    let say = |curve: &[f64]| {
+        let mut reasons = explain(&levels.hz, &answer, curve, &record);
+        reasons.extend(introduce(spec, &levels.hz, curve, ask.share));
+        reasons
+    };
+    let most = bound + ask.share * (1.0 - profile.mastered) * spec.strongest();
+    let limit = |hz: f64| {
+        let (least, highest) = spec.moves(hz);
+        ((least * ask.share).max(-most), (highest * ask.share).min(most))
+    };
+    let curve = coloured(&ask, &answer, spec, most);
+    finish(analysis, &levels, [&curve, &curve], most, limit, say)
+}
+
+/// The correction with the character of the style: inside the range it pulls towards the middle, and everywhere it adds its own shape.
+fn coloured(ask: &Ask<'_>, answer: &Answer, spec: &StyleSpec, most: f64) -> Vec<f64> {
+    let room = ROOM * most;
+    // Where the correction goes the same way already, there is less to add.
+    let add = |i: usize, corrected: f64, gain: f64| {
+        let allowed = if gain > 0.0 { ask.boost[i] * gain } else { gain };
+        let already = if corrected * gain > 0.0 { corrected / room } else { 0.0 };
+        corrected + allowed / already.hypot(1.0)
+    };
+    let inside = average(ask.hz, &ask.inside(), |_| ask.broad);
+    let pulled: Vec<f64> =
+        (0..ask.hz.len()).map(|i| add(i, answer.curve[i], -ask.share * spec.pull * inside[i])).collect();
+    let pulled = gentle_slopes(ask.hz, &pulled, SLOPE);
+    (pulled.iter().enumerate())
+        .map(|(i, gain)| add(i, *gain, ask.share * spec.character(ask.hz[i])).clamp(-most, most))
+        .collect()
+}
+
+/// What the style gives every mix, in words.
+fn introduce(spec: &StyleSpec, hz: &[f64], applied: &[f64], share: f64) -> Option<Reason> {
+    let list = |sign: f64| -> Vec<String> {
+        let mut low = 0.0;
+        let mut names = Vec::new();
+        for (region, character) in REGIONS.iter().zip(spec.character) {
+            let inside = hz.iter().zip(applied).filter(|(hz, _)| (low..region.high).contains(*hz));
+            let (sum, count) = inside.fold((0.0, 0), |(sum, count), (_, gain)| (sum + gain, count + 1));
+            low = region.high;
+            // Only what came of it.
+            if character * sign * share >= 1.0 && count > 0 && sum / f64::from(count) * sign > AUDIBLE {
+                names.push(region.name);
+            }
+        }
+        names.iter().map(|name| (*name).to_owned()).collect()
+    };
+    let (more, less) = (list(1.0), list(-1.0));
+    let and = |names: &[String]| match names {
+        [first, second, third] => format!("{first}, {second} and {third}"),
+        names => names.join(" and "),
+    };
+    let text = match (more.is_empty(), less.is_empty()) {
+        (true, true) => return None,
+        (false, true) => format!("The {} style brings {} forward.", spec.style, and(&more)),
+        (true, false) => format!("The {} style holds {} back.", spec.style, and(&less)),
+        (false, false) => {
+            format!("The {} style brings {} forward and holds {} back.", spec.style, and(&more), and(&less))
+        }
+    };
+    Some(reason(Aspect::Tone, text))
 }
 
 /// Whether levels at `hz` say anything about the tone of this file.
@@ -289,9 +373,9 @@ fn comparable(analysis: &Analysis, hz: f64) -> bool {
 pub(super) fn finish(
     analysis: &Analysis,
     levels: &Levels,
-    mid: &[f64],
-    side: &[f64],
-    bound: f64,
+    [mid, side]: [&[f64]; 2],
+    most: f64,
+    limit: impl Fn(f64) -> (f64, f64),
     say: impl Fn(&[f64]) -> Vec<Reason>,
 ) -> Equalisation {
     let subsonic = subsonic(analysis);
@@ -312,17 +396,24 @@ pub(super) fn finish(
         before += heard * (m + s);
         after += heard * (m * Db(mid[i]).power() + s * Db(side[i]).power());
     }
-    let offset = if before > 0.0 { Db::from_power(after / before).0.clamp(-bound / 3.0, bound / 3.0) } else { 0.0 };
+    let offset = if before > 0.0 { Db::from_power(after / before).0.clamp(-most / 3.0, most / 3.0) } else { 0.0 };
     // A curve that meets its bound stops as a whole: cut off at the bound, every dull mix would end with the same treble.
     let (low, high) = mid.iter().chain(side).fold((0.0f64, 0.0f64), |(low, high), v| (low.min(*v), high.max(*v)));
-    let offset = offset.max(high - bound).min((low + bound).max(high - bound));
+    let offset = offset.max(high - most).min((low + most).max(high - most));
     let round = |v: f64| (v * 100.0).round() / 100.0;
-    let moved = |v: f64| round((v - offset).clamp(-bound, bound));
+    let moved = |curve: &[f64]| -> Vec<f64> {
+        let limited = |(&hz, &gain): (&f64, &f64)| {
+            let (least, most) = limit(hz);
+            round((gain - offset).clamp(least, most))
+        };
+        levels.hz.iter().zip(curve).map(limited).collect()
+    };
+    let (mid, side) = (moved(mid), moved(side));
+    reasons.splice(0..0, say(&mid));
     let points =
-        |curve: &[f64]| levels.hz.iter().zip(curve).map(|(&hz, &v)| (Hz(round(hz)), Db(moved(v)))).collect::<Vec<_>>();
-    let applied: Vec<f64> = mid.iter().map(|v| moved(*v)).collect();
-    reasons.splice(0..0, say(&applied));
-    Equalisation { mid: points(mid), side: points(side), subsonic, reasons }
+        |curve: &[f64]| levels.hz.iter().zip(curve).map(|(&hz, &gain)| (Hz(round(hz)), Db(gain))).collect::<Vec<_>>();
+    let (mid, side) = (points(&mid), points(&side));
+    Equalisation { mid, side, subsonic, reasons }
 }
 
 /// Power weight of BS.1770's K-weighting, approximated (±0.5 dB) by its two corners: 38 Hz and +4 dB around 1.5 kHz.

@@ -216,6 +216,9 @@ impl Plan {
             within("clipper reduction", clipper.max_reduction.0, 0.0..=3.0, "dB")?;
             within("clipper knee", clipper.knee.0, 0.0..=12.0, "dB")?;
         }
+        if let Some(transients) = self.transients {
+            within("depth of the transient shaper", transients.depth.0, 0.0..=6.0, "dB")?;
+        }
         if let Some(leveler) = self.leveler {
             within("leveler reduction", leveler.max_reduction.0, 0.0..=3.0, "dB")?;
         }

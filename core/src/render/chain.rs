@@ -1,4 +1,4 @@
-//! The one chain: edit → shape → saturate → per rate: resample → solve → leveler → clipper → limiter → check → fades.
+//! The one chain: edit → shape → saturate → per rate: resample → solve → transients → leveler → clipper → limiter → check → fades.
 //!
 //! It runs over any [`Kernels`]; a [`Backend`] on the CPU is this and nothing else. The leveler comes before the
 //! clipper, so that the clipper meets transients only and never works on a sustained tone that the leveler would have taken.

@@ -78,7 +78,7 @@ pub fn fades(edit: &Edit) -> bool {
 /// Whether the finish has nothing to do and hands the audio on as it is.
 #[must_use]
 pub fn idle(plan: &Plan, frames: usize, solved: Option<Db>) -> bool {
-    let idle = plan.limiter.is_none() && plan.clipper.is_none() && plan.leveler.is_none();
+    let idle = plan.limiter.is_none() && plan.clipper.is_none() && plan.leveler.is_none() && plan.transients.is_none();
     frames == 0 || (idle && !fades(&plan.edit) && plan.goal == Goal::Keep && solved.is_none_or(|gain| gain.0 == 0.0))
 }
 
@@ -99,7 +99,7 @@ pub struct Start {
     gain: Db,
     leveled: Vec<f32>,
     clipped: Vec<f32>,
-    /// `[block]` gain and leveler, linear.
+    /// `[block]` gain, transient shaper and leveler, linear.
     pub linear: Vec<f32>,
     /// `[block]` highest magnitude under that gain; of blocks in [`around`](Self::around) it is to be measured again after the clipper.
     pub peak: Vec<f32>,
@@ -238,8 +238,12 @@ impl Finish {
         let bound: Vec<f32> = (0..blocks).map(|block| after.peak[block] * widest(&limited, block)).collect();
 
         let reduction: Vec<f32> = limited.iter().map(|gain| reduction(*gain)).collect();
+        let shaped = self.model.transients();
         let total: Vec<f32> = (0..blocks)
-            .map(|block| gain.0 as f32 - leveled[block] + clipped.get(block).unwrap_or(&0.0) + reduction[block])
+            .map(|block| {
+                let leveler = gain.0 as f32 + shaped.get(block).unwrap_or(&0.0) - leveled[block];
+                leveler + clipped.get(block).unwrap_or(&0.0) + reduction[block]
+            })
             .collect();
         let mut working: Vec<f32> = reduction.iter().copied().filter(|db| *db > 0.05).collect();
         let mut all = reduction;

@@ -43,7 +43,7 @@ pub fn block_means(channel: &[f32], hop: usize) -> Vec<f32> {
 }
 
 /// One running mean over `2·half + 1` values, shorter at the ends.
-fn running_mean(values: &[f32], half: usize) -> Vec<f32> {
+pub(super) fn running_mean(values: &[f32], half: usize) -> Vec<f32> {
     let mut sums = Vec::with_capacity(values.len() + 1);
     let mut sum = 0f64;
     sums.push(sum);
@@ -67,12 +67,12 @@ pub fn slow_part(values: &[f32], hop: usize, rate: u32) -> Vec<f32> {
 }
 
 /// `time` in blocks, at least 1.
-fn blocks(time: Seconds, hop: usize, rate: u32) -> usize {
+pub(super) fn blocks(time: Seconds, hop: usize, rate: u32) -> usize {
     ((time.0 * f64::from(rate) / hop as f64).round() as usize).max(1)
 }
 
 /// What a one-pole follower with this time constant keeps per block.
-fn keep(time: Seconds, hop: usize, rate: u32) -> f32 {
+pub(super) fn keep(time: Seconds, hop: usize, rate: u32) -> f32 {
     (-(hop as f64) / (time.0.max(1e-4) * f64::from(rate))).exp() as f32
 }
 

@@ -14,6 +14,7 @@ pub mod limiter;
 pub mod oversample;
 pub mod reference;
 pub mod solve;
+pub mod transients;
 
 use crate::Audio;
 use crate::plan::{Limiter, Plan};
@@ -60,7 +61,7 @@ pub struct Trace {
     pub true_peak: Option<Dbtp>,
     /// Audio passes of the limiter (1, or 2 with a correction).
     pub passes: u32,
-    /// Gain reduction of clipper + leveler + limiter: one value per 0.1 s, the largest in it, dB ≥ 0.
+    /// Gain reduction of clipper + leveler + limiter, without what the transient shaper takes: one value per 0.1 s, the largest in it, dB ≥ 0.
     pub reduction: Vec<f32>,
     /// Median of the limiter's reduction where it works, dB.
     pub reduction_median: Db,

@@ -5,6 +5,7 @@
 
 use super::curves::ClipCurve;
 use super::limiter::{self, Control, Levels, MARGIN};
+use super::transients;
 use crate::meter::loudness::integrated_from_block_energies;
 use crate::plan::{Clipper, Leveler, Limiter, Plan};
 use crate::units::{Db, Lufs};
@@ -27,6 +28,8 @@ pub struct Model {
     envelope: Vec<f32>,
     /// `[block]` K-weighted energy, fades included.
     energies: Vec<f64>,
+    /// `[block]` gain of the transient shaper, dB ≤ 0; empty without one.
+    transients: Vec<f32>,
     frames: usize,
     leveler: Option<Leveler>,
     clip: Option<ClipCurve>,
@@ -38,7 +41,7 @@ pub struct Model {
 /// The gains of one run of the control.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gains {
-    /// `[block]` gain and leveler, dB.
+    /// `[block]` gain, transient shaper and leveler, dB.
     pub leveled: Vec<f32>,
     /// `[block]` what the clipper takes off the block's peak, dB ≥ 0; empty without a clipper.
     pub clipped: Vec<f32>,
@@ -51,7 +54,10 @@ impl Model {
     /// `frames` frames.
     #[must_use]
     pub fn new(levels: Levels, energies: Vec<f64>, frames: usize, plan: &Plan) -> Self {
-        Self::with(levels, energies, frames, plan.leveler, plan.clipper, plan.limiter)
+        let shaper = plan.transients.filter(|transients| transients.depth.0 > 0.0);
+        let transients =
+            shaper.map(|it| transients::gains(&energies, &it, levels.hop, levels.rate)).unwrap_or_default();
+        Self { transients, ..Self::with(levels, energies, frames, plan.leveler, plan.clipper, plan.limiter) }
     }
 
     /// The same from single parts of a plan.
@@ -71,6 +77,7 @@ impl Model {
             envelope: levels.envelope(),
             levels,
             energies,
+            transients: Vec::new(),
             frames,
             leveler: leveler.filter(|leveler| leveler.max_reduction.0 > 0.0),
             clip: clipper
@@ -99,21 +106,30 @@ impl Model {
         &self.levels
     }
 
-    /// `[block]` input gain and leveler together, dB.
+    /// `[block]` gain of the transient shaper, dB ≤ 0; empty without one.
+    #[must_use]
+    pub fn transients(&self) -> &[f32] {
+        &self.transients
+    }
+
+    /// `[block]` input gain, transient shaper and leveler together, dB.
     #[must_use]
     pub fn leveled(&self, gain: Db) -> Vec<f32> {
         let gain = gain.0 as f32;
-        match &self.leveler {
-            None => vec![gain; self.envelope.len()],
+        let mut out = match &self.leveler {
+            None => vec![0.0; self.envelope.len()],
             Some(leveler) => {
                 let Levels { hop, rate, .. } = self.levels;
-                let mut out = limiter::level_gain(&self.envelope, gain, self.ceiling, leveler, hop, rate);
-                for level in &mut out {
-                    *level += gain;
-                }
-                out
+                let mut envelope = self.envelope.clone();
+                add(&mut envelope, &self.transients);
+                limiter::level_gain(&envelope, gain, self.ceiling, leveler, hop, rate)
             }
+        };
+        add(&mut out, &self.transients);
+        for level in &mut out {
+            *level += gain;
         }
+        out
     }
 
     /// All gains for an input gain, as far as they can be known without audio.
@@ -210,5 +226,12 @@ impl Model {
             }
         }
         Some((Db(best.0), target + Db(best.1) - bias))
+    }
+}
+
+/// Adds dB to dB, block by block.
+fn add(levels: &mut [f32], more: &[f32]) {
+    for (level, more) in levels.iter_mut().zip(more) {
+        *level += more;
     }
 }

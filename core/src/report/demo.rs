@@ -288,6 +288,7 @@ pub(super) fn report() -> Report {
             band(-40.0, 1.0, 0.004, 0.080, 0.0),
         ],
         saturation: Some(Saturation { odd: 0.012, even: 0.006, reference: Db(-6.0) }),
+        transients: None,
         clipper: Some(Clipper { max_reduction: Db(2.0), knee: Db(1.0) }),
         leveler: Some(Leveler { max_reduction: Db(1.5) }),
         limiter: Some(Limiter {

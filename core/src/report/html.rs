@@ -498,6 +498,9 @@ fn chain(report: &Report) -> Markup {
             ),
         ));
     }
+    if let Some(transients) = plan.transients {
+        rows.push(("Transients", format!("up to {} off what follows a hit", transients.depth)));
+    }
     rows.push(("Gain", format!("{}{}dB", signed(trace.gain.0, 2), super::text::THIN)));
     rows.push((
         "Clipper",

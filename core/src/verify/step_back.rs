@@ -250,10 +250,14 @@ fn scale(plan: &mut Plan, aspect: Aspect, share: f64) -> bool {
             wider.map(|(_, gain)| gain.0 *= share).count() > 0
         }
         Aspect::Dynamics => {
-            let any = !plan.dynamics.is_empty() || plan.saturation.is_some();
+            let any = !plan.dynamics.is_empty() || plan.saturation.is_some() || plan.transients.is_some();
             if share == 0.0 {
                 plan.dynamics.clear();
                 plan.saturation = None;
+                plan.transients = None;
+            }
+            if let Some(transients) = &mut plan.transients {
+                transients.depth.0 *= share;
             }
             for band in &mut plan.dynamics {
                 band.ratio = 1.0 / (1.0 - share * (1.0 - 1.0 / band.ratio));
@@ -273,7 +277,7 @@ fn scale(plan: &mut Plan, aspect: Aspect, share: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{BandDynamics, Limiter, Saturation, Tone};
+    use crate::plan::{BandDynamics, Limiter, Saturation, Tone, Transients};
     use crate::units::{Hz, Seconds};
 
     fn plan() -> Plan {
@@ -291,6 +295,7 @@ mod tests {
             tone: Tone { mid: curve(4.0), side: curve(3.0), width: curve(1.0), bound: Db(6.0), ..Tone::default() },
             dynamics: vec![band; 4],
             saturation: Some(Saturation { odd: 0.2, even: 0.1, reference: Db(0.0) }),
+            transients: Some(Transients { depth: Db(3.0) }),
             limiter: Some(Limiter {
                 ceiling: Dbtp(-1.0),
                 lookahead: Seconds(0.002),
@@ -377,7 +382,8 @@ mod tests {
             let descent = descent(name);
             let (step, last) = descent.last().unwrap();
             assert_eq!(*step, Step::Level);
-            assert!(last.tone.is_off() && last.dynamics.is_empty() && last.saturation.is_none());
+            assert!(last.tone.is_off() && last.dynamics.is_empty());
+            assert!(last.saturation.is_none() && last.transients.is_none());
             // The mix peaks at −3 dBTP: 1.8 dB more, and 0.2 dB stay under the ceiling.
             assert_eq!(last.goal, Goal::Loudness { target: Lufs(-16.2), wished: Some(Lufs(-10.0)) }, "{name}");
             assert!(last.limiter.is_some());
