@@ -226,7 +226,7 @@ fn the_quietest_passage_of_music_is_no_noise() {
         .iter()
         .zip(&hiss)
         .enumerate()
-        .map(|(i, (v, n))| if i / (2 * rate as usize) % 2 == 0 { v + n } else { *n })
+        .map(|(i, (v, n))| if (i / (2 * rate as usize)).is_multiple_of(2) { v + n } else { *n })
         .collect();
     let noisy = analyse_audio(&Audio::new(rate as u32, [gated.clone(), gated]), Source::default());
     assert!(noisy.condition.noise_floor.is_some_and(|n| (n.0 + 55.2).abs() < 1.5), "{:?}", noisy.condition.noise_floor);
