@@ -310,12 +310,14 @@ pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, profile: &Profile
         let (least, highest) = spec.moves(hz);
         ((least * ask.share).max(-most), (highest * ask.share).min(most))
     };
-    let curve = coloured(&ask, &answer, spec, most);
+    // A voice or a room keeps the balance it has.
+    let pull = spec.pull * profile.dynamics;
+    let curve = coloured(&ask, &answer, spec, pull, most);
     finish(analysis, &levels, [&curve, &curve], most, limit, say)
 }
 
 /// The correction with the character of the style: inside the range it pulls towards the middle, and everywhere it adds its own shape.
-fn coloured(ask: &Ask<'_>, answer: &Answer, spec: &StyleSpec, most: f64) -> Vec<f64> {
+fn coloured(ask: &Ask<'_>, answer: &Answer, spec: &StyleSpec, pull: f64, most: f64) -> Vec<f64> {
     let room = ROOM * most;
     // Where the correction goes the same way already, there is less to add.
     let add = |i: usize, corrected: f64, gain: f64| {
@@ -324,8 +326,7 @@ fn coloured(ask: &Ask<'_>, answer: &Answer, spec: &StyleSpec, most: f64) -> Vec<
         corrected + allowed / already.hypot(1.0)
     };
     let inside = average(ask.hz, &ask.inside(), |_| ask.broad);
-    let pulled: Vec<f64> =
-        (0..ask.hz.len()).map(|i| add(i, answer.curve[i], -ask.share * spec.pull * inside[i])).collect();
+    let pulled: Vec<f64> = (0..ask.hz.len()).map(|i| add(i, answer.curve[i], -ask.share * pull * inside[i])).collect();
     let pulled = gentle_slopes(ask.hz, &pulled, SLOPE);
     (pulled.iter().enumerate())
         .map(|(i, gain)| add(i, *gain, ask.share * spec.character(ask.hz[i])).clamp(-most, most))
