@@ -48,11 +48,11 @@ pub(super) fn ladder(audio: &Audio, peaks: &[f32], energies: &[f64], block: usiz
 fn rung(model: &Model, gain: Db) -> Option<Rung> {
     let gains = model.gains(gain);
     let loudness = model.loudness_of(&gains)?;
-    let mut all: Vec<f32> = gains.limited.iter().step_by(NOTE).map(|&gain| reduction(gain)).collect();
+    let reductions: Vec<f32> = gains.limited.iter().map(|&gain| reduction(gain)).collect();
+    let mut all: Vec<f32> = reductions.iter().step_by(NOTE).copied().collect();
     let mut working: Vec<f32> = all.iter().copied().filter(|db| *db > WORKING).collect();
     let levels = model.levels();
-    let total: Vec<f32> = gains.limited.iter().map(|&gain| reduction(gain)).collect();
-    let hits = Hits::of(&hits(&total, levels.hop, levels.rate));
+    let hits = Hits::of(&hits(&reductions, levels.hop, levels.rate));
     Some(Rung {
         gain,
         loudness,

@@ -4,7 +4,7 @@
 //! The figures come from the blocks that were measured anyway: 20 ms levels of five bands, the true peaks of 0.7 ms, cells of 0.4 s.
 
 use super::{BANDS, LoudnessFigures, MaterialFigures, MaterialWeights, Peaks, Recognised};
-use crate::meter::Spectra;
+use crate::meter::{Spectra, percentile};
 use crate::settings::Material;
 use crate::units::Db;
 
@@ -27,6 +27,8 @@ struct Blocks {
     bands: Vec<Vec<f64>>,
     /// The level that five in a hundred blocks exceed.
     loud: f64,
+    /// Silent blocks before the first of these.
+    first: usize,
 }
 
 impl Blocks {
@@ -45,10 +47,12 @@ impl Blocks {
         let sounding = |level: &f64| *level > loud - DEPTH;
         let (first, last) =
             (all.iter().position(sounding).unwrap_or(0), all.iter().rposition(sounding).map_or(0, |i| i + 1));
+        let first = first.min(last);
         Self {
-            all: all[first.min(last)..last].to_vec(),
-            bands: bands.into_iter().map(|band| band[first.min(last)..last].to_vec()).collect(),
+            all: all[first..last].to_vec(),
+            bands: bands.into_iter().map(|band| band[first..last].to_vec()).collect(),
             loud,
+            first,
         }
     }
 
@@ -133,19 +137,12 @@ impl Blocks {
     }
 }
 
-/// The value below which a share `at` lies; 0 for none.
-fn percentile(values: &[f64], at: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get((sorted.len().saturating_sub(1) as f64 * at).round() as usize).copied().unwrap_or(0.0)
-}
-
 /// Peak over the level that follows, median of the stronger half of the onsets, dB.
-fn attack(blocks: &Blocks, onsets: &[usize], peaks: &[f32], first: usize, per_block: f64) -> f64 {
+fn attack(blocks: &Blocks, onsets: &[usize], peaks: &[f32], per_block: f64) -> f64 {
     let mut crests: Vec<f64> = onsets
         .iter()
         .filter_map(|&at| {
-            let place = |block: f64| (((first + at) as f64 + block) * per_block).max(0.0) as usize;
+            let place = |block: f64| (((blocks.first + at) as f64 + block) * per_block).max(0.0) as usize;
             let peak = peaks.get(place(-1.0)..place(2.5).min(peaks.len()))?.iter().copied().fold(0f32, f32::max);
             let tail = blocks.all.get(at + 3..(at + 8).min(blocks.all.len()))?;
             let power = tail.iter().map(|level| Db(*level).power()).sum::<f64>() / tail.len().max(1) as f64;
@@ -172,14 +169,6 @@ pub(super) fn figures(
     let onsets = Blocks::onsets(&rises);
     let seconds = (blocks.all.len() as f64 * spectra.matrix.hop).max(1e-3);
     let per_block = spectra.matrix.hop * f64::from(rate) / block.max(1) as f64;
-    let all = spectra.matrix.mid.first().map_or(0, Vec::len);
-    let first = (0..all)
-        .position(|i| {
-            let power: f64 =
-                (0..BANDS).map(|b| f64::from(spectra.matrix.mid[b][i]) + f64::from(spectra.matrix.side[b][i])).sum();
-            Db::from_power(power.max(1e-15)).0 > blocks.loud - DEPTH
-        })
-        .unwrap_or(0);
     // The highest points of every 0.1 s: how many of them stand near the top says how dense the music is.
     let window = ((0.1 * f64::from(rate)) as usize / block.max(1)).max(1);
     let tops: Vec<f64> = peaks
@@ -209,7 +198,7 @@ pub(super) fn figures(
         peak_to_loudness: levels.plr.unwrap_or_default(),
         loudness_range: Db(loudness.range.map_or(0.0, |r| r.0)),
         onsets: onsets.len() as f64 / seconds,
-        attack: Db(attack(&blocks, &onsets, peaks, first, per_block)),
+        attack: Db(attack(&blocks, &onsets, peaks, per_block)),
         density: near / sounding,
         pauses: blocks.all.iter().filter(|level| **level < blocks.loud - 30.0).count() as f64
             / blocks.all.len().max(1) as f64,

@@ -10,6 +10,6 @@ pub mod true_peak;
 
 pub use loudness::{Loudness, integrated_from_block_energies, k_energies};
 pub use spectrum::{BandMatrix, CellThirds, Spectra, Spectrum, THIRDS, ThirdOctave, third_octave};
-pub(crate) use spectrum::{CELL_LENGTH, median};
+pub(crate) use spectrum::{CELL_LENGTH, median, percentile};
 pub(crate) use true_peak::bessel_i0;
 pub use true_peak::{TruePeak, true_peak, true_peak_and_blocks};

@@ -555,6 +555,13 @@ pub(crate) fn median(values: &mut [f64]) -> Option<f64> {
     Some(*values.select_nth_unstable_by(middle, f64::total_cmp).1)
 }
 
+/// The value below which a share `at` of the values lies; 0 for none.
+pub(crate) fn percentile(values: &[f64], at: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.get((sorted.len().saturating_sub(1) as f64 * at).round() as usize).copied().unwrap_or(0.0)
+}
+
 /// Mean of mid and side.
 fn means(audio: &Audio) -> [f32; 2] {
     let mean = |x: &[f32]| {

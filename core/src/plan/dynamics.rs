@@ -3,6 +3,7 @@
 use super::style::StyleSpec;
 use super::{BandDynamics, Reason, Saturation, Transients, reason, tone};
 use crate::analyse::{Analysis, BAND_EDGES, BANDS};
+use crate::meter::percentile;
 use crate::settings::Aspect;
 use crate::units::{Db, Hz, Seconds};
 
@@ -252,12 +253,6 @@ fn band_gain(analysis: &Analysis, curve: &[(Hz, Db)], band: usize) -> f64 {
         }
     }
     if before > 0.0 { Db::from_power(after / before).0 } else { 0.0 }
-}
-
-fn percentile(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(((sorted.len().saturating_sub(1)) as f64 * share).round() as usize).copied().unwrap_or(0.0)
 }
 
 fn round(value: f64) -> f64 {

@@ -1,6 +1,7 @@
 //! Equalisation: towards the nearest edge of the range records live in, or to a reference.
 
 use super::material::Profile;
+use super::reference::Shape;
 use super::style::{Corridor, REGIONS, StyleSpec};
 use super::{Reason, reason};
 use crate::analyse::{Analysis, Spectrum};
@@ -23,6 +24,10 @@ const ROOM: f64 = 0.5;
 const MUCH: f64 = 6.0;
 /// The style pulls at nothing outside of this, Hz.
 const PULLED: (f64, f64) = (40.0, 16_000.0);
+/// Octaves over which a deviation is averaged: a style is broader than the notes of one song.
+const BROAD: f64 = 0.5;
+/// A region this far under the range is absent rather than quiet, and stays so, dB.
+const ABSENT: f64 = 16.0;
 /// Regions below this may be absent: not every kind of music has a bass. Above it, a dull mix is dull. Hz.
 const LOWS: f64 = 160.0;
 /// The limits of the range in which levels are compared, Hz.
@@ -47,19 +52,8 @@ pub(super) struct Levels {
 
 impl Levels {
     pub(super) fn new(spectrum: &Spectrum) -> Self {
-        let clean = |values: &[f32], i: usize| {
-            values.get(i).copied().filter(|v| v.is_finite()).map_or(-150.0, f64::from).clamp(-150.0, 60.0)
-        };
-        let mut points: Vec<(f64, f64, f64)> = (0..spectrum.hz.len())
-            .map(|i| (f64::from(spectrum.hz[i]), clean(&spectrum.mid, i), clean(&spectrum.side, i)))
-            .filter(|(hz, ..)| hz.is_finite() && *hz > 1.0)
-            .collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        points.dedup_by(|b, a| b.0 <= a.0);
-        let hz: Vec<f64> = points.iter().map(|p| p.0).collect();
-        let power = |db: f64| Db(db).power();
-        let mid: Vec<f64> = points.iter().map(|p| power(p.1)).collect();
-        let side: Vec<f64> = points.iter().map(|p| power(p.2)).collect();
+        let Shape { hz, mid, side, .. } = Shape::levels(spectrum);
+        let [mid, side] = [mid, side].map(|levels| levels.into_iter().map(|db| Db(db).power()).collect::<Vec<f64>>());
         let both: Vec<f64> = mid.iter().zip(&side).map(|(m, s)| m + s).collect();
         let smooth = |power: &[f64]| smooth(&hz, power);
         let (mid, side, both) = (smooth(&mid), smooth(&side), smooth(&both));
@@ -107,16 +101,8 @@ struct Ask<'a> {
     /// 0–1 per point: how far a boost is allowed.
     boost: Vec<f64>,
     share: f64,
-    /// Bound per point, dB.
-    bound: Vec<f64>,
-    /// Octaves over which what lies outside is averaged: a style is broader than the notes of one song; 0: not at all.
-    broad: f64,
-    /// A region this far under the range is absent rather than quiet, and stays so, dB.
-    absent: f64,
-    /// Only regions below this may be absent, Hz.
-    absent_below: f64,
-    /// The correction bends from the start and never stops growing, instead of standing still at its bound.
-    soft: bool,
+    /// Bound, dB: the correction bends towards it and never stops growing.
+    bound: f64,
 }
 
 /// The answer: what lies outside the range per point, and the move.
@@ -131,11 +117,8 @@ impl Ask<'_> {
         let first = self.align(|_| 1.0);
         // Regions that are absent say nothing about the level of the others.
         self.align(|i| {
-            if self.hz[i] > self.absent_below {
-                return 1.0;
-            }
-            let here = (self.level[i] - first) - (self.range[i].low - self.absent);
-            if self.soft { (here / 8.0 + 0.5).clamp(0.0, 1.0) } else { f64::from(u8::from(here > 0.0)) }
+            let here = (self.level[i] - first) - (self.range[i].low - ABSENT);
+            if self.hz[i] > LOWS { 1.0 } else { (here / 8.0 + 0.5).clamp(0.0, 1.0) }
         })
     }
 
@@ -192,23 +175,15 @@ impl Ask<'_> {
         let outside: Vec<f64> = (0..self.hz.len())
             .map(|i| if self.compared[i] { self.range[i].outside(self.level[i] - offset) } else { 0.0 })
             .collect();
-        let outside = if self.broad > 0.0 { average(self.hz, &outside, |_| self.broad) } else { outside };
+        let outside = average(self.hz, &outside, |_| BROAD);
         let wanted: Vec<f64> = outside
             .iter()
             .enumerate()
             .map(|(i, &out)| {
-                let there =
-                    if self.hz[i] < self.absent_below { ((self.absent + out) / 8.0).clamp(0.0, 1.0) } else { 1.0 };
+                let there = if self.hz[i] < LOWS { ((ABSENT + out) / 8.0).clamp(0.0, 1.0) } else { 1.0 };
                 let allowed = if out < 0.0 { self.boost[i] * there } else { 1.0 };
-                let bound = self.bound[i];
                 let asked = self.share * out * allowed;
-                if bound <= 0.0 {
-                    0.0
-                } else if self.soft {
-                    -asked / (1.0 + (asked.abs() / bound).powf(KNEE)).powf(1.0 / KNEE)
-                } else {
-                    -bound * (asked / bound).tanh()
-                }
+                -asked / (1.0 + (asked.abs() / self.bound).powf(KNEE)).powf(1.0 / KNEE)
             })
             .collect();
         Answer { outside, curve: gentle_slopes(self.hz, &wanted, SLOPE) }
@@ -289,11 +264,7 @@ pub(super) fn for_style(analysis: &Analysis, spec: &StyleSpec, profile: &Profile
             })
             .collect(),
         share: (1.4 * strength).min(1.0),
-        bound: vec![bound; levels.hz.len()],
-        broad: 0.5,
-        absent: 16.0,
-        absent_below: LOWS,
-        soft: true,
+        bound,
     };
     let answer = ask.answer();
     let record = match spec.style {
@@ -325,7 +296,7 @@ fn coloured(ask: &Ask<'_>, answer: &Answer, spec: &StyleSpec, pull: f64, most: f
         let already = if corrected * gain > 0.0 { corrected / room } else { 0.0 };
         corrected + allowed / already.hypot(1.0)
     };
-    let inside = average(ask.hz, &ask.inside(), |_| ask.broad);
+    let inside = average(ask.hz, &ask.inside(), |_| BROAD);
     let pulled: Vec<f64> = (0..ask.hz.len()).map(|i| add(i, answer.curve[i], -ask.share * pull * inside[i])).collect();
     let pulled = gentle_slopes(ask.hz, &pulled, SLOPE);
     (pulled.iter().enumerate())
@@ -335,7 +306,7 @@ fn coloured(ask: &Ask<'_>, answer: &Answer, spec: &StyleSpec, pull: f64, most: f
 
 /// What the style gives every mix, in words.
 fn introduce(spec: &StyleSpec, hz: &[f64], applied: &[f64], share: f64) -> Option<Reason> {
-    let list = |sign: f64| -> Vec<String> {
+    let list = |sign: f64| -> Vec<&str> {
         let mut low = 0.0;
         let mut names = Vec::new();
         for (region, character) in REGIONS.iter().zip(spec.character) {
@@ -347,10 +318,10 @@ fn introduce(spec: &StyleSpec, hz: &[f64], applied: &[f64], share: f64) -> Optio
                 names.push(region.name);
             }
         }
-        names.iter().map(|name| (*name).to_owned()).collect()
+        names
     };
     let (more, less) = (list(1.0), list(-1.0));
-    let and = |names: &[String]| match names {
+    let and = |names: &[&str]| match names {
         [first, second, third] => format!("{first}, {second} and {third}"),
         names => names.join(" and "),
     };

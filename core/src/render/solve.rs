@@ -24,7 +24,7 @@ const MOST: f64 = 30.0;
 #[derive(Clone, Debug)]
 pub struct Model {
     levels: Levels,
-    /// `[block]` peak level with the hold for lows, dB.
+    /// `[block]` peak level with the hold for lows, behind the transient shaper, dB.
     envelope: Vec<f32>,
     /// `[block]` K-weighted energy, fades included.
     energies: Vec<f64>,
@@ -57,7 +57,10 @@ impl Model {
         let shaper = plan.transients.filter(|transients| transients.depth.0 > 0.0);
         let transients =
             shaper.map(|it| transients::gains(&energies, &it, levels.hop, levels.rate)).unwrap_or_default();
-        Self { transients, ..Self::with(levels, energies, frames, plan.leveler, plan.clipper, plan.limiter) }
+        let mut model = Self::with(levels, energies, frames, plan.leveler, plan.clipper, plan.limiter);
+        // Leveler, clipper and limiter see what the shaper leaves.
+        add(&mut model.envelope, &transients);
+        Self { transients, ..model }
     }
 
     /// The same from single parts of a plan.
@@ -112,30 +115,26 @@ impl Model {
         &self.transients
     }
 
-    /// `[block]` input gain, transient shaper and leveler together, dB.
-    #[must_use]
-    pub fn leveled(&self, gain: Db) -> Vec<f32> {
+    /// `[block]` input gain and leveler together, dB.
+    fn leveled(&self, gain: Db) -> Vec<f32> {
         let gain = gain.0 as f32;
-        let mut out = match &self.leveler {
-            None => vec![0.0; self.envelope.len()],
+        match &self.leveler {
+            None => vec![gain; self.envelope.len()],
             Some(leveler) => {
                 let Levels { hop, rate, .. } = self.levels;
-                let mut envelope = self.envelope.clone();
-                add(&mut envelope, &self.transients);
-                limiter::level_gain(&envelope, gain, self.ceiling, leveler, hop, rate)
+                let mut out = limiter::level_gain(&self.envelope, gain, self.ceiling, leveler, hop, rate);
+                for level in &mut out {
+                    *level += gain;
+                }
+                out
             }
-        };
-        add(&mut out, &self.transients);
-        for level in &mut out {
-            *level += gain;
         }
-        out
     }
 
     /// All gains for an input gain, as far as they can be known without audio.
     #[must_use]
     pub fn gains(&self, gain: Db) -> Gains {
-        let leveled = self.leveled(gain);
+        let mut leveled = self.leveled(gain);
         let mut envelope: Vec<f32> = self.envelope.iter().zip(&leveled).map(|(level, gain)| level + gain).collect();
         let clipped = match &self.clip {
             None => Vec::new(),
@@ -152,6 +151,7 @@ impl Model {
             }
         };
         let limited = self.control.map_or_else(|| vec![1.0; envelope.len()], |control| control.gain(&envelope));
+        add(&mut leveled, &self.transients);
         Gains { leveled, clipped, limited }
     }
 
