@@ -20,7 +20,7 @@ pub use sweep::Swept;
 
 use aws_sdk_s3::config::SharedHttpClient;
 use disk::Disk;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -284,7 +284,8 @@ impl State {
         let id = Uuid::new_v4().simple().to_string();
         // An empty body is not waited for, so no `100 Continue` goes out; botocore then misreads the next answer on the connection.
         let headers = request.headers();
-        let last = headers.contains_key(EXPECT) && headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let empty = headers.contains_key(EXPECT) && headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        let brings = !request.body().is_end_stream();
         let mut response = match self.dispatch(request).await {
             Ok(response) => response,
             Err(mut error) => {
@@ -292,8 +293,10 @@ impl State {
                 error.to_http_response().unwrap_or_else(|error| internal(&error))
             }
         };
+        // What was refused may not have been read to its end; the connection then closes under whatever a client sends next.
+        let unread = brings && !response.status().is_success();
         let headers = response.headers_mut();
-        if last {
+        if empty || unread {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Ok(id) = HeaderValue::from_str(&id) {
