@@ -12,7 +12,7 @@ use loopmaster::queue::{self, Class, Limits, NewJob};
 use loopmaster::work::sandbox::Sandbox;
 use loopmaster::work::{Chores, Device, Files, FilesError, Services, Transfer, WorkConfig, Worker, estimate};
 use loopmaster_core::render::Backend;
-use loopmaster_gpu::cpu::Cpu;
+use loopmaster_core::render::cpu::Cpu;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 fn main() {
-    loopmaster::keep_pages();
+    loopmaster_cli::keep_pages();
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     match arguments.first().map(String::as_str) {

@@ -140,3 +140,27 @@ need_vulkan() {
   # These packages bring no command to look for.
   need_packages no-command:mesa-vulkan-drivers no-command:libvulkan1
 }
+
+# first_build PROGRAM WHAT GB MINUTES: says before a first build what is built and about how long it takes (MINUTES of one core), and
+# stops where the disk has less than GB free.
+first_build() {
+  [ ! -x "$1" ] || return 0
+  local cores free minutes
+  cores=$(getconf _NPROCESSORS_ONLN)
+  free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
+  [ "$free" -ge "$3" ] || stop "Building $2 takes $3 GB of disk, and $(pwd) has $free GB free. Make room, or clone to another disk."
+  minutes=$(($4 / cores > 0 ? $4 / cores : 1))
+  say "Building $2 once, on $cores cores: about $minutes minutes."
+}
+
+# build ARGUMENTS…: cargo build. On a terminal one line counts the crates; what is wrong is shown as cargo says it, and nothing where there
+# is nothing to build.
+build() {
+  local line=0
+  [ ! -t 2 ] || line=1
+  cargo build --locked --target-dir target "$@" 2>&1 | awk -v line="$line" '
+    /^ *(Finished|Blocking|Updating|Locking) / { next }
+    line && /^ *(Compiling|Downloaded) / { printf "\r\033[K%4d  %s %s", ++built, $1, $2; fflush(); open = 1; next }
+    { if (open) { printf "\r\033[K"; open = 0 } print; fflush() }
+    END { if (open) printf "\r\033[K" }' >&2
+}

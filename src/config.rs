@@ -615,7 +615,7 @@ impl Config {
     #[must_use]
     pub fn budget(&self) -> u64 {
         match self.worker.budget_bytes {
-            0 => crate::machine::budget(),
+            0 => loopmaster_core::machine::budget(),
             bytes => bytes,
         }
     }
@@ -792,7 +792,7 @@ impl Config {
         within("retention.guest_unfinished_hours", retention.guest_unfinished_hours.into(), 1..=87_600);
         within("retention.account_days", retention.account_days.into(), 0..=3_650);
         if self.worker.budget_bytes != 0 {
-            within("worker.budget_bytes", self.worker.budget_bytes, crate::machine::LEAST_BUDGET..=1 << 44);
+            within("worker.budget_bytes", self.worker.budget_bytes, loopmaster_core::machine::LEAST_BUDGET..=1 << 44);
         }
         within("worker.threads", self.worker.threads.into(), 0..=1_024);
         if !["auto", "gpu", "cpu", "reference"].contains(&self.worker.backend.as_str()) {

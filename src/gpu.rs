@@ -1,9 +1,28 @@
 //! `loopmaster gpu`: which cards there are, whether the best one computes rightly, and how fast it is.
 
 use crate::cli::GpuArgs;
+use loopmaster_cli::Backends;
+use loopmaster_core::render::Backend;
 use loopmaster_gpu::gpu::{AdapterFacts, Config, Gpu, list};
-use loopmaster_gpu::renderer::{measure, measured_seconds};
+use loopmaster_gpu::renderer::{Renderer, measure, measured_seconds};
 use serde_json::json;
+
+/// The graphics cards of this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Cards;
+
+impl Backends for Cards {
+    fn auto(&self, tracks: usize) -> Box<dyn Backend> {
+        Box::new(Renderer::auto(Config::default(), tracks))
+    }
+
+    fn card(&self) -> Result<Box<dyn Backend>, (&'static str, String)> {
+        match Renderer::gpu(Config::default()) {
+            Ok(renderer) => Ok(Box::new(renderer)),
+            Err(error) => Err((error.code(), error.to_string())),
+        }
+    }
+}
 
 /// Runs the command; `false` where no card can be used.
 #[must_use]

@@ -5,15 +5,11 @@ use loopmaster::cli::{Cli, Command};
 use loopmaster::config::Config;
 use loopmaster::serve::{self, Beside};
 use loopmaster::work::sandbox;
-use loopmaster::{admin, analyze, deliver, gpu, master, picture, push};
-use loopmaster_core::plan::destinations;
+use loopmaster::{admin, gpu, picture, push};
 use std::process::ExitCode;
 
-/// The exit code shells give a program ended by Ctrl-C (128 + SIGINT).
-const INTERRUPTED: i32 = 130;
-
 fn main() -> ExitCode {
-    loopmaster::keep_pages();
+    loopmaster_cli::keep_pages();
     let cli = Cli::parse();
     if let Command::DecodeConfined(order) = &cli.command {
         return ExitCode::from(sandbox::confined(order));
@@ -24,16 +20,9 @@ fn main() -> ExitCode {
     if let Some(good) = service(&cli.command) {
         return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    // Ctrl-C and a polite kill leave no half file behind; -9 leaves hidden `.part` files that are never taken for music.
-    if let Err(error) = ctrlc::set_handler(|| {
-        deliver::abandon_all();
-        std::process::exit(INTERRUPTED);
-    }) {
-        eprintln!("Ctrl-C may leave .part files behind: {error}");
-    }
+    loopmaster_cli::leave_nothing_half_written();
     let good = match &cli.command {
-        Command::Master(args) => master::run(args),
-        Command::Analyze(args) => analyze::run(args),
+        Command::Local(command) => loopmaster_cli::run(command, &gpu::Cards),
         Command::Push(args) => push::run(args),
         Command::DecodeConfined(_)
         | Command::PictureConfined(_)
@@ -42,10 +31,6 @@ fn main() -> ExitCode {
         | Command::Migrate(_)
         | Command::Config(_)
         | Command::Admin(_) => false,
-        Command::Destinations => {
-            list_destinations();
-            true
-        }
         Command::Gpu(args) => gpu::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "loopmaster", &mut std::io::stdout());
@@ -73,12 +58,4 @@ fn service(command: &Command) -> Option<bool> {
         eprintln!("{error}");
     }
     Some(ended.is_ok())
-}
-
-fn list_destinations() {
-    for row in destinations() {
-        let target = row.target.map_or_else(|| "the style decides".to_owned(), |lufs| lufs.to_string());
-        println!("{:<14} {:<28} {target}, ceiling {}", row.key, row.name, row.ceiling);
-        println!("{:<14} {}", "", row.note);
-    }
 }

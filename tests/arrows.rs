@@ -62,10 +62,44 @@ fn the_edge_carries_no_dsp() {
     }
 }
 
+/// Of everything `packages` are built from, build scripts and macros included: name, version and features.
+fn features(packages: &[&str]) -> BTreeSet<String> {
+    let mut arguments = vec!["tree", "--edges", "normal,build", "--prefix", "none", "--format", "{p} [{f}]"];
+    arguments.extend(packages.iter().flat_map(|package| ["--package", package]));
+    cargo(&arguments).lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect()
+}
+
+/// `./run master` builds the first, `./run push` the second, `./run` all of them.
+#[test]
+fn what_was_built_for_a_part_is_not_built_again_for_the_whole() {
+    let parts = [&["loopmaster-cli"][..], &["loopmaster"], &["loopmaster", "loopmaster-edge-host"]].map(features);
+    for pair in parts.windows(2) {
+        let again: Vec<_> = pair[0].difference(&pair[1]).collect();
+        assert!(
+            again.is_empty(),
+            "the larger program asks more of these; say so in the smaller one's Cargo.toml: {again:#?}"
+        );
+    }
+    // A canary: the whole has crates that the part has not, and the lists hold features at all.
+    let lengths = parts.each_ref().map(BTreeSet::len);
+    assert!(lengths[1] > 2 * lengths[0] && parts[0].iter().any(|line| line.contains("derive,")), "{lengths:?}");
+}
+
+#[test]
+fn the_small_program_is_small() {
+    let small = built_from("loopmaster-cli", &[]);
+    assert!(small.contains("loopmaster-core") && small.contains("clap"), "{small:?}");
+    for (outsider, _) in KEEPERS {
+        assert!(!small.contains(outsider), "loopmaster-cli must not be built from {outsider}");
+    }
+    let all = features(&["loopmaster-cli"]).len();
+    assert!(all <= 170, "{all} crates; whoever wants to master a file waits for each of them");
+}
+
 #[test]
 fn each_runtime_is_named_by_its_keeper_only() {
     let gpu = named_by("loopmaster-gpu");
-    assert_eq!(gpu.iter().collect::<Vec<_>>(), ["loopmaster"], "only the service and the CLI know the fast backends");
+    assert_eq!(gpu.iter().collect::<Vec<_>>(), ["loopmaster"], "only the whole program knows graphics cards");
     for (outsider, keeper) in KEEPERS {
         // The edge's host stands where Spin does, beside the product: it runs on tokio, too, and so does what both listen with.
         let beside = ["loopmaster-edge-host", "loopmaster-net"];

@@ -4,37 +4,21 @@
 //! `LOOPMASTER_SEED` another draw.
 
 use crate::dice::Dice;
-use loopmaster::cli::Extras;
-use loopmaster::flow::{self, Order, Outcome, TrackError};
-use loopmaster::inputs::Input;
-use loopmaster::progress::{Clock, Watch};
+use loopmaster_core::Audio;
 use loopmaster_core::analyse::analyse;
 use loopmaster_core::decode::decode_file;
 use loopmaster_core::encode::{Metadata, encode};
+use loopmaster_core::master::Clock;
+use loopmaster_core::master::{self as track, Extras, Order, Outcome, TrackError};
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{Aspect, Codec, Format, Limits, Loudness, OutputRate, Settings, Strength, Style};
 use loopmaster_core::units::{Dbtp, Lufs};
-use loopmaster_core::{Audio, Stage};
 use loopmaster_gpu::renderer::Renderer;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-const EXTRAS: Extras = Extras { report: false, preview: false, manifest: false, clean: false, force: true };
-
-pub(crate) struct Silent(pub(crate) Clock);
-
-impl Watch for Silent {
-    fn length(&mut self, _seconds: f64) {}
-
-    fn stage(&self, stage: Stage, _detail: &str) {
-        self.0.stage(stage);
-    }
-
-    fn times(&self) -> Vec<(Stage, f64)> {
-        self.0.times()
-    }
-}
+const EXTRAS: Extras = Extras { report: false, preview: false, clean: false, force: true };
 
 /// A piece of music that was never made by a mix: each broke a gate of this engine once, or a limiter elsewhere.
 fn made(name: &str, dice: &mut Dice) -> Audio {
@@ -199,8 +183,7 @@ fn master(path: &Path, settings: &Settings, backend: &Renderer, folder: &Path) -
     let pool = Pool::default();
     let (limits, saved, reference) = (Limits::default(), None, None);
     let order = Order { settings, saved, reference, extras: EXTRAS, backend, limits, pool: &pool };
-    let input = Input { path: path.to_owned(), below: PathBuf::new(), bytes: 0 };
-    flow::master(&input, folder, &order, &mut Silent(Clock::default()))
+    track::master(path, folder, &order, &mut Clock::default())
 }
 
 fn many(sources: &[Source], masters: usize, seed: u64) -> Count {
@@ -310,8 +293,7 @@ fn a_plan_that_breaks_a_gate_is_taken_back_and_says_so() {
     let backend = Renderer::cpu();
     let (limits, saved, reference) = (Limits::default(), Some(&plan), None);
     let order = Order { settings: &settings, saved, reference, extras: EXTRAS, backend: &backend, limits, pool: &pool };
-    let input = Input { path, below: PathBuf::new(), bytes: 0 };
-    let outcome = flow::master(&input, folder.path(), &order, &mut Silent(Clock::default())).unwrap();
+    let outcome = track::master(&path, folder.path(), &order, &mut Clock::default()).unwrap();
     assert!(outcome.steps[0].starts_with("half the tone: third octaves move"), "{:?}", outcome.steps);
     assert!(outcome.files[0].gates.iter().all(|gate| gate.passed));
     assert!(

@@ -5,13 +5,13 @@ use crate::parity::noise;
 use loopmaster_core::Audio;
 use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::plan::{Goal, Plan, Saturation};
+use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::kernels::{Grid, Kernels};
 use loopmaster_core::render::limiter::{self, hop};
 use loopmaster_core::render::reference::Reference;
 use loopmaster_core::render::{Backend, Job, Master};
 use loopmaster_core::units::{Db, Dbtp, Lufs};
-use loopmaster_gpu::cpu::Cpu;
 use proptest::prelude::*;
 use std::f64::consts::{PI, TAU};
 

@@ -4,11 +4,11 @@ use crate::parity::noise;
 use loopmaster_core::Audio;
 use loopmaster_core::analyse::BANDS;
 use loopmaster_core::plan::{BandDynamics, Plan};
+use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::Kernels;
 use loopmaster_core::settings::Phase;
 use loopmaster_core::units::{Db, Hz, Seconds};
-use loopmaster_gpu::cpu::Cpu;
 use std::f64::consts::TAU;
 
 const OFF: BandDynamics = BandDynamics {

@@ -1,16 +1,12 @@
 //! Masters that follow records: how near they come, that a bad record does not spoil them, and that nothing depends on chance.
 
 use crate::databases::sqlite;
-use crate::delivered::Silent;
 use crate::work::{Service, working};
-use loopmaster::cli::Extras;
-use loopmaster::flow::{self, Order, Outcome};
-use loopmaster::inputs::Input;
-use loopmaster::progress::Clock;
 use loopmaster::queue::Class;
 use loopmaster_core::analyse::{Analysis, analyse_audio};
 use loopmaster_core::decode::{Source, decode_file};
 use loopmaster_core::encode::{Metadata, encode};
+use loopmaster_core::master::{self as track, Clock, Extras, Order, Outcome};
 use loopmaster_core::plan::{Goal, Plan, Target, plan};
 use loopmaster_core::resample::resample;
 use loopmaster_core::samples::Pool;
@@ -21,7 +17,7 @@ use loopmaster_gpu::renderer::Renderer;
 use sqlx::Row;
 use std::path::{Path, PathBuf};
 
-const EXTRAS: Extras = Extras { report: false, preview: false, manifest: false, clean: false, force: true };
+const EXTRAS: Extras = Extras { report: false, preview: false, clean: false, force: true };
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{name}.flac"))
@@ -59,8 +55,7 @@ fn master(input: &Path, settings: &Settings, target: &Target) -> (Audio, Outcome
     let (backend, pool) = (Renderer::cpu(), Pool::default());
     let (limits, saved, reference) = (Limits::default(), None, Some(target));
     let order = Order { settings, saved, reference, extras: EXTRAS, backend: &backend, limits, pool: &pool };
-    let input = Input { path: input.to_owned(), below: PathBuf::new(), bytes: 0 };
-    let outcome = flow::master(&input, folder.path(), &order, &mut Silent(Clock::default())).unwrap();
+    let outcome = track::master(input, folder.path(), &order, &mut Clock::default()).unwrap();
     let audio = decode_file(&outcome.paths[0], &Limits::default()).unwrap().audio;
     (audio, outcome)
 }

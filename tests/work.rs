@@ -12,10 +12,10 @@ use loopmaster::work::{
     Chore, ChoreError, Chores, Device, Files, FilesError, MasterEnded, Next, OnEnded, Services, WorkConfig, Worker,
     estimate,
 };
+use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
 use loopmaster_core::settings::Limits;
 use loopmaster_core::{Audio, plan::Limiter};
-use loopmaster_gpu::cpu::Cpu;
 use serde_json::Value;
 use sqlx::Row;
 use std::path::{Path, PathBuf};

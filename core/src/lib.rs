@@ -11,7 +11,32 @@
 //! | [`plan`] | `Analysis` + [`Settings`] → [`Plan`](plan::Plan): every decision, with its reason | no audio, no clock: decisions are data |
 //! | [`render`] | `Audio` + `Plan` + [`Backend`](render::Backend) → [`Master`](render::Master) | the sound |
 //! | [`encode`] | `Master` → WAV, FLAC, MP3, Opus bytes with tags | dither once, SHA-256 of everything |
-//! | deliver | the only stage that touches the world; it lives in the `loopmaster` binary | temporary names, rename |
+//! | [`deliver`] | files that passed every check → their names | temporary names, rename |
+//!
+//! [`master`] takes one track through all of it:
+//!
+//! ```no_run
+//! use loopmaster_core::master::{Clock, Extras, Order, master};
+//! use loopmaster_core::render::cpu::Cpu;
+//! use loopmaster_core::settings::{Limits, Settings};
+//! use loopmaster_core::{machine, samples::Pool};
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let order = Order {
+//!     settings: &Settings::default(),
+//!     saved: None,
+//!     reference: None,
+//!     extras: Extras { report: true, ..Extras::default() },
+//!     backend: &Cpu,
+//!     limits: Limits::default(),
+//!     pool: &Pool::new(machine::budget(), machine::scratch()),
+//! };
+//! let done = master(Path::new("song.wav"), Path::new("masters"), &order, &mut Clock::default())?;
+//! println!("{} files, verified, of {:.0} s of music", done.files.len(), done.seconds);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! [`meter`] holds the instruments (BS.1770 loudness, true peak, spectrum) that `analyse`, `render` and `verify` share;
 //! [`verify`] decodes every file that was written and holds it against the plan; [`report`] tells the story.
@@ -35,9 +60,15 @@ mod audio;
 #[cfg(feature = "engine")]
 pub mod decode;
 #[cfg(feature = "engine")]
+pub mod deliver;
+#[cfg(feature = "engine")]
 pub mod encode;
 #[cfg(feature = "engine")]
 mod error;
+#[cfg(feature = "engine")]
+pub mod machine;
+#[cfg(feature = "engine")]
+pub mod master;
 #[cfg(feature = "engine")]
 pub mod meter;
 #[cfg(feature = "engine")]

@@ -1,5 +1,4 @@
-//! The fast backends: the CPU with rayon and SIMD FFTs, and a graphics card through wgpu.
+//! A graphics card as a backend, through wgpu.
 
-pub mod cpu;
 pub mod gpu;
 pub mod renderer;

@@ -3,12 +3,12 @@
 //! A command line or a service renders each track on a thread of its own; a card wants batches. Whoever comes while the card is busy
 //! waits, and the next free caller takes all that wait along: the busier the card, the larger its batches.
 
-use crate::cpu::Cpu;
 use crate::gpu::{Config, Gpu, GpuError, Status, list};
 use loopmaster_core::Audio;
 use loopmaster_core::analyse::analyse_audio;
 use loopmaster_core::decode::Source;
 use loopmaster_core::plan::{Limiter, Plan, plan};
+use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, chain};
 use loopmaster_core::settings::{Settings, Style};
 use loopmaster_core::units::Db;

@@ -10,12 +10,12 @@ mod journal;
 mod send;
 
 use crate::cli::PushArgs;
-use crate::inputs::{self, Input};
-use crate::master::output_folders;
-use crate::progress::{Progress, Transfer, Voice};
 use api::{Api, Artifact, Master, Upload};
 use error::PushError;
 use journal::{Here, Journal, Step};
+use loopmaster_cli::inputs::{self, Input};
+use loopmaster_cli::master::output_folders;
+use loopmaster_cli::progress::{Progress, Transfer, Voice};
 use send::{Order, Sender, Source};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -443,8 +443,8 @@ fn write_manifest(args: &PushArgs, done: &[&Delivered], progress: &Progress) -> 
     let target = folder.join("manifest.json");
     let text = serde_json::to_string_pretty(&json!({ "version": 1, "files": files })).unwrap_or_default() + "\n";
     // A manifest tells about the push that wrote it: the one before is replaced.
-    let written = crate::flow::write_draft(&target, text.as_bytes())
-        .and_then(|draft| Ok(crate::deliver::deliver(vec![draft], true)?));
+    let written = loopmaster_core::master::write_draft(&target, text.as_bytes())
+        .and_then(|draft| Ok(loopmaster_core::deliver::deliver(vec![draft], true)?));
     if let Err(error) = &written {
         progress.error(&target.display().to_string(), error.code(), &error.to_string());
     }

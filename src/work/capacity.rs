@@ -4,7 +4,7 @@
 //! gains and energies of short blocks) is always in memory, so the budget bounds a track, too, and so does the disk.
 
 use crate::db::{Db, DbError};
-use crate::machine;
+use loopmaster_core::machine;
 use loopmaster_core::settings::Limits;
 use serde::Serialize;
 use std::path::Path;

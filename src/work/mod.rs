@@ -230,7 +230,7 @@ impl Worker {
         let health = Arc::new(Health::default());
         let device = services.device.clone();
         let renderer = Renderer::start(device, Arc::clone(&services.cpu), Arc::clone(&engine), Arc::clone(&health));
-        if crate::machine::in_memory(&config.scratch) {
+        if loopmaster_core::machine::in_memory(&config.scratch) {
             tracing::warn!(
                 folder = %config.scratch.display(),
                 "scratch files lie in memory here: long tracks take more than worker.budget_bytes; set worker.folder to a disk"

@@ -7,8 +7,8 @@
 
 use super::engine::{Engine, Share};
 use super::sandbox::Refusal;
-use crate::flow::Ready;
 use loopmaster_core::Audio;
+use loopmaster_core::master::Ready;
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
 use std::collections::VecDeque;
 use std::future::Future;

@@ -4,14 +4,14 @@ use super::record::{self, Artifact, Assignment, Upload};
 use super::render::{Again, Rendered, Request, Unrendered};
 use super::sandbox::Refusal;
 use super::{FilesError, Held, Room, Shared, Summary, Why, capacity, summary};
-use crate::cli::Extras;
-use crate::flow::{Attempt, Kind, Made, Order, Piece, Place, Ready, TrackError, write_draft};
-use crate::progress::{Clock, Watch};
 use crate::queue::{self, Failure, FailureClass, Fate, QueueError};
 use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::analyse::analyse;
 use loopmaster_core::decode::{DecodeError, Track};
 use loopmaster_core::encode::{Delivered, Manifest};
+use loopmaster_core::master::{
+    Attempt, Clock, Extras, Kind, Made, Order, Piece, Place, Ready, TrackError, Watch, write_draft,
+};
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
 use loopmaster_core::settings::{Limits, Settings};
 use loopmaster_core::{
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Everything a page shows.
-const EXTRAS: Extras = Extras { report: true, preview: true, manifest: true, clean: false, force: true };
+const EXTRAS: Extras = Extras { report: true, preview: true, clean: false, force: true };
 /// A track that found no room on the disk is tried again after this time.
 const ROOM_AGAIN: Duration = Duration::from_mins(1);
 /// Transfers of one track at the same time.
@@ -365,7 +365,7 @@ fn room_on_disk(shared: &Shared, audio: &Audio) -> Result<(), Stopped> {
         return Ok(());
     }
     let need = size(audio).saturating_mul(capacity::TIMES_ON_DISK - 1);
-    let (free, _) = crate::machine::disk(&shared.config.scratch)?;
+    let (free, _) = loopmaster_core::machine::disk(&shared.config.scratch)?;
     if free >= need {
         return Ok(());
     }

@@ -4,12 +4,12 @@ use super::{BAR, SHORT, bits, distance, music};
 use loopmaster_core::Audio;
 use loopmaster_core::analyse::BANDS;
 use loopmaster_core::plan::{BandDynamics, Plan};
+use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::Kernels;
 use loopmaster_core::render::reference::Reference;
 use loopmaster_core::settings::Phase;
 use loopmaster_core::units::{Db, Hz, Seconds};
-use loopmaster_gpu::cpu::Cpu;
 
 pub(super) const OFF: BandDynamics = BandDynamics {
     threshold: Db(0.0),

@@ -45,6 +45,9 @@ use std::{
     time::Duration,
 };
 
+/// The path that means standard input.
+pub const STANDARD_INPUT: &str = "-";
+
 /// A decoded file.
 #[derive(Clone, Debug)]
 pub struct Track {
@@ -162,7 +165,7 @@ pub fn decode_file(path: &Path, limits: &Limits) -> Result<Track, DecodeError> {
 pub fn decode_file_in(path: &Path, limits: &Limits, pool: &Pool) -> Result<Track, DecodeError> {
     let extension = path.extension().and_then(|e| e.to_str());
     let mut sink = Gather::new(pool);
-    let piped = if path.as_os_str() == "-" {
+    let piped = if path.as_os_str() == STANDARD_INPUT {
         Some(drain(std::io::stdin, limits)?)
     } else {
         let kind = std::fs::metadata(path)?;

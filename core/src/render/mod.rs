@@ -5,6 +5,7 @@
 //! `block_energies`, `apply_gain`. [`reference`] holds the readable ones.
 
 pub mod chain;
+pub mod cpu;
 pub mod curves;
 pub mod design;
 pub mod finish;

@@ -19,11 +19,11 @@ pub use device::{AdapterFacts, Config, Engine, GpuError, list};
 pub use lane::{Bandwidth, KernelStats, Traffic};
 pub use selftest::SelfTest;
 
-use crate::cpu::Cpu;
 use group::{Group, Task, bytes_per_frame};
 use lane::{Lane, Store};
 use loopmaster_core::Audio;
 use loopmaster_core::plan::Limiter;
+use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::finish::kept;
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, chain};

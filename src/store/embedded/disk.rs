@@ -705,5 +705,5 @@ fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Bytes free for this user on the file system of a path.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
-    Ok(crate::machine::disk(path)?.0)
+    Ok(loopmaster_core::machine::disk(path)?.0)
 }

@@ -10,17 +10,17 @@ mod loops;
 mod saturate;
 mod shape;
 
-use loopmaster_core::Audio;
-use loopmaster_core::meter::loudness::{STEREO, k_energies};
-use loopmaster_core::render::BackendInfo;
-use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
-use loopmaster_core::render::design::ShapeDesign;
-use loopmaster_core::render::kernels::{Grid, Kernels};
-use loopmaster_core::units::Db;
+use crate::Audio;
+use crate::meter::loudness::{STEREO, k_energies};
+use crate::render::BackendInfo;
+use crate::render::curves::{ClipCurve, SaturationCurve};
+use crate::render::design::ShapeDesign;
+use crate::render::kernels::{Grid, Kernels};
+use crate::units::Db;
 use std::io;
 use std::ops::Range;
 
-/// The fast backend on the CPU; it implements [`Kernels`](loopmaster_core::render::kernels::Kernels).
+/// The processor; it implements [`Kernels`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
 

@@ -1,26 +1,27 @@
 //! One track through all six stages. Everything of a track is written under temporary names, decoded again, verified, and only
 //! then given its name: a track is delivered whole or not at all.
 //!
-//! The command line takes a track through in one go ([`master`]); the service's worker decodes apart and renders in batches, between
-//! [`Ready::new`] and [`Ready::complete`].
+//! [`master`] takes a track through in one go; a caller that decodes apart and renders in batches does the same between [`Ready::new`]
+//! and [`Ready::complete`].
 
-use crate::cli::Extras;
+mod watch;
+
+pub use watch::{Clock, Watch};
+
+use crate::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
+use crate::decode::{Tags, Track, decode_file_in};
 use crate::deliver::{self, DeliverError, Draft};
-use crate::inputs::Input;
-use crate::progress::Watch;
-use loopmaster_core::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
-use loopmaster_core::decode::{Tags, Track, decode_file_in};
-use loopmaster_core::encode::{EncodeError, Metadata, encode, file_name, peaks};
-use loopmaster_core::meter::Spectra;
-use loopmaster_core::meter::{Loudness, loudness::STEREO, true_peak::METERS};
-use loopmaster_core::plan::{Closed, Closing, Limiter, Mend, Plan, Target, plan};
-use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, Trace};
-use loopmaster_core::report::{DeliveredFile, Preview, Report, StageTime};
-use loopmaster_core::samples::Pool;
-use loopmaster_core::settings::{Codec, Format, Limits, Settings};
-use loopmaster_core::units::{Db, Dbtp, Seconds};
-use loopmaster_core::verify::{Expect, GateFailure, LOSSY_CEILING, StepBack, settle, verify};
-use loopmaster_core::{Audio, Error, Stage};
+use crate::encode::{EncodeError, Metadata, encode, file_name, peaks};
+use crate::meter::Spectra;
+use crate::meter::{Loudness, loudness::STEREO, true_peak::METERS};
+use crate::plan::{Closed, Closing, Limiter, Mend, Plan, Target, plan};
+use crate::render::{Backend, BackendInfo, Job, Master, RenderError, Trace};
+use crate::report::{DeliveredFile, Preview, Report, StageTime};
+use crate::samples::Pool;
+use crate::settings::{Codec, Format, Limits, Settings};
+use crate::units::{Db, Dbtp, Seconds};
+use crate::verify::{Expect, GateFailure, LOSSY_CEILING, StepBack, settle, verify};
+use crate::{Audio, Error, Stage};
 use rayon::prelude::*;
 use serde_json::json;
 use std::borrow::Cow;
@@ -32,6 +33,20 @@ use std::sync::Arc;
 const LOSSY_ROUNDS: u32 = 4;
 /// … and after that, when new overs keep coming up elsewhere, as a whole.
 const LOSSY_WHOLE: u32 = 2;
+
+/// What to write beside the masters, and how.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
+pub struct Extras {
+    /// HTML and JSON report.
+    pub report: bool,
+    /// Previews and waveforms.
+    pub preview: bool,
+    /// No tags.
+    pub clean: bool,
+    /// Replace existing files.
+    pub force: bool,
+}
 
 /// What every track of a run has in common.
 pub struct Order<'a> {
@@ -129,15 +144,15 @@ fn judge(track: &Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Anal
 }
 
 /// One track from its mix to its delivered files in `folder`.
-pub fn master(input: &Input, folder: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<Outcome, TrackError> {
-    let (track, mix, plan) = decide(&input.path, order, line)?;
+pub fn master(input: &Path, folder: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<Outcome, TrackError> {
+    let (track, mix, plan) = decide(input, order, line)?;
     let seconds = track.audio.seconds();
     let (mut ready, mut audio) = Ready::assemble(track, mix, plan, order)?;
-    let place = Place { input: &input.path, folder };
+    let place = Place { input, folder };
     deliver::check_targets(&ready.targets(&place, order), order.extras.force)?;
 
     // Rendering consumes the samples; a step back reads the file again, or what a pipe gave once.
-    let once = !std::fs::metadata(&input.path).is_ok_and(|file| file.is_file());
+    let once = !std::fs::metadata(input).is_ok_and(|file| file.is_file());
     let spare = once.then(|| audio.try_clone()).transpose().map_err(no_room)?;
     let Made { pieces, files, trace, plan, .. } = loop {
         line.stage(Stage::Render, "");
@@ -148,7 +163,7 @@ pub fn master(input: &Input, folder: &Path, order: &Order<'_>, line: &mut dyn Wa
         }
         audio = match &spare {
             Some(spare) => spare.try_clone().map_err(no_room)?,
-            None => decode_file_in(&input.path, &order.limits, order.pool).map_err(Error::from)?.audio,
+            None => decode_file_in(input, &order.limits, order.pool).map_err(Error::from)?.audio,
         };
     };
 
@@ -377,8 +392,9 @@ impl Ready {
 }
 
 /// What the files of an input are named after.
-pub(crate) fn stem(input: &Path) -> Cow<'_, str> {
-    if input.as_os_str() == crate::inputs::STANDARD_INPUT {
+#[must_use]
+pub fn stem(input: &Path) -> Cow<'_, str> {
+    if input.as_os_str() == crate::decode::STANDARD_INPUT {
         return "stdin".into();
     }
     input.file_stem().unwrap_or(input.as_os_str()).to_string_lossy()
@@ -570,8 +586,8 @@ impl Work<'_> {
         let seconds = mix.seconds().0;
         let spent = line.times().into_iter();
         Report {
-            version: loopmaster_core::report::REPORT_VERSION,
-            engine: loopmaster_core::encode::ENCODER.to_owned(),
+            version: crate::report::REPORT_VERSION,
+            engine: crate::encode::ENCODER.to_owned(),
             file: self.place.input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             tags: tags.clone(),
             backend,
@@ -607,7 +623,7 @@ fn for_preview<'b>(audio: &'b Audio, order: &Order<'_>) -> Result<Cow<'b, Audio>
     if audio.rate == rate {
         return Ok(Cow::Borrowed(audio));
     }
-    Ok(Cow::Owned(loopmaster_core::resample::resample(audio, rate).map_err(no_room)?))
+    Ok(Cow::Owned(crate::resample::resample(audio, rate).map_err(no_room)?))
 }
 
 /// A copy of the track has no room.

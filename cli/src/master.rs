@@ -1,20 +1,18 @@
-//! `loopmaster master`: the command around [`flow`](crate::flow).
+//! `loopmaster master`: the command around [`loopmaster_core::master`].
 
-use crate::cli::{BackendArg, MasterArgs};
-use crate::flow::{self, Order, Outcome, stem};
+use crate::args::{BackendArg, MasterArgs};
 use crate::inputs::{self, Input};
 use crate::progress::{Progress, Voice};
-use crate::{deliver, schedule, thread_count};
-use loopmaster_core::Error;
+use crate::{Backends, schedule, thread_count};
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
-use loopmaster_core::decode::decode_file_in;
+use loopmaster_core::decode::{STANDARD_INPUT, decode_file_in};
 use loopmaster_core::encode::{Delivered, Manifest, portable};
+use loopmaster_core::master::{self as track, Order, Outcome, stem};
 use loopmaster_core::plan::{Goal, Plan, Target};
-use loopmaster_core::render::{Backend, reference::Reference};
+use loopmaster_core::render::{Backend, cpu::Cpu, reference::Reference};
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::Limits;
-use loopmaster_gpu::gpu::Config;
-use loopmaster_gpu::renderer::Renderer;
+use loopmaster_core::{Error, deliver};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -24,7 +22,7 @@ use std::time::Instant;
 
 /// Masters everything named; `true` when every file was mastered and passed its gates.
 #[must_use]
-pub fn run(args: &MasterArgs) -> bool {
+pub fn run(args: &MasterArgs, backends: &dyn Backends) -> bool {
     let started = Instant::now();
     let voice = match (args.run.json, args.run.quiet) {
         (true, _) => Voice::Json,
@@ -35,12 +33,12 @@ pub fn run(args: &MasterArgs) -> bool {
     let settings = args.settings();
     let (inputs, missing) = inputs::resolve(&args.mixes);
     let backend: Box<dyn Backend> = match args.run.backend {
-        BackendArg::Auto => Box::new(Renderer::auto(Config::default(), inputs.len())),
-        BackendArg::Cpu => Box::new(Renderer::cpu()),
-        BackendArg::Gpu => match Renderer::gpu(Config::default()) {
-            Ok(renderer) => Box::new(renderer),
-            Err(error) => {
-                progress.error("--backend gpu", error.code(), &error.to_string());
+        BackendArg::Auto => backends.auto(inputs.len()),
+        BackendArg::Cpu => Box::new(Cpu),
+        BackendArg::Gpu => match backends.card() {
+            Ok(card) => card,
+            Err((code, message)) => {
+                progress.error("--backend gpu", code, &message);
                 return false;
             }
         },
@@ -78,7 +76,7 @@ pub fn run(args: &MasterArgs) -> bool {
     let done: Vec<&Outcome> = outcomes.iter().flatten().flatten().collect();
     let failed = missing.len() + outcomes.iter().filter(|outcome| outcome.is_err()).count();
     let mut good = failed == 0;
-    if order.extras.manifest && !done.is_empty() {
+    if args.manifest() && !done.is_empty() {
         good &= write_manifest(args, &done, &progress);
     }
     finish(&done, failed, started, args, &progress);
@@ -133,11 +131,12 @@ fn read_plan(path: &Path) -> Result<Plan, (&'static str, String)> {
 
 /// Whether a path is no place in a folder of the user's.
 fn is_stream(path: &Path) -> bool {
-    path.as_os_str() == inputs::STANDARD_INPUT || path.starts_with("/dev") || path.starts_with("/proc")
+    path.as_os_str() == STANDARD_INPUT || path.starts_with("/dev") || path.starts_with("/proc")
 }
 
 /// The folder of each input's files. Two inputs that would write the same names get folders apart.
-pub(crate) fn output_folders(inputs: &[Input], output: Option<&Path>) -> Vec<PathBuf> {
+#[must_use]
+pub fn output_folders(inputs: &[Input], output: Option<&Path>) -> Vec<PathBuf> {
     let mut taken: HashSet<(PathBuf, String)> = HashSet::new();
     inputs
         .iter()
@@ -172,7 +171,7 @@ fn one(
     let name = input.path.display().to_string();
     let mut line = progress.track(&input.path);
     if args.dry_run {
-        return match flow::decide(&input.path, order, &mut line) {
+        return match track::decide(&input.path, order, &mut line) {
             Ok((_, mix, plan)) => {
                 line.event(json!({ "event": "plan", "plan": plan }));
                 progress.say(&describe_plan(&name, &mix, &plan));
@@ -185,7 +184,7 @@ fn one(
             }
         };
     }
-    match flow::master(input, folder, order, &mut line) {
+    match track::master(&input.path, folder, order, &mut line) {
         Ok(outcome) => {
             let spent = line.elapsed();
             line.event(json!({
@@ -254,7 +253,7 @@ fn write_manifest(args: &MasterArgs, done: &[&Outcome], progress: &Progress) -> 
         })
         .collect();
     let json = Manifest::new(files).to_json();
-    let written = flow::write_draft(&target, json.as_bytes())
+    let written = track::write_draft(&target, json.as_bytes())
         .and_then(|draft| Ok(deliver::deliver(vec![draft], args.extras().force)?));
     match written {
         Ok(_) => true,

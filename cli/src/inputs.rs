@@ -2,6 +2,7 @@
 //! previews of an earlier run that lie beside their mixes are not searched for; named themselves, they are taken.
 
 use loopmaster_core::admission::AUDIO_ENDINGS;
+use loopmaster_core::decode::STANDARD_INPUT;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -63,9 +64,6 @@ pub fn resolve(named: &[PathBuf]) -> (Vec<Input>, Vec<InputError>) {
     inputs.retain(|input| seen.insert(input.path.canonicalize().unwrap_or_else(|_| input.path.clone())));
     (inputs, errors)
 }
-
-/// Standard input.
-pub const STANDARD_INPUT: &str = "-";
 
 fn resolve_one(path: &Path) -> Result<Vec<Input>, InputError> {
     if path.as_os_str() == STANDARD_INPUT {

@@ -1,9 +1,9 @@
 //! `block_peaks`: phases k and 8 − k of a symmetric filter share their even and odd halves, so two phases cost one.
 
 use super::mul_add;
-use loopmaster_core::Audio;
-use loopmaster_core::render::kernels::Grid;
-use loopmaster_core::render::oversample::{FINE, FINE_TAPS, Interpolator, METER, METER_TAPS, PEAK, PEAK_TAPS};
+use crate::Audio;
+use crate::render::kernels::Grid;
+use crate::render::oversample::{FINE, FINE_TAPS, Interpolator, METER, METER_TAPS, PEAK, PEAK_TAPS};
 use multiversion::{multiversion, target::target_cfg_f};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -38,7 +38,7 @@ static COARSE: LazyLock<[Folded<{ PEAK_TAPS / 2 }>; 2]> = LazyLock::new(|| [1, 2
 static CLOSE: LazyLock<Folded<{ FINE_TAPS / 2 }>> = LazyLock::new(|| Folded::new(&FINE, 1));
 static SHORT: LazyLock<Folded<{ METER_TAPS / 2 }>> = LazyLock::new(|| Folded::new(&METER, 1));
 
-/// See [`loopmaster_core::render::reference::block_peaks`].
+/// See [`crate::render::reference::block_peaks`].
 pub(super) fn block_peaks(audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {
     let tasks: Vec<Range<usize>> =
         blocks.iter().flat_map(|run| run.clone().step_by(TASK).map(|from| from..(from + TASK).min(run.end))).collect();

@@ -1,8 +1,8 @@
 //! `fir` and `filterbank` by overlap-save: one forward transform per block and channel, one inverse per filter.
 
 use super::loops;
-use loopmaster_core::Audio;
-use loopmaster_core::render::design::{Fir, ShapeDesign, rate_scale};
+use crate::Audio;
+use crate::render::design::{Fir, ShapeDesign, rate_scale};
 use realfft::num_complex::Complex;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use std::sync::{Arc, Mutex, PoisonError};

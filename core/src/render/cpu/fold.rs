@@ -1,7 +1,7 @@
 //! Short filters at a fixed number of taps: the loops that `clip` and `saturate` share.
 
 use super::mul_add;
-use loopmaster_core::render::oversample::{CLIP, HALF_TAPS};
+use crate::render::oversample::{CLIP, HALF_TAPS};
 use multiversion::{multiversion, target::target_cfg_f};
 
 /// `out[n] = Σ taps[i] · x[n + i]`; `x` holds at least `out.len() + N − 1` samples.

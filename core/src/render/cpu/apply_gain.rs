@@ -1,13 +1,13 @@
 //! `apply_gain`: the three weights of the spline are the same in every block.
 
-use loopmaster_core::Audio;
+use crate::Audio;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// Blocks per task.
 const TASK: usize = 4096;
 
-/// See [`loopmaster_core::render::reference::apply_gain`].
+/// See [`crate::render::reference::apply_gain`].
 pub(super) fn apply_gain(audio: &mut Audio, hop: usize, gain: &[f32]) {
     let Some(last) = gain.len().checked_sub(1) else { return };
     let weights: Vec<[f32; 3]> = (0..hop)

@@ -2,9 +2,9 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loopmaster_core::Stage;
+use loopmaster_core::master::{Clock, Watch};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -18,40 +18,6 @@ const SHARES: [(Stage, u64); 6] = [
     (Stage::Encode, 23),
     (Stage::Deliver, 1),
 ];
-
-/// Who follows a track on its way.
-pub trait Watch {
-    /// The length is known now.
-    fn length(&mut self, seconds: f64);
-
-    /// A stage begins.
-    fn stage(&self, stage: Stage, detail: &str);
-
-    /// Seconds spent in each stage so far, in the order of the stages.
-    fn times(&self) -> Vec<(Stage, f64)>;
-}
-
-/// When each stage began.
-#[derive(Debug, Default)]
-pub struct Clock(RefCell<Vec<(Stage, Instant)>>);
-
-impl Clock {
-    /// A stage begins.
-    pub fn stage(&self, stage: Stage) {
-        self.0.borrow_mut().push((stage, Instant::now()));
-    }
-
-    /// Seconds spent in each stage so far, in the order of the stages.
-    #[must_use]
-    pub fn times(&self) -> Vec<(Stage, f64)> {
-        let stages = self.0.borrow();
-        let ends = stages.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
-        let spent: Vec<(Stage, f64)> =
-            stages.iter().zip(ends).map(|((stage, at), end)| (*stage, (end - *at).as_secs_f64())).collect();
-        let total = |stage: Stage| spent.iter().filter(|(s, _)| *s == stage).map(|(_, seconds)| seconds).sum::<f64>();
-        Stage::ALL.into_iter().map(|stage| (stage, total(stage))).filter(|(_, seconds)| *seconds > 0.0).collect()
-    }
-}
 
 /// How to talk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

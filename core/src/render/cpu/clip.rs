@@ -1,9 +1,9 @@
 //! `clip`: only the runs of blocks that reach the knee are brought to 16 times the rate, in two stages.
 
 use super::fold::{between, correlate, halve};
-use loopmaster_core::Audio;
-use loopmaster_core::render::curves::ClipCurve;
-use loopmaster_core::render::oversample::{CLIP, HALF_TAPS, WIDE_PHASES, WIDE_TAPS};
+use crate::Audio;
+use crate::render::curves::ClipCurve;
+use crate::render::oversample::{CLIP, HALF_TAPS, WIDE_PHASES, WIDE_TAPS};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -20,7 +20,7 @@ const REACH: usize = HALF_TAPS + WIDE_REACH;
 static TURNED: LazyLock<[[f32; 2 * WIDE_TAPS]; WIDE_PHASES]> =
     LazyLock::new(|| CLIP.wide.map(|phase| std::array::from_fn(|i| phase[2 * WIDE_TAPS - 1 - i] / WIDE_PHASES as f32)));
 
-/// See [`loopmaster_core::render::reference::clip`].
+/// See [`crate::render::reference::clip`].
 pub(super) fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
     let frames = audio.frames();
     let tasks: Vec<Range<usize>> = blocks

@@ -1,10 +1,10 @@
 //! `saturate`: both channels in tasks of fixed length at twice the rate.
 
 use super::fold::{between, halve};
-use loopmaster_core::Audio;
-use loopmaster_core::render::curves::SaturationCurve;
-use loopmaster_core::render::limiter::{block_means, slow_part};
-use loopmaster_core::render::oversample::HALF_TAPS;
+use crate::Audio;
+use crate::render::curves::SaturationCurve;
+use crate::render::limiter::{block_means, slow_part};
+use crate::render::oversample::HALF_TAPS;
 use multiversion::multiversion;
 use rayon::prelude::*;
 use std::io;
@@ -12,7 +12,7 @@ use std::io;
 /// Blocks per task.
 const TASK: usize = 128;
 
-/// See [`loopmaster_core::render::reference::saturate`].
+/// See [`crate::render::reference::saturate`].
 pub(super) fn saturate(audio: &mut Audio, hop: usize, curve: &SaturationCurve) -> io::Result<()> {
     let (frames, rate) = (audio.frames(), audio.rate);
     for channel in &mut audio.channels {

@@ -1,9 +1,9 @@
 //! `levels` and `gains` of one band: fed with hop sums block by block, serial over the track.
 
 use super::loops;
-use loopmaster_core::render::design::Band;
-use loopmaster_core::render::gains::BandGain;
-use loopmaster_core::units::Db;
+use crate::render::design::Band;
+use crate::render::gains::BandGain;
+use crate::units::Db;
 use std::f64::consts::TAU;
 
 /// Follows one band through the track.

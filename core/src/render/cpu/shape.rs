@@ -8,10 +8,10 @@
 use super::bands::BandFollower;
 use super::bank::{Bank, Rows};
 use super::loops::{self, LANE};
-use loopmaster_core::Audio;
-use loopmaster_core::render::design::ShapeDesign;
-use loopmaster_core::render::gains::cubic;
-use loopmaster_core::units::Db;
+use crate::Audio;
+use crate::render::design::ShapeDesign;
+use crate::render::gains::cubic;
+use crate::units::Db;
 use rayon::prelude::*;
 
 /// Blocks per group: enough to keep sixteen threads busy on one track, few enough to stay small.
@@ -27,7 +27,7 @@ struct Slot {
     sums: Vec<Vec<[f32; 3]>>,
 }
 
-/// See [`Kernels::shape`](loopmaster_core::render::kernels::Kernels::shape).
+/// See [`Kernels::shape`](crate::render::kernels::Kernels::shape).
 pub(super) fn shape(mut audio: Audio, design: &ShapeDesign) -> (Audio, Vec<Db>) {
     let mut reductions = vec![Db(0.0); design.planned];
     let frames = audio.frames();

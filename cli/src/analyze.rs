@@ -1,10 +1,11 @@
 //! `loopmaster analyze`: what a mastering engineer would notice, in a few lines or as JSON.
 
-use crate::cli::AnalyzeArgs;
-use crate::progress::{Progress, Voice, Watch};
+use crate::args::AnalyzeArgs;
+use crate::progress::{Progress, Voice};
 use crate::{inputs, schedule, thread_count};
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
 use loopmaster_core::decode::decode_file_in;
+use loopmaster_core::master::Watch;
 use loopmaster_core::settings::Limits;
 use loopmaster_core::{Error, Stage};
 use serde_json::json;
