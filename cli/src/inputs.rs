@@ -1,6 +1,7 @@
 //! Which files are meant: files as they are, folders searched for audio, globs where the shell did not expand them. Masters and
 //! previews of an earlier run that lie beside their mixes are not searched for; named themselves, they are taken.
 
+use fast_glob::glob_match;
 use loopmaster_core::admission::AUDIO_ENDINGS;
 use loopmaster_core::decode::STANDARD_INPUT;
 use std::collections::HashSet;
@@ -83,14 +84,11 @@ fn resolve_one(path: &Path) -> Result<Vec<Input>, InputError> {
     let Some(pattern) = pattern else {
         return Err(InputError::Missing(path.display().to_string()));
     };
-    let no_match = || InputError::NoMatch(pattern.to_owned());
-    let matcher = globset::GlobBuilder::new(pattern.strip_prefix("./").unwrap_or(pattern))
-        .literal_separator(true)
-        .build()
-        .map_err(|_| no_match())?
-        .compile_matcher();
-    let found = folder(&glob_root(path), |file| matcher.is_match(file.strip_prefix("./").unwrap_or(file)))?;
-    if found.is_empty() { Err(no_match()) } else { Ok(found) }
+    let glob = pattern.strip_prefix("./").unwrap_or(pattern);
+    let found = folder(&glob_root(path), |file| {
+        glob_match(glob, file.strip_prefix("./").unwrap_or(file).as_os_str().as_encoded_bytes())
+    })?;
+    if found.is_empty() { Err(InputError::NoMatch(pattern.to_owned())) } else { Ok(found) }
 }
 
 /// The deepest folder of a glob that has no wildcard.
@@ -169,6 +167,13 @@ mod tests {
         assert_eq!(found.len(), 1);
         let (found, _) = resolve(&[root.join("album/**/*.mp3")]);
         assert_eq!(found.len(), 1);
+        let (found, _) = resolve(&[root.join("album/{a,b}*.{WAV,flac}")]);
+        assert_eq!(found.len(), 2);
+        let (found, _) = resolve(&[root.join("al?um/cd[1-3]/c d.mp3")]);
+        assert_eq!(found.len(), 1);
+        let (found, errors) = resolve(&[root.join("album/*.mp3"), root.join("album/[")]);
+        assert!(found.is_empty(), "a star stops at a folder");
+        assert_eq!(errors.iter().map(InputError::code).collect::<Vec<_>>(), ["decode.no_match", "decode.no_match"]);
         let (_, errors) = resolve(&[root.join("album/*.aiff")]);
         assert_eq!(errors[0].code(), "decode.no_match");
     }
