@@ -43,7 +43,7 @@ test("a connection that is lost in the middle comes back", async ({ page, contex
   await drop(page, wav("offline.wav", 240, 3));
   await sent;
   await context.setOffline(true);
-  await expect(page.getByText("No connection; it goes on by itself.")).toBeVisible();
+  await expect(page.getByText("You are offline. The upload resumes when you are back.")).toBeVisible();
   await context.setOffline(false);
   await expect(page.getByText("Uploaded", { exact: true })).toBeVisible({ timeout: 120_000 });
 });
@@ -60,7 +60,7 @@ test("a session that was ended elsewhere asks to sign in again", async ({ page, 
   await signIn(there, email);
   await there.waitForURL(/\/account/);
   await there.getByRole("button", { name: "Sign out everywhere else" }).click();
-  await expect(there.getByText("Sign it out")).toHaveCount(0);
+  await expect(there.getByText("Sign out")).toHaveCount(0);
   await page.goto("/account");
   await expect(page.getByRole("button", { name: "Send me a code" })).toBeVisible();
   expect(await mail(email, 0)).toContain(email);

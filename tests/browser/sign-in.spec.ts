@@ -67,8 +67,8 @@ test("a token is shown once and can be removed", async ({ page }) => {
   await signIn(page);
   await page.waitForURL(/\/account/);
   await page.getByText("New token").click();
-  await page.getByLabel("What is it for").fill("a test");
-  await page.getByRole("button", { name: "Make it" }).click();
+  await page.getByLabel("Token name").fill("a test");
+  await page.getByRole("button", { name: "Create token" }).click();
   await expect(page.locator(".secret")).toContainText("lmt_");
   await page.reload();
   await expect(page.locator(".secret")).toHaveCount(0);

@@ -63,6 +63,8 @@ fn pages_have_every_section() {
         assert_eq!(page.matches(&format!("<svg class=\"plot plot-{plot}")).count(), 1, "{plot}");
     }
     assert_eq!(page.matches("<svg class=\"plot plot-bands\"").count(), 3);
+    let spectrum = page.split("<svg class=\"plot plot-spectrum").nth(1).unwrap();
+    assert!(spectrum.split("</svg>").next().unwrap().contains("class=\"target\""), "no target in the spectrum");
     assert!(page.contains("<strong>Verified</strong>") && page.contains("All 27 checks passed"));
     for figure in ["−17.3", "−11.0", "0:41.2", "1:54.8", "64.4\u{202f}MB", "x86-64 with AVX2 and FMA"] {
         assert!(page.contains(figure), "no {figure}");

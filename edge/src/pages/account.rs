@@ -75,7 +75,7 @@ fn profile(user: &User) -> Markup {
                 div {
                     label.button for="picture" data-needs-script { "Choose a picture" }
                     input #picture.visually-hidden type="file" accept="image/png,image/jpeg,image/webp" data-picture;
-                    p.muted { "PNG, JPEG or WebP. It is cut square and stored without its camera data." }
+                    p.muted { "PNG, JPEG or WebP. It is cropped to a square, and its metadata is removed." }
                     @if user.picture.is_some() {
                         form method="post" action="/account/remove-picture" data-api="DELETE /v1/me/picture" data-then="reload" {
                             button.quiet { "Remove it" }
@@ -102,8 +102,8 @@ fn address(user: &User) -> Markup {
             p { strong { (user.email) } }
             form.stack method="post" action="/account/email" data-api="POST /v1/me/email" data-then="say:Open the links we sent to both addresses. Until then nothing changes." {
                 div.field { label for="email" { "New address" } input #email type="email" name="email" autocomplete="email" required maxlength="254"; }
-                p.muted { "We send a link to both addresses; the change takes both." }
-                button.button { "Change it" }
+                p.muted { "We send a link to both addresses. Confirm both to finish." }
+                button.button { "Change email" }
             }
         }
     }
@@ -178,7 +178,7 @@ fn sessions(sessions: &[Session]) -> Markup {
                         @if !session.current {
                             form method="post" action="/account/revoke" data-api={ "DELETE /v1/me/sessions/" (session.id) } data-then="remove" {
                                 input type="hidden" name="id" value=(session.id);
-                                button.quiet { "Sign it out" }
+                                button.quiet { "Sign out" }
                             }
                         }
                     }
@@ -216,17 +216,17 @@ fn tokens(tokens: &[Token]) -> Markup {
             details.more {
                 summary { "New token" }
                 form.stack method="post" action="/account/token" data-api="POST /v1/me/tokens" data-then="secret:token" {
-                    div.field { label for="token-name" { "What is it for" } input #token-name name="name" required maxlength="100"; }
+                    div.field { label for="token-name" { "Token name" } input #token-name name="name" required maxlength="100"; }
                     fieldset {
-                        legend { "It may" }
+                        legend { "Permissions" }
                         div.checks {
                             @for (scope, what) in [("uploads", "upload"), ("masters", "master, list and download"), ("account", "see the account")] {
                                 label.check { input type="checkbox" name="scopes" value=(scope) checked[scope != "account"] data-list; span { (what) } }
                             }
                         }
                     }
-                    div.field { label for="token-days" { "Ends after, days" } input #token-days type="number" name="days" min="1" max="3650" value="365" data-number; }
-                    button.button { "Make it" }
+                    div.field { label for="token-days" { "Expires after (days)" } input #token-days type="number" name="days" min="1" max="3650" value="365" data-number; }
+                    button.button { "Create token" }
                 }
             }
         }
@@ -237,7 +237,7 @@ fn webhooks(webhooks: &[Webhook]) -> Markup {
     html! {
         section aria-labelledby="webhooks" {
             h2 #webhooks { "Webhooks" }
-            p.muted { "We tell an address of yours when a master is done or failed. Signed as Standard Webhooks." }
+            p.muted { "We POST to your URL when a master finishes or fails, with Standard Webhooks signatures." }
             ul.lines {
                 @for hook in webhooks {
                     li {
@@ -264,7 +264,7 @@ fn webhooks(webhooks: &[Webhook]) -> Markup {
                 summary { "New webhook" }
                 form.stack method="post" action="/account/webhook" data-api="POST /v1/me/webhooks" data-then="secret:secret" {
                     div.field { label for="hook-url" { "Address" } input #hook-url type="url" name="url" placeholder="https://" required maxlength="2000"; }
-                    button.button { "Add it" }
+                    button.button { "Add webhook" }
                 }
             }
         }
@@ -288,7 +288,7 @@ fn export(export: Option<&Export>) -> Markup {
                 Some(("preparing", _)) => p role="status" { (icon("clock")) " It is being put together; we mail you when it is ready." },
                 _ => {
                     form method="post" action="/account/export" data-api="POST /v1/me/export" data-then="reload" {
-                        button.button { "Put it together" }
+                        button.button { "Prepare export" }
                     }
                 }
             }

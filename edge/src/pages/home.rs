@@ -31,7 +31,7 @@ pub fn home(frame: &Frame<'_>, home: &Home) -> Markup {
     let main = html! {
         div.hero {
             h1 { "Drop your mix. " span.warm { "Hear the master." } }
-            p.lead { "A release-ready master, every file checked, and a plain account of what was done to it and why." }
+            p.lead { "Release-ready masters. Every file checked, every change explained." }
         }
         lm-upload
             data-most-bytes=(limits.bytes)
@@ -122,7 +122,7 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
                     input #strength type="range" name="strength" min="0" max="100" step="5" value=(now.strength.overall) data-percent;
                     output for="strength" { (now.strength.overall) }
                 }
-                p.muted.ends { span { "leave it alone" } span { "all the way" } }
+                p.muted.ends { span { "subtle" } span { "full" } }
             }
             @if whole {
                 div.field.reference {
@@ -131,12 +131,12 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
                         label.button for="reference" { (icon("plus")) "Add a record you love" }
                         input #reference.visually-hidden type="file" name="reference" accept="audio/*,.wav,.aif,.aiff,.flac,.mp3,.m4a,.ogg,.opus";
                     }
-                    p.muted { "Its tone and loudness guide the master. It is never delivered." }
+                    p.muted { "We match its tone and loudness. The file itself stays private." }
                 }
             }
         }
         details.more {
-            summary { "More" span.muted { " files, ceiling, single aspects" } }
+            summary { "More options" span.muted { " formats, ceiling, fine-tuning" } }
             fieldset {
                 legend { "Files" }
                 div.checks {
@@ -149,8 +149,8 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
                 }
             }
             fieldset {
-                legend { "Only some of it" }
-                p.muted { "Empty follows the strength above; 0 leaves that aspect of your mix as it is." }
+                legend { "Fine-tune" }
+                p.muted { "Blank follows Strength; 0 leaves that aspect untouched." }
                 div.row.four {
                     @for aspect in Aspect::ALL {
                         @let name = if aspect == Aspect::Loudness { "loudness_strength" } else { aspect.name() };
@@ -204,7 +204,7 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
             }
             label.check {
                 input type="checkbox" name="insist" checked[now.insist];
-                span { "Reach the loudness even if it takes more limiting than the style allows" }
+                span { "Reach the target even if it needs heavier limiting" }
             }
         }
     }
@@ -241,10 +241,10 @@ fn of(now: &Settings, aspect: Aspect) -> Option<u8> {
 fn format_note(role: &str) -> &'static str {
     match role.parse::<Format>().map(|format| format.codec) {
         Ok(Codec::Wav24) => " for distributors",
-        Ok(Codec::Wav16) => " for CD and older shops",
-        Ok(Codec::Wav32f) => " to work on",
+        Ok(Codec::Wav16) => " for CD and older stores",
+        Ok(Codec::Wav32f) => " for further editing",
         Ok(Codec::Flac24) => " same sound, half the size",
-        Ok(Codec::Mp3Cbr320) => " to send round",
+        Ok(Codec::Mp3Cbr320) => " for sharing",
         Ok(Codec::Mp3V0) => " smaller",
         _ => "",
     }
@@ -261,7 +261,7 @@ fn loudness(now: &Settings, destinations: &[Destination]) -> Markup {
             label for="loudness" { "Loudness" }
             div.joined {
                 select #loudness name="loudness" data-loudness {
-                    option value="" selected[key.is_empty()] { "As the style suits" }
+                    option value="" selected[key.is_empty()] { "Let the style decide" }
                     @for row in destinations {
                         option value=(row.key) selected[row.key == key] data-note=(row.note) {
                             (row.name)
@@ -275,7 +275,7 @@ fn loudness(now: &Settings, destinations: &[Destination]) -> Markup {
                     span { "LUFS" }
                 }
             }
-            p.muted.note data-loudness-note aria-live="polite" { "The style decides how loud your song can go and still breathe." }
+            p.muted.note data-loudness-note aria-live="polite" { "As loud as this style and this recording sound good. Balanced usually lands near −12 LUFS." }
         }
     }
 }
@@ -319,15 +319,15 @@ fn promises(frame: &Frame<'_>, home: &Home) -> Markup {
                 p { "You see every move in plain words and curves: what was cut, what was lifted, how hard the limiter worked. If your mix has a problem, we say where and how to fix it." }
             }
             div {
-                h2 { "Checked, not hoped" }
-                p { "Each file is decoded again and measured: loudness, true peaks, length. A file that misses its mark is never delivered." }
+                h2 { "Measured, not assumed" }
+                p { "Each file is decoded again and measured: loudness, true peaks, length. What misses its target is made again." }
             }
             div {
                 h2 { "Yours" }
                 p {
-                    @if frame.signed_in() { "Your songs stay " (stay(home.account_days)) ", and deleting means gone." }
-                    @else if home.guest_days > 0 { "Without an account your tracks go after " (count(home.guest_days.into(), "day")) ". With one they stay " (stay(home.account_days)) "." }
-                    @else { "Your songs are private, and deleting means gone." }
+                    @if frame.signed_in() { "Your songs stay " (stay(home.account_days)) ", and when you delete a song, it is gone." }
+                    @else if home.guest_days > 0 { "Without an account, tracks are deleted after " (count(home.guest_days.into(), "day")) ". With an account they stay " (stay(home.account_days)) "." }
+                    @else { "Your songs are private, and when you delete a song, it is gone." }
                     " No trackers, no ads, nothing sold. " a href="/privacy" { "How we handle your data" } "."
                 }
             }

@@ -53,7 +53,7 @@ pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
                 }
                 (State::Done, None) => p.lead { "The files are ready and their description is on its way. Reload the page in a moment." },
                 (State::Waiting | State::Running, _) => {
-                    p.muted data-hint { "You can close this page. " @if frame.signed_in() { "The song is in your library when you are back." } @else { "This browser finds it again under Library." } }
+                    p.muted data-hint { "You can close this page. " @if frame.signed_in() { "Your master will be in your library." } @else { "Your master will be in this browser’s library." } }
                     form method="post" action={ "/m/" (master.id) "/cancel" } data-api={ "POST /v1/masters/" (master.id) "/cancel" } data-then="reload" {
                         button.button { "Stop" }
                     }
@@ -300,9 +300,6 @@ fn measured(result: &Outcome) -> Markup {
                     }
                 }
             }
-            @if let Some(backend) = &result.backend {
-                p.muted.backend { "Rendered on " (if backend.device.is_empty() { &backend.name } else { &backend.device }) "." }
-            }
         }
     }
 }
@@ -310,7 +307,7 @@ fn measured(result: &Outcome) -> Markup {
 /// The engine's drawings; fetched by the script, which makes tabs of them.
 fn plots(master: &Master) -> Markup {
     let plots = [
-        ("spectrum", "Spectrum", "Before and after, with what was aimed at."),
+        ("spectrum", "Spectrum", "Before, after, target."),
         ("loudness", "Loudness", "Over the length of the song."),
         ("reduction", "Gain reduction", "How much the limiter took away, and when."),
     ];
@@ -331,7 +328,7 @@ fn plots(master: &Master) -> Markup {
                 }
             }
             @if let Some(report) = report {
-                p { a href=(report) { "The whole report" } span.muted { " with every figure, two pages on paper" } }
+                p { a href=(report) { "Full report" } span.muted { " with every figure; prints on two pages" } }
             }
         }
     }
@@ -350,16 +347,16 @@ fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
     files.sort_by_key(|file| rank(file));
     let name = |file: &Artifact| match (file.kind.as_str(), file.role.as_str()) {
         ("master", role) => format_name(role),
-        ("report", "json") => "Report, for programs".to_owned(),
+        ("report", "json") => "Report (JSON)".to_owned(),
         ("report", _) => "Report".to_owned(),
-        ("data", "manifest") => "Manifest".to_owned(),
+        ("data", "manifest") => "Checksums".to_owned(),
         (_, role) => capital(role),
     };
     html! {
         section.downloads aria-labelledby="take" {
             h2 #take { "Downloads" }
             @if !frame.signed_in() {
-                p.muted { "Masters are downloaded signed in. Pick one: you sign in with a code by mail, and it starts by itself." }
+                p.muted { "Sign in to download. Pick a file; we email you a code, and the download starts." }
             }
             ul.files {
                 @for file in files {
@@ -388,7 +385,7 @@ fn another(job: &Job) -> Markup {
     html! {
         section.another aria-labelledby="another" data-upload=[master.upload.as_ref().map(|u| u.id.as_str())] {
             h2 #another { "Try another" }
-            p.muted { "From the same upload; this master stays as it is." }
+            p.muted { "No new upload. This version stays." }
             form.pills method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
                 @for style in Style::ALL {
                     @if style != now.style {
@@ -414,7 +411,7 @@ fn failed(job: &Job) -> Markup {
             h2 #failed { (icon("warning")) " This one could not be mastered" }
             p.lead { (if error.detail.is_empty() { "The reason was not recorded." } else { &error.detail }) }
             p.muted {
-                "Code " code { (if error.code.is_empty() { "unknown" } else { &error.code }) } ". If it makes no sense to you, "
+                "Code " code { (if error.code.is_empty() { "unknown" } else { &error.code }) } ". Not clear? "
                 a href={ "/contact?topic=question&about=" (job.master.id) } { "tell us" } " and name it."
             }
             p { a.button.primary href="/" { "Upload another export" } }
@@ -428,7 +425,7 @@ fn sharing(frame: &Frame<'_>, job: &Job) -> Markup {
     html! {
         section.sharing aria-labelledby="sharing" {
             h2 #sharing { "Share" }
-            p.muted { "Whoever has the link hears mix and master. They download nothing, and you can end it at any time." }
+            p.muted { "Anyone with the link can listen, not download. Turn it off at any time." }
             form method="post" action={ "/m/" (id) "/share" } data-share=(id) {
                 button.button { (icon("share")) "Make a link" }
             }
@@ -438,12 +435,12 @@ fn sharing(frame: &Frame<'_>, job: &Job) -> Markup {
                         @if let Some(url) = &share.url { a href=(url) { (url) } } @else { span { "Link of " (date(&share.created_at)) } }
                         form method="post" action={ "/m/" (id) "/share" } data-api={ "DELETE /v1/shares/" (share.id) } data-then="remove" {
                             input type="hidden" name="remove" value=(share.id);
-                            button.quiet { "End it" }
+                            button.quiet { "Turn off" }
                         }
                     }
                 }
             }
-            @if !frame.signed_in() { p.muted { "The link ends when your guest tracks do." } }
+            @if !frame.signed_in() { p.muted { "The link expires with this track." } }
         }
     }
 }

@@ -78,7 +78,14 @@ impl<'a> Frame<'a> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { @if title.is_empty() { "LoopMastering" } @else { (title) " · LoopMastering" } }
-                    @if !about.is_empty() { meta name="description" content=(about); }
+                    @if !about.is_empty() {
+                        meta name="description" content=(about);
+                        // What messengers show of a link.
+                        meta property="og:site_name" content="LoopMastering";
+                        meta property="og:type" content="website";
+                        meta property="og:title" content=(if title.is_empty() { "LoopMastering" } else { title });
+                        meta property="og:description" content=(about);
+                    }
                     meta name="color-scheme" content="light dark";
                     meta name="theme-color" media="(prefers-color-scheme: light)" content="#f7f6f3";
                     meta name="theme-color" media="(prefers-color-scheme: dark)" content="#101214";

@@ -42,7 +42,7 @@ pub fn library(frame: &Frame<'_>, library: &Library) -> Markup {
         }
         @if !frame.signed_in() {
             p.notice { (icon("info")) span {
-                "These tracks belong to this browser and go after some days. "
+                "These tracks live in this browser and are deleted after a few days. "
                 a href=(frame.sign_in()) { "Sign in" } " to keep them and to download the masters."
             } }
         }
@@ -63,7 +63,7 @@ pub fn library(frame: &Frame<'_>, library: &Library) -> Markup {
                     label { "Sort " select name="sort" { @for (value, name) in SORTS { option value=(value) selected[value == library.sort] { (name) } } } }
                     button.button data-plain { "Search" }
                 }
-                @if items.is_empty() { p.empty { "No song fits. " a href="/library" { "Show all" } } }
+                @if items.is_empty() { p.empty { "No matches. " a href="/library" { "Show all" } } }
                 @else { (table(items, false)) }
                 @if let Some(next) = &library.masters.next {
                     p.pages { a.button rel="next" href=(next_page(library, next)) { "Show more" } }
@@ -223,7 +223,7 @@ fn table(items: &[Master], ordered: bool) -> Markup {
                 }
             }
             div.selection data-bar {
-                p data-count role="status" { "Select songs to work on several at once." }
+                p data-count role="status" { "Select songs to download or delete several at once." }
                 label.check { input type="checkbox" name="keep_mix" value="on"; span { "Keep the mixes when deleting" } }
                 div.buttons {
                     button.button name="action" value="zip" formaction="/library/zip" data-act="zip" { (icon("download")) "ZIP" }

@@ -59,7 +59,7 @@ pub fn sign_in(frame: &Frame<'_>, page: &SignIn) -> Markup {
 fn address(google: bool, next: &str) -> Markup {
     html! {
         h1 { "Sign in" }
-        p.lead { "No password. We mail you a code; the first time, that makes your account." }
+        p.lead { "No password. We email you a code; if you are new here, it creates your account." }
         form.stack method="post" action="/sign-in" data-step="address" {
             input type="hidden" name="next" value=(next);
             div.field { label for="email" { "Email" } input #email type="email" name="email" autocomplete="email" required maxlength="254" autofocus; }
@@ -85,7 +85,7 @@ fn code(login: &str, email: &str, next: &str) -> Markup {
         p.lead {
             "We sent a code and a link to "
             @if email.is_empty() { "your address" } @else { strong { (email) } }
-            ". Either will do; this page goes on by itself when you open the link."
+            ". Enter the code or open the link; this page continues by itself."
         }
         form.stack method="post" action="/sign-in/code" data-step="code" {
             input type="hidden" name="login" value=(login);
@@ -96,7 +96,7 @@ fn code(login: &str, email: &str, next: &str) -> Markup {
             }
             button.button.primary.wide { "Sign in" }
         }
-        p.muted data-wait role="status" { "The code works for " (duration(SIGN_IN)) ", and five tries." }
+        p.muted data-wait role="status" { "The code expires in " (duration(SIGN_IN)) "." }
         p { a href={ "/sign-in?" (form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish()) } { "Use another address" } }
     }
 }
@@ -109,7 +109,7 @@ fn merge(masters: u64, next: &str) -> Markup {
             input type="hidden" name="next" value=(next);
             button.button.primary.wide name="keep" value="move" { "Move " (count(masters, "track")) }
             button.button.wide name="keep" value="leave" { "Leave " (if masters == 1 { "it" } else { "them" }) }
-            p.muted { "Moved tracks belong to your account. Left ones go when their time is over." }
+            p.muted { "Moved tracks belong to your account. The others are deleted when their time is up." }
         }
     }
 }
@@ -179,7 +179,7 @@ pub fn confirm(frame: &Frame<'_>, token: &str, confirmation: &Confirmation) -> M
                 "confirmed" => {
                     h1 { "Thank you" }
                     p.lead { "You have confirmed that message " code { (confirmation.ticket) } " is yours. We go on with it and answer by mail." }
-                    p { a.button href="/" { "First page" } }
+                    p { a.button href="/" { "Home" } }
                 },
                 _ => {
                     h1 { "This link has expired" }

@@ -259,8 +259,6 @@ pub struct Outcome {
     /// Seconds each stage took.
     #[serde(deserialize_with = "or_default")]
     pub stages: Vec<StageTime>,
-    /// Where it was rendered.
-    pub backend: Option<BackendInfo>,
 }
 
 /// Figures before and after.
@@ -365,18 +363,6 @@ pub struct StageTime {
     pub stage: String,
     /// Seconds.
     pub seconds: f64,
-}
-
-/// Where a master was rendered.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct BackendInfo {
-    /// cpu, wgpu …
-    #[serde(deserialize_with = "or_default")]
-    pub name: String,
-    /// Which device.
-    #[serde(deserialize_with = "or_default")]
-    pub device: String,
 }
 
 /// A page of masters: `GET /v1/masters`.

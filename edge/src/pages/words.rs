@@ -184,12 +184,12 @@ pub fn api(frame: &Frame<'_>, origin: &str) -> Markup {
             ol.steps {
                 @for (text, code) in &steps { li { p { (text) } pre tabindex="0" { code { (code) } } } }
             }
-            h2 { "From a page of your own" }
+            h2 { "Embed uploads on your site" }
             p {
                 "Mint a grant with " code { "POST /v1/me/grants" } ": an address that takes uploads and nothing else, for an hour. It speaks the contract of Uppy’s Companion, so stock Uppy works with "
                 code { "companionEndpoint" } " set to it."
             }
-            h2 { "Being told" }
+            h2 { "Notifications" }
             p { "Add a webhook under " a href="/account#webhooks" { "Account" } ". Deliveries are signed as Standard Webhooks and repeated for days." }
         }
     };
@@ -211,7 +211,7 @@ fn plain(frame: &Frame<'_>, title: &str, text: &Markup, code: Option<&str>) -> M
 #[must_use]
 pub fn not_found(frame: &Frame<'_>) -> Markup {
     let text = html! {
-        p.lead { "There is nothing at this address: it was deleted, its time is over, or it belongs to another browser or account." }
+        p.lead { "There is nothing at this address: it was deleted, has expired, or belongs to another browser or account." }
         p { a.button.primary href="/" { "Master a mix" } " " a.button href="/library" { "Library" } @if !frame.signed_in() { " " a.button href=(frame.sign_in()) { "Sign in" } } }
     };
     plain(frame, "Not here", &text, None)
@@ -235,7 +235,7 @@ pub fn away(frame: &Frame<'_>) -> Markup {
 pub fn failed(frame: &Frame<'_>, title: &str, detail: &str, request: Option<&str>) -> Markup {
     let text = html! {
         p.lead { (detail) }
-        p { a.button href="/" { "First page" } " " a.button href="/contact" { "Contact us" } }
+        p { a.button href="/" { "Home" } " " a.button href="/contact" { "Contact us" } }
     };
     plain(frame, title, &text, request)
 }

@@ -107,7 +107,7 @@ class Job extends HTMLElement {
       void insist<{ id: string; url: string }>(`/masters/${form.dataset.share}/shares`, { method: "POST" }, undefined, 3).then(
         ({ id, url }) => {
           const line = document.createElement("li");
-          line.innerHTML = `<a></a><form method="post" data-api="DELETE /v1/shares/${encodeURIComponent(id)}" data-then="remove"><button class="quiet">End it</button></form>`;
+          line.innerHTML = `<a></a><form method="post" data-api="DELETE /v1/shares/${encodeURIComponent(id)}" data-then="remove"><button class="quiet">Turn off</button></form>`;
           const link = line.querySelector("a") as HTMLAnchorElement;
           const address = new URL(url, location.origin);
           link.href = link.textContent = address.href;

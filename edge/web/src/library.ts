@@ -78,7 +78,7 @@ class LibraryElement extends HTMLElement {
       const total = this.rows().length;
       bar?.classList.toggle("empty", chosen === 0);
       const said = bar?.querySelector("[data-count]");
-      if (said) said.textContent = chosen === 0 ? "Select songs to work on several at once." : `${count(chosen, "song")} selected`;
+      if (said) said.textContent = chosen === 0 ? "Select songs to download or delete several at once." : `${count(chosen, "song")} selected`;
       for (const button of bar?.querySelectorAll<HTMLButtonElement>("button") ?? []) button.disabled = chosen === 0;
       if (all) {
         all.checked = chosen > 0 && chosen === total;

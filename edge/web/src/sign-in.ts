@@ -68,7 +68,7 @@ class SignInElement extends HTMLElement {
 
   private showCode(login: string, email: string): void {
     this.innerHTML = `<h1 tabindex="-1">Check your mail</h1>
-      <p class="lead">We sent a code and a link to <strong></strong>. Either will do; this page goes on by itself when you open the link.</p>
+      <p class="lead">We sent a code and a link to <strong></strong>. Enter the code or open the link; this page continues by itself.</p>
       <form class="stack" data-step="code"><input type="hidden" name="login">
         <div class="field"><label for="code">Six-digit code</label><input id="code" class="code" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="8" required></div>
         <button class="button primary wide">Sign in</button></form>
@@ -118,7 +118,7 @@ class SignInElement extends HTMLElement {
       <form class="stack" data-step="merge">
         <button class="button primary wide" value="move">Move ${count(tracks, "track")}</button>
         <button class="button wide" value="leave">Leave ${them}</button>
-        <p class="muted">Moved tracks belong to your account. Left ones go when their time is over.</p></form>`;
+        <p class="muted">Moved tracks belong to your account. The others are deleted when their time is up.</p></form>`;
     this.querySelector<HTMLElement>("h1")?.focus();
   }
 }

@@ -144,7 +144,7 @@ async function inHandles<T>(mode: IDBTransactionMode, work: (store: IDBObjectSto
 }
 
 export const keepHandle = (upload: string, handle: FileSystemFileHandle): Promise<unknown> => inHandles("readwrite", (store) => store.put(handle, upload));
-export const handleOf = (upload: string): Promise<FileSystemFileHandle | null> => inHandles("readonly", (store) => store.get(upload) as IDBRequest<FileSystemFileHandle>);
+export const handleOf = (upload: string): Promise<FileSystemFileHandle | null> => inHandles("readonly", (store) => store.get(upload) as IDBRequest<FileSystemFileHandle | undefined>).then((handle) => handle ?? null);
 export const dropHandle = (upload: string): Promise<unknown> => inHandles("readwrite", (store) => store.delete(upload));
 
 /** Removes handles whose upload is over. The records are read last: an upload is written down before its handle is. */

@@ -57,12 +57,12 @@ export class Track extends LitElement {
     const it = this.item;
     if (it.said !== "" && it.state !== "new") return it.said;
     switch (it.state) {
-      case "new": return it.said || "Waiting its turn";
-      case "waiting": return "Waiting its turn";
+      case "new": return it.said || "Waiting";
+      case "waiting": return "Waiting";
       case "paused": return `Paused at ${size(it.sent)}`;
       case "finishing": return "Checking";
-      case "stored": return it.settings === undefined ? "Uploaded" : "Uploaded, about to be mastered";
-      case "queued": return "About to be mastered";
+      case "stored": return it.settings === undefined ? "Uploaded" : "Uploaded, in line for mastering";
+      case "queued": return "In line for mastering";
       case "made": return this.progress || "In the queue";
       default: return "";
     }

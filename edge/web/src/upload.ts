@@ -314,7 +314,7 @@ class UploadElement extends HTMLElement {
     const sent = items.filter((item) => ["stored", "queued", "made"].includes(item.state)).length;
     const made = items.filter((item) => item.state === "made").length;
     const failed = items.filter((item) => item.state === "failed").length;
-    this.tell([`${sent} of ${items.length} uploaded`, made > 0 ? `${made} sent to mastering` : "", failed > 0 ? `${failed} need you` : ""].filter(Boolean).join(", "));
+    this.tell([`${sent} of ${items.length} uploaded`, made > 0 ? `${made} sent to mastering` : "", failed > 0 ? `${failed} ${failed === 1 ? "needs" : "need"} your attention` : ""].filter(Boolean).join(", "));
     if (items.length === 0) this.tell("");
   }
 

@@ -5,6 +5,7 @@ import { Problem, ask, insist, key, online, sleep, backoff } from "./api";
 import { fingerprint } from "./fingerprint";
 import { type UploadRecord, dropHandle, dropUpload, handleOf, keepHandle, keepUpload, keepUploads, uploadRecords } from "./storage";
 import { type FileLimits, refusal, tooLong } from "./admission";
+import { size } from "./text";
 
 export type State =
   | "new" // being looked at
@@ -160,7 +161,7 @@ export class Uploader {
     const upload = await this.lookUp(item);
     if (upload === null) {
       this.forget(item);
-      return item.say("failed", "This upload has ended since. Choose the file again to send it anew.");
+      return item.say("failed", "This upload has expired. Choose the file to start over.");
     }
     if (upload.state === "stored" || upload.state === "completing") {
       item.sent = item.bytes;
@@ -170,7 +171,7 @@ export class Uploader {
     item.handle = await handleOf(item.upload);
     const permission = item.handle === null ? "none" : await allowed(item.handle, false);
     if (permission === "granted" && (await this.open(item))) return;
-    item.say("lost", item.handle === null ? "Choose the file again; only what is missing is sent." : "One click opens the file again; only what is missing is sent.");
+    item.say("lost", item.handle === null ? "Choose the file again to resume; only what is missing is sent." : "Open the file again to resume; only what is missing is sent.");
   }
 
   /** The upload of a record; null once it is over. Waits for the service as long as it takes. */
@@ -198,7 +199,7 @@ export class Uploader {
   /** Gives a lost item its file back, if it is the same one. */
   async take(item: Item, file: File): Promise<boolean> {
     if (file.size !== item.bytes || (await fingerprint(file)) !== item.print) {
-      item.say("lost", `That is another file: “${item.name}” had ${item.bytes} bytes and has not been changed since. Choose the same one, or remove this line.`);
+      item.say("lost", `That is not the same file: “${item.name}” is ${size(item.bytes)}. Choose the same file, or remove this line.`);
       return false;
     }
     item.file = file;
@@ -339,7 +340,7 @@ export class Uploader {
 
   private waits(item: Item, problem: Problem | null): void {
     if (problem === null) item.said = "";
-    else item.said = !navigator.onLine || problem.status === 0 ? "No connection; it goes on by itself." : problem.status === 429 ? "Many requests at once; it goes on in a moment." : "The service does not answer; it goes on by itself.";
+    else item.said = !navigator.onLine || problem.status === 0 ? "You are offline. The upload resumes when you are back." : problem.status === 429 ? "Busy right now. Retrying…" : "The service does not answer. Retrying…";
     item.changed();
   }
 

@@ -119,13 +119,16 @@ fn curve(points: &[(f64, f64)], y: Scale) -> Vec<(f64, f64)> {
         .collect()
 }
 
-/// Long-term spectra of mix and master (mid, gated medians per twelfth octave), drawn at one loudness.
+/// Long-term spectra of mix and master (mid, gated medians per twelfth octave), drawn at one loudness, and the tone that was planned.
 #[must_use]
 pub fn spectrum(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
     let Some(Difference { shift, .. }) = difference(mix, master, tone) else { return String::new() };
     let before = smoothed(&mix.hz, &mix.mid);
     let after: Vec<(f64, f64)> =
         smoothed(&master.hz, &master.mid).into_iter().map(|(hz, level)| (hz, level - shift)).collect();
+    let flat = tone.mid.iter().all(|(_, gain)| gain.0 == 0.0) && tone.subsonic.is_none();
+    let target: Vec<(f64, f64)> =
+        before.iter().filter(|_| !flat).map(|(hz, level)| (*hz, level + planned(tone, *hz))).collect();
     let shown = |points: &[(f64, f64)]| {
         let inside = points.iter().filter(|(hz, _)| (LOW..=HIGH).contains(hz));
         inside.map(|(_, level)| *level).fold(f64::NEG_INFINITY, f64::max)
@@ -144,9 +147,10 @@ pub fn spectrum(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
         "Spectrum of mix and master",
         &format!(
             "Level per twelfth octave from 20 Hz to 20 kHz. The mix is strongest at {}; the master is drawn {} lower to compare tone, \
-             not loudness.",
+             not loudness.{}",
             frequency(Hz(top.0)),
-            with_unit(shift, 1, "dB")
+            with_unit(shift, 1, "dB"),
+            if flat { "" } else { " The dashed line is the target: the mix through the planned filter." }
         ),
     );
     grid(&mut canvas, false);
@@ -161,7 +165,10 @@ pub fn spectrum(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
             area.close();
             area.draw(out, "area mix");
         }
-        for (class, points) in [("line mix", mix), ("line master", curve(&after, y))] {
+        for (class, points) in [("line mix", mix), ("line master", curve(&after, y)), ("target", curve(&target, y))] {
+            if points.is_empty() {
+                continue;
+            }
             let mut line = Path::default();
             line.smooth(&points);
             line.draw(out, class);

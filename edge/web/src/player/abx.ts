@@ -1,4 +1,4 @@
-// A blind test: X is mix or master, drawn anew each time; who hears a difference finds it more often than by chance.
+// A blind test: X is mix or master, picked at random each time; who hears a difference finds it more often than by chance.
 
 export interface Trial {
   x: "mix" | "master";
@@ -20,8 +20,8 @@ export function verdict(right: number, trials: number): string {
   if (trials < 5) return `${right} of ${trials} right. After ten or more it says something.`;
   const chance = byChance(right, trials);
   const percent = chance < 0.001 ? "less than 0.1" : (chance * 100).toFixed(chance < 0.1 ? 1 : 0);
-  const meaning = chance < 0.01 ? "You hear the difference." : chance < 0.05 ? "You very likely hear the difference." : chance < 0.2 ? "You may hear it; go on for a clearer answer." : "This could well be guessing.";
-  return `${right} of ${trials} right. ${meaning} Somebody guessing gets that far ${percent}\u202f% of the time.`;
+  const meaning = chance < 0.01 ? "You hear the difference." : chance < 0.05 ? "You very likely hear the difference." : chance < 0.2 ? "You may be hearing it. Keep going for a clearer answer." : "This could well be guessing.";
+  return `${right} of ${trials} right. ${meaning} Guessing gets this far ${percent}\u202f% of the time.`;
 }
 
 export class Abx {

@@ -156,10 +156,8 @@ export class PlayerElement extends LitElement {
     const text = clock(at);
     if (now && now.textContent !== text) now.textContent = text;
     const slider = this.querySelector<HTMLInputElement>(".seek");
-    if (slider && !this.dragging) {
-      slider.value = String(at);
-      slider.setAttribute("aria-valuetext", `${text} of ${clock(this.seconds)}`);
-    }
+    if (slider && !this.dragging) slider.value = String(at);
+    slider?.setAttribute("aria-valuetext", `${text} of ${clock(this.seconds)}`);
     this.toggleAttribute("data-waiting", this.engine?.waiting ?? false);
   }
 
@@ -270,13 +268,13 @@ export class PlayerElement extends LitElement {
       </div>
       ${this.abx ? this.test(this.abx) : nothing}
       <p class="said bad" role="alert">${this.said}</p>
-      ${demo ? nothing : html`<p class="hint muted"><span><kbd>space</kbd> play</span><span><kbd>A</kbd> mix</span><span><kbd>B</kbd> master</span><span><kbd>←</kbd> <kbd>→</kbd> 5 s</span><span><kbd>L</kbd> loop</span><span><kbd>[</kbd> <kbd>]</kbd> its ends</span><span><kbd>M</kbd> match</span></p>`}`;
+      ${demo ? nothing : html`<p class="hint muted"><span><kbd>space</kbd> play</span><span><kbd>A</kbd> mix</span><span><kbd>B</kbd> master</span><span><kbd>←</kbd> <kbd>→</kbd> 5 s</span><span><kbd>L</kbd> loop</span><span><kbd>[</kbd> <kbd>]</kbd> loop in, out</span><span><kbd>M</kbd> match</span></p>`}`;
   }
 
   private test(abx: Abx) {
     return html`
       <section class="abx" aria-label="Blind test">
-        <p>X is the mix or the master, drawn anew each time. Listen to A, B and X as long as you like; then say which one X is.</p>
+        <p>X is the mix or the master, picked at random each time. Listen to A, B and X as long as you like; then say which one X is.</p>
         <p class="answers">
           <button type="button" class="button" @click=${() => this.answer("mix")}>X is A, the mix</button>
           <button type="button" class="button" @click=${() => this.answer("master")}>X is B, the master</button>
