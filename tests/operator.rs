@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 #[path = "operator/http2.rs"]
 mod http2;
+mod install;
 #[path = "operator/pictures.rs"]
 mod pictures;
 #[cfg(unix)]
