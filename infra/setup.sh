@@ -156,11 +156,18 @@ first_build() {
 # build ARGUMENTS…: cargo build. On a terminal one line counts the crates; what is wrong is shown as cargo says it, and nothing where there
 # is nothing to build.
 build() {
-  local line=0
-  [ ! -t 2 ] || line=1
-  cargo build --locked --target-dir target "$@" 2>&1 | awk -v line="$line" '
-    /^ *(Finished|Blocking|Updating|Locking) / { next }
-    line && /^ *(Compiling|Downloaded) / { printf "\r\033[K%4d  %s %s", ++built, $1, $2; fflush(); open = 1; next }
-    { if (open) { printf "\r\033[K"; open = 0 } print; fflush() }
-    END { if (open) printf "\r\033[K" }' >&2
+  local text count=0 clear= failed=0
+  [ ! -t 2 ] || clear=$'\r\033[K'
+  cargo build --locked --target-dir target "$@" 2>&1 | while IFS= read -r text; do
+    case $text in
+      *' Finished '* | *' Blocking '*) ;;
+      *' Compiling '*)
+        count=$((count + 1))
+        if [ -n "$clear" ]; then printf '%s%4d %s' "$clear" "$count" "${text#"${text%%[! ]*}"}"; else printf '%s\n' "$text"; fi
+        ;;
+      *) printf '%s%s\n' "$clear" "$text" ;;
+    esac
+  done >&2 || failed=$? # the caller has set pipefail
+  [ -z "$clear" ] || printf '%s' "$clear" >&2
+  return "$failed"
 }
