@@ -4,7 +4,7 @@ use super::icons::icon;
 use super::layout::Frame;
 use super::text::{THIN, capital, count, format_name, number, size, style_note};
 use super::view::{Destination, Quota};
-use loopmaster_core::settings::{Aspect, Codec, Fix, Format, Limits, Loudness, Material, Settings, Style};
+use loopmaster_core::settings::{Aspect, Codec, Fix, Format, Limits, Loudness, Material, Phase, Settings, Style};
 use maud::{Markup, PreEscaped, html};
 
 /// What the home page shows.
@@ -161,7 +161,16 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
                     }
                 }
             }
-            div.row {
+            div.row.four {
+                div.field {
+                    label for="material" { "Kind of recording" }
+                    select #material name="material" {
+                        option value="" { "Detect automatically" }
+                        @for kind in Material::ALL {
+                            option value=(kind.name()) selected[now.material == Some(kind)] { (material_name(kind)) }
+                        }
+                    }
+                }
                 div.field {
                     label for="ceiling" { "True-peak ceiling, dBTP" }
                     input #ceiling type="text" inputmode="decimal" name="ceiling" placeholder="−1.0" value=[now.ceiling.map(|c| number(c.0))];
@@ -170,29 +179,20 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
                     label for="rate" { "Sample rate" }
                     select #rate name="rate" {
                         option value="" { "As the mix" }
-                        @for (value, name) in [("44100", "44.1 kHz"), ("48000", "48 kHz"), ("96000", "96 kHz")] { option value=(value) { (name) } }
+                        @for (value, name) in [("44100", "44.1 kHz"), ("48000", "48 kHz"), ("96000", "96 kHz")] { option value=(value) selected[value.parse().ok() == Some(now.rate)] { (name) } }
                     }
                 }
                 div.field {
                     label for="phase" { "Tone filter" }
                     select #phase name="phase" {
                         option value="" { "Minimum phase" }
-                        option value="linear" { "Linear phase" }
-                    }
-                }
-            }
-            div.field {
-                label for="material" { "Kind of recording" }
-                select #material name="material" {
-                    option value="" { "As we hear it" }
-                    @for kind in Material::ALL {
-                        option value=(kind.name()) selected[now.material == Some(kind)] { (material_name(kind)) }
+                        option value="linear" selected[now.phase == Phase::Linear] { "Linear phase" }
                     }
                 }
             }
             fieldset {
-                legend { "Mend first" }
-                p.muted { "Only what your mix has is mended; the report says what." }
+                legend { "Fix first" }
+                p.muted { "Only what your mix needs is changed; the report says what." }
                 div.checks {
                     @for fix in Fix::ALL {
                         label.check {
@@ -224,8 +224,8 @@ fn material_name(kind: Material) -> &'static str {
 fn fix_name(fix: Fix) -> &'static str {
     match fix {
         Fix::Polarity => "Flip an inverted channel",
-        Fix::Balance => "Raise a weak or silent channel",
-        Fix::Dc => "Take out an offset",
+        Fix::Balance => "Balance a weak or silent channel",
+        Fix::Dc => "Remove DC offset",
     }
 }
 

@@ -253,16 +253,20 @@ fn account(result: &Outcome) -> Markup {
             h2 #did { "What we did" }
             @if result.reasons.is_empty() { p { "Nothing: the mix was already where it should be." } }
             ul.reasons {
-                @for reason in &result.reasons {
-                    @let (before, after) = shown(reason);
+                @for (aspect, reasons) in by_aspect(&result.reasons) {
                     li {
-                        span.aspect { (capital(&reason.aspect)) }
-                        span {
-                            (reason.text)
-                            @if let (Some(before), Some(after)) = (before, after) {
-                                " " span.change {
-                                    span.mix { (before) } span.visually-hidden { " to " } span aria-hidden="true" { " → " } span.master { (after) }
-                                    @if let Some(unit) = &reason.unit { (THIN) (unit) }
+                        span.aspect { (capital(aspect)) }
+                        div {
+                            @for reason in reasons {
+                                @let (before, after) = shown(reason);
+                                p {
+                                    (reason.text)
+                                    @if let (Some(before), Some(after)) = (before, after) {
+                                        " " span.change {
+                                            span.mix { (before) } span.visually-hidden { " to " } span aria-hidden="true" { " → " } span.master { (after) }
+                                            @if let Some(unit) = &reason.unit { (THIN) (unit) }
+                                        }
+                                    }
                                 }
                             }
                         }
@@ -272,6 +276,18 @@ fn account(result: &Outcome) -> Markup {
             @if let Some(why) = &result.target.stopped_early { p.muted { (why) } }
         }
     }
+}
+
+/// Each aspect once, in the order in which its first reason comes.
+fn by_aspect(reasons: &[Reason]) -> Vec<(&str, Vec<&Reason>)> {
+    let mut groups: Vec<(&str, Vec<&Reason>)> = Vec::new();
+    for reason in reasons {
+        match groups.iter_mut().find(|(aspect, _)| *aspect == reason.aspect) {
+            Some((_, group)) => group.push(reason),
+            None => groups.push((&reason.aspect, vec![reason])),
+        }
+    }
+    groups
 }
 
 /// Before and after in figures.
@@ -337,10 +353,12 @@ fn plots(master: &Master) -> Markup {
 fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
     // Music first, then the words for people, then those for programs. The figures of the previews are of use to the player alone.
     let rank = |file: &Artifact| match (file.kind.as_str(), file.role.as_str()) {
-        ("master", _) => Some(0),
-        ("report", "html") => Some(1),
-        ("report", _) => Some(2),
-        ("data", "manifest") => Some(3),
+        // What a distributor wants stands first.
+        ("master", role) if role.starts_with("wav24") => Some(0),
+        ("master", _) => Some(1),
+        ("report", "html") => Some(2),
+        ("report", _) => Some(3),
+        ("data", "manifest") => Some(4),
         _ => None,
     };
     let mut files: Vec<_> = master.artifacts.iter().filter(|file| rank(file).is_some()).collect();
