@@ -7,6 +7,7 @@
 ours, fast, finest  loopmaster master --only loudness --insist --ceiling -1 [--limiter fast | finest]
 clip                control: the samples cut off at the ceiling. A figure by which it wins proves nothing
 apsyclip            ffmpeg apsyclip at twice the rate, alimiter behind it
+masked              masked.py: a clipper that puts its error where the music masks it
 matchering          its limiter, scaled until the true peak is -1.05 dBTP
 
 The gain of the peers is found by iteration, to 0.03 LU. Figures:
@@ -35,6 +36,7 @@ import numpy
 import scipy.signal
 import soundfile
 
+from masked import masked
 from references import aligned, audio_files, blocks, excerpt, loudness, onset, program, residue, true_peak
 
 CEILING = 10 ** (-1 / 20)
@@ -186,7 +188,7 @@ def matchering(audio, rate):
     return out * 10 ** ((-1.05 - true_peak(out)) / 20)
 
 
-PEERS = {"clip": clip, "apsyclip": apsyclip, "matchering": matchering}
+PEERS = {"clip": clip, "apsyclip": apsyclip, "matchering": matchering, "masked": masked}
 
 
 def solved(peer, audio, rate, target):
@@ -368,7 +370,7 @@ def main():
     parser.add_argument("--only-mixes", type=lambda text: text.split(","), default=[], help="names without extension, separated by commas")
     parser.add_argument("--loudness", type=float, default=-9.0)
     parser.add_argument("--seconds", type=int, default=30, help="only the loudest so many seconds of each")
-    parser.add_argument("--who", type=lambda text: text.split(","), default=["ours", "clip", "apsyclip", "matchering"])
+    parser.add_argument("--who", type=lambda text: text.split(","), default=["ours", "clip", "masked", "apsyclip", "matchering"])
     parser.add_argument("--controls", action="store_true")
     parser.add_argument("--tones", action="store_true")
     parser.add_argument("--json", type=Path)
