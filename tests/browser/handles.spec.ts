@@ -130,7 +130,7 @@ test("a handle goes when its upload has been given up elsewhere", async ({ page 
   const origin = new URL(test.info().project.use.baseURL ?? "").origin;
   expect((await again.request.delete(`${origin}/v1/uploads/${id}`, { headers: { origin } })).status()).toBeLessThan(300);
   await again.goto("/");
-  await expect(again.getByText("This upload has ended since")).toBeVisible();
+  await expect(again.getByText("This upload has expired")).toBeVisible();
   await expect.poll(() => handles(again)).toEqual({});
   expect(await records(again)).toEqual([]);
 });

@@ -67,6 +67,21 @@ test("a mix becomes a master that is heard, seen and downloaded after signing in
   for (const name of [...kept, ...(await context.cookies()).map((cookie) => cookie.name)]) expect(listed).toContain(name);
 });
 
+test("a ZIP that a guest asks for comes after signing in", async ({ page, watch }) => {
+  watch.expected.push(/status of 401/);
+  await page.goto("/");
+  await drop(page, [wav("one.wav", 4, 1), wav("two.wav", 4, 2)]);
+  await page.getByRole("button", { name: /^Master .*2/ }).click();
+  await page.waitForURL(/\/b\//);
+  await page.getByRole("button", { name: "Download ZIP" }).click({ timeout: 120_000 });
+  await page.waitForURL(/\/sign-in/);
+  await signIn(page);
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: /^Move 2 tracks/ }).click();
+  expect((await download).suggestedFilename()).toMatch(/\.zip$/);
+  expect(await page.evaluate(() => sessionStorage.getItem("lm.pending"))).toBeNull();
+});
+
 test("another style takes no other upload", async ({ page }) => {
   await master(page);
   const uploads: string[] = [];

@@ -18,7 +18,7 @@ test("another file is not taken for the one that is missing", async ({ page }) =
   const chooser = again.waitForEvent("filechooser");
   await again.getByRole("button", { name: /^Choose the file/ }).click();
   await (await chooser).setFiles(song());
-  await expect(again.getByText("That is another file")).toBeVisible();
+  await expect(again.getByText("That is not the same file")).toBeVisible();
 });
 
 test("the service may be away; the queue waits and goes on", async ({ page, watch }) => {
@@ -27,7 +27,7 @@ test("the service may be away; the queue waits and goes on", async ({ page, watc
   await page.route(/\/v1\/(uploads|masters|batches)/, (route) => (away ? route.fulfill({ status: 503, headers: { "retry-after": "0" }, contentType: "application/problem+json", body: '{"code":"service.away","detail":"away"}' }) : route.continue()));
   await page.goto("/");
   await drop(page, song(1));
-  await expect(page.getByText("it goes on by itself")).toBeVisible();
+  await expect(page.getByText("The service does not answer. Retrying")).toBeVisible();
   away = false;
   await expect(page.getByText("Uploaded", { exact: true })).toBeVisible({ timeout: 60_000 });
 });

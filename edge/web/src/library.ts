@@ -4,7 +4,7 @@ import { insist } from "./api";
 import { watch, type Summary } from "./events";
 import { UNDO_MS } from "./periods";
 import { fetchPeaks, bars } from "./player/peaks";
-import { explain, icon, refresh, toast, complain, signedIn } from "./site";
+import { explain, icon, pack, refresh, toast } from "./site";
 import { count } from "./text";
 
 const WORDS: Record<string, [string, string]> = { waiting: ["clock", "Waiting"], running: ["loop", "Working"], done: ["verified", "Done"], failed: ["warning", "Failed"], cancelled: ["wrong", "Stopped"] };
@@ -106,7 +106,7 @@ class LibraryElement extends HTMLElement {
       const what = ((event as SubmitEvent).submitter as HTMLElement | null)?.dataset.act;
       const ids = this.chosen().map((box) => box.value);
       if (ids.length === 0) return;
-      if (what === "zip") void this.pack({ masters: ids }, form);
+      if (what === "zip") void pack({ masters: ids });
       else void this.take(ids);
     });
     show();
@@ -245,22 +245,8 @@ class LibraryElement extends HTMLElement {
     const form = this.querySelector<HTMLFormElement>("form[data-zip]");
     form?.addEventListener("submit", (event) => {
       event.preventDefault();
-      void this.pack({ batch: form.dataset.zip }, form);
+      void pack({ batch: form.dataset.zip ?? "" });
     });
-  }
-
-  private async pack(what: object, form: HTMLElement): Promise<void> {
-    if (!signedIn()) {
-      location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
-      return;
-    }
-    try {
-      const { url } = await insist<{ url: string }>("/zips", { method: "POST", body: what }, undefined, 3);
-      location.assign(url);
-      toast("The ZIP is on its way.");
-    } catch (error) {
-      complain(form, explain(error));
-    }
   }
 
   /** The tiny waveform of a row, once the row is seen. */

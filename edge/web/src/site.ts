@@ -2,7 +2,7 @@
 
 import "./site.css";
 import { Problem, ask, insist, sleep } from "./api";
-import { hasPending, keepPending, sweep, takePending } from "./storage";
+import { type Zip, hasPending, keepPending, sweep, takePending } from "./storage";
 
 export const icon = (name: string): string => `<svg class="icon" aria-hidden="true"><use href="#i-${name}"></use></svg>`;
 
@@ -185,6 +185,22 @@ export async function download(artifact: string, name: string): Promise<void> {
   }
 }
 
+/** Several masters in one archive; whoever is not signed in gets it after signing in. */
+export async function pack(zip: Zip): Promise<void> {
+  try {
+    const { url } = await insist<{ url: string }>("/zips", { method: "POST", body: zip }, undefined, 3);
+    location.assign(url);
+    toast("The ZIP is on its way.");
+  } catch (error) {
+    if (error instanceof Problem && error.code === "auth.sign_in_required") {
+      keepPending({ zip });
+      location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+      return;
+    }
+    toast(explain(error));
+  }
+}
+
 /** The service does not answer: ask again and come back by itself. */
 async function comeBack(box: HTMLElement): Promise<void> {
   const line = box.querySelector("[data-away-said]");
@@ -234,5 +250,5 @@ document.documentElement.classList.add("script");
 for (const box of document.querySelectorAll<HTMLElement>("[data-away]")) void comeBack(box);
 if (signedIn() && hasPending() && !location.pathname.startsWith("/sign-in")) {
   const pending = takePending();
-  if (pending) void download(pending.artifact, pending.name);
+  if (pending) void ("zip" in pending ? pack(pending.zip) : download(pending.artifact, pending.name));
 }

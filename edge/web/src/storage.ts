@@ -93,18 +93,28 @@ export const keepLatest = (path: string, title: string): boolean => write("local
 export const dropLatest = (): boolean => write("local", LATEST_NAME, null);
 
 /** The download that waits for a sign-in. Read and gone. */
-export interface Pending {
-  artifact: string;
-  name: string;
-}
+export type Pending = { artifact: string; name: string } | { zip: Zip };
+
+/** What goes into one archive. */
+export type Zip = { batch: string } | { masters: string[] };
 
 export const keepPending = (pending: Pending): boolean => write("session", PENDING_NAME, { ...pending, at: Date.now() });
 
+function zipOf(it: unknown): Zip | null {
+  const { batch, masters } = (it ?? {}) as { batch?: unknown; masters?: unknown };
+  if (isText(batch, 100) && /^bat_\w+$/.test(batch)) return { batch };
+  if (Array.isArray(masters) && masters.length > 0 && masters.length <= 1000 && masters.every((id) => isText(id, 100) && /^mst_\w+$/.test(id))) return { masters: masters as string[] };
+  return null;
+}
+
 export function takePending(now = Date.now()): Pending | null {
-  const it = read("session", PENDING_NAME) as { artifact?: unknown; name?: unknown; at?: unknown } | null;
+  const it = read("session", PENDING_NAME) as { artifact?: unknown; name?: unknown; zip?: unknown; at?: unknown } | null;
   if (it === null) return null;
   write("session", PENDING_NAME, null);
-  if (typeof it !== "object" || !isText(it.artifact, 100) || !/^art_\w+$/.test(it.artifact) || !isCount(it.at) || now - it.at > BROWSER_PENDING_MS) return null;
+  if (typeof it !== "object" || !isCount(it.at) || now - it.at > BROWSER_PENDING_MS) return null;
+  const zip = zipOf(it.zip);
+  if (zip) return { zip };
+  if (!isText(it.artifact, 100) || !/^art_\w+$/.test(it.artifact)) return null;
   return { artifact: it.artifact, name: isText(it.name) ? it.name : "the file" };
 }
 
