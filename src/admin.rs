@@ -1,18 +1,17 @@
 //! `loopmaster admin`: what an operator does by hand. Everything that changes an account is written into the audit.
 
-use crate::audit::note;
 use crate::config::{Config, Sources};
 use crate::db::{Purged, Tx, hash_secret};
-use crate::http::App;
-use crate::http::account::access::revoke_grants;
-use crate::http::auth::{sessions, users};
-use crate::http::problem::{Answer, Problem};
-use crate::http::time::rfc3339;
-use crate::retention;
-use crate::retention::mixes::UNUSED;
-use crate::retention::traces::Removed;
+use crate::domain::accounts::{grants, sessions, tokens, users};
+use crate::domain::audit::note;
+use crate::domain::error::{Error, Part, Result};
+use crate::domain::retention;
+use crate::domain::retention::mixes::UNUSED;
+use crate::domain::retention::traces::Removed;
+use crate::domain::tickets::{self, Check, Subject, Ticket, Topic};
 use crate::serve::RoleError;
-use crate::tickets::{self, Check, Subject, Ticket, Topic};
+use crate::service::Service;
+use crate::timestamp::rfc3339;
 use clap::{Args, Subcommand};
 use sqlx::Row;
 use std::fmt::Write as _;
@@ -139,16 +138,16 @@ pub fn command(args: &AdminArgs) -> Result<(), RoleError> {
 }
 
 /// Does one task; what it has to say.
-pub async fn run(args: &AdminArgs, config: Config) -> Answer<String> {
+pub async fn run(args: &AdminArgs, config: Config) -> Result<String> {
     if matches!(args.task, Task::Periods) {
         return Ok(retention::periods::printed(&config.retention));
     }
-    let app = App::open(config).await.map_err(|error| Problem::away("service", error))?;
-    let now = app.db.now().await?;
+    let service = Service::open(config).await.map_err(|error| Error::away(Part::Service, error))?;
+    let now = service.db.now().await?;
     match &args.task {
-        Task::User { who } => user(&app, who).await,
+        Task::User { who } => user(&service, who).await,
         Task::Ban { who, why } => {
-            let mut tx = app.db.begin().await?;
+            let mut tx = service.db.begin().await?;
             let user = found(&mut tx, who).await?;
             sqlx::query("UPDATE users SET banned_at = COALESCE(banned_at, $1) WHERE id = $2")
                 .bind(now)
@@ -156,32 +155,31 @@ pub async fn run(args: &AdminArgs, config: Config) -> Answer<String> {
                 .execute(&mut *tx)
                 .await?;
             let ended = sessions::revoke_all(&mut tx, &user.id, None, now).await?;
-            sqlx::query("UPDATE tokens SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL")
-                .bind(now)
-                .bind(&user.id)
-                .execute(&mut *tx)
-                .await?;
-            revoke_grants(&mut tx, "user_id", &user.id, now).await?;
+            tokens::revoke_all(&mut tx, &user.id, now).await?;
+            grants::revoke(&mut tx, "user_id", &user.id, now).await?;
             note(&mut tx, OPERATOR, "account.banned", &user.id, "", why, now).await?;
             tx.commit().await?;
             Ok(format!("{} ({}) is banned; {ended} sessions have ended", user.id, user.email))
         }
         Task::Unban { who } => {
-            let mut tx = app.db.begin().await?;
+            let mut tx = service.db.begin().await?;
             let user = found(&mut tx, who).await?;
             sqlx::query("UPDATE users SET banned_at = NULL WHERE id = $1").bind(&user.id).execute(&mut *tx).await?;
             note(&mut tx, OPERATOR, "account.unbanned", &user.id, "", "", now).await?;
             tx.commit().await?;
             Ok(format!("{} ({}) may sign in again", user.id, user.email))
         }
-        Task::Purge { what, yes } => purge(&app, what, *yes, now).await,
+        Task::Purge { what, yes } => purge(&service, what, *yes, now).await,
         Task::Retention { dry_run } => {
-            let report =
-                if *dry_run { retention::dry_run(&app.db, &app.config).await? } else { retention::sweep(&app).await? };
+            let report = if *dry_run {
+                retention::dry_run(&service.db, &service.config).await?
+            } else {
+                retention::sweep(&service).await?
+            };
             Ok(told(&report, *dry_run))
         }
         Task::Reconcile { apply } => {
-            let found = retention::reconcile(&app.db, &app.store, *apply).await?;
+            let found = retention::reconcile(&service.db, &service.store, *apply).await?;
             let mut text = String::new();
             for (what, keys) in [("nobody knows of", &found.unknown), ("is missing from storage:", &found.missing)] {
                 for key in keys {
@@ -193,24 +191,24 @@ pub async fn run(args: &AdminArgs, config: Config) -> Answer<String> {
             let _ = write!(text, "{unknown} unknown{fate}, {missing} missing");
             Ok(text)
         }
-        Task::Tickets(Tickets { topic, task: None }) => list(&app, *topic, now).await,
+        Task::Tickets(Tickets { topic, task: None }) => list(&service, *topic, now).await,
         Task::Tickets(Tickets { task: Some(TicketTask::Verify { ticket, of }), .. }) => {
-            verify(&app, ticket, of.as_deref(), now).await
+            verify(&service, ticket, of.as_deref(), now).await
         }
         Task::Tickets(Tickets { task: Some(TicketTask::Purge { ticket, of, yes }), .. }) => {
-            purge_reported(&app, ticket, of.as_deref(), *yes, now).await
+            purge_reported(&service, ticket, of.as_deref(), *yes, now).await
         }
         Task::Close { ticket } => {
-            let mut tx = app.db.begin().await?;
+            let mut tx = service.db.begin().await?;
             if !tickets::close(&mut tx, ticket, now).await? {
-                return Err(Problem::not_found("ticket", ticket));
+                return Err(Error::not_found("ticket", ticket));
             }
             note(&mut tx, OPERATOR, "ticket.closed", ticket, "", "", now).await?;
             tx.commit().await?;
             Ok(format!("{ticket} is closed"))
         }
-        Task::Audit { id } => audit(&app, id).await,
-        Task::Periods => Ok(retention::periods::printed(&app.config.retention)),
+        Task::Audit { id } => audit(&service, id).await,
+        Task::Periods => Ok(retention::periods::printed(&service.config.retention)),
     }
 }
 
@@ -234,16 +232,16 @@ fn told(report: &retention::Report, dry_run: bool) -> String {
     text.trim_end().to_owned()
 }
 
-async fn found(tx: &mut Tx, who: &str) -> Answer<users::User> {
+async fn found(tx: &mut Tx, who: &str) -> Result<users::User> {
     let user = match crate::mail::address(who) {
         Some(address) => users::by_email(tx, &address).await?,
         None => users::by_id(tx, who).await?,
     };
-    user.ok_or_else(|| Problem::not_found("account", who))
+    user.ok_or_else(|| Error::not_found("account", who))
 }
 
-async fn user(app: &App, who: &str) -> Answer<String> {
-    let mut tx = app.db.begin().await?;
+async fn user(service: &Service, who: &str) -> Result<String> {
+    let mut tx = service.db.begin().await?;
     let user = found(&mut tx, who).await?;
     let mut text = format!("{}\n  {} ({})\n  since {}", user.id, user.email, user.name, rfc3339(user.created_at));
     for (what, at) in [("banned", user.banned_at), ("goes", user.delete_after)] {
@@ -270,21 +268,18 @@ async fn user(app: &App, who: &str) -> Answer<String> {
     Ok(text)
 }
 
-async fn purge(app: &App, what: &str, yes: bool, now: i64) -> Answer<String> {
+async fn purge(service: &Service, what: &str, yes: bool, now: i64) -> Result<String> {
     if !yes {
-        return Err(Problem::unprocessable(
-            "admin.not_sure",
-            format!("there is no way back from purging {what}; say --yes"),
-        ));
+        return Err(Error::invalid("admin.not_sure", format!("there is no way back from purging {what}; say --yes")));
     }
-    let (db, store) = (&app.db, &app.store);
+    let (db, store) = (&service.db, &service.store);
     let mut tx = db.begin().await?;
     match what.split('_').next() {
         Some("mst") => {
             let mut removed = Removed::default();
             if !retention::purge_master(&mut tx, what, &mut removed, now).await? {
                 tx.commit().await?;
-                return Err(Problem::conflict(
+                return Err(Error::conflict(
                     "admin.running",
                     format!("{what} is being mastered; it has been asked to stop, try again in a minute"),
                 ));
@@ -297,7 +292,7 @@ async fn purge(app: &App, what: &str, yes: bool, now: i64) -> Answer<String> {
             let text = format!("SELECT COUNT(*) FROM uploads WHERE id = $1 AND NOT {UNUSED}");
             let used: i64 = sqlx::query_scalar(tx.sql(&text)).bind(what).fetch_one(&mut *tx).await?;
             if used > 0 {
-                return Err(Problem::conflict(
+                return Err(Error::conflict(
                     "admin.in_use",
                     format!("masters were made from {what}, or are about to be; purge them first"),
                 ));
@@ -322,18 +317,18 @@ async fn purge(app: &App, what: &str, yes: bool, now: i64) -> Answer<String> {
             let user = found(&mut tx, what).await?;
             note(&mut tx, OPERATOR, "purged", &user.id, "", "", now).await?;
             tx.commit().await?;
-            retention::purge_user(db, store, &app.config, &user.id, now).await?;
+            retention::purge_user(db, store, &service.config, &user.id, now).await?;
         }
     }
     db.scrub(Purged::Content).await?;
     Ok(format!("{what} is gone; its files go with the next sweep"))
 }
 
-async fn list(app: &App, topic: Option<Topic>, now: i64) -> Answer<String> {
-    let open = tickets::open(&app.db, topic).await?;
+async fn list(service: &Service, topic: Option<Topic>, now: i64) -> Result<String> {
+    let open = tickets::open(&service.db, topic).await?;
     let mut text = format!("{} open", open.len());
     for ticket in &open {
-        let sender = sender(app, ticket).await?;
+        let sender = sender(service, ticket).await?;
         let identity = ticket.check.as_ref().map_or_else(|| "not confirmed".to_owned(), |check| stands(check, now));
         let Ticket { id, topic, email, message, created_at, .. } = ticket;
         let _ = write!(text, "\n\n{id}  {topic}  {}", rfc3339(*created_at));
@@ -346,8 +341,8 @@ async fn list(app: &App, topic: Option<Topic>, now: i64) -> Answer<String> {
 }
 
 /// Who sent a message. An address that was typed is nobody's, also where an account has it.
-async fn sender(app: &App, ticket: &Ticket) -> Answer<String> {
-    let mut tx = app.db.begin().await?;
+async fn sender(service: &Service, ticket: &Ticket) -> Result<String> {
+    let mut tx = service.db.begin().await?;
     let sender = match (&ticket.user, &ticket.guest) {
         (Some(user), _) => {
             let account = users::by_id(&mut tx, user).await?;
@@ -374,7 +369,7 @@ fn stands(check: &Check, now: i64) -> String {
 }
 
 /// The account or guest that somebody names: by itself, or by something that belongs to it.
-async fn named(tx: &mut Tx, who: &str) -> Answer<Subject> {
+async fn named(tx: &mut Tx, who: &str) -> Result<Subject> {
     let owner: Option<String> = match who.split('_').next() {
         Some("mst") => {
             sqlx::query_scalar("SELECT owner FROM masters WHERE id = $1").bind(who).fetch_optional(&mut **tx).await?
@@ -391,7 +386,7 @@ async fn named(tx: &mut Tx, who: &str) -> Answer<Subject> {
             None => Some(found(tx, who).await?.id),
         },
     };
-    let owner = owner.ok_or_else(|| Problem::not_found("owner", who))?;
+    let owner = owner.ok_or_else(|| Error::not_found("owner", who))?;
     if owner.starts_with("usr_") {
         let user = found(tx, &owner).await?;
         return Ok(Subject::Account { id: user.id, email: user.email });
@@ -399,7 +394,7 @@ async fn named(tx: &mut Tx, who: &str) -> Answer<Subject> {
     let guest: Option<(Option<String>,)> =
         sqlx::query_as("SELECT merged_into FROM guests WHERE id = $1").bind(&owner).fetch_optional(&mut **tx).await?;
     match guest {
-        None => Err(Problem::not_found("guest", &owner)),
+        None => Err(Error::not_found("guest", &owner)),
         // Moved into an account since.
         Some((Some(user),)) => {
             let user = found(tx, &user).await?;
@@ -410,7 +405,7 @@ async fn named(tx: &mut Tx, who: &str) -> Answer<Subject> {
 }
 
 /// Whom a command about a message means: who was named, or else the sender.
-async fn meant(tx: &mut Tx, ticket: &Ticket, of: Option<&str>) -> Answer<Subject> {
+async fn meant(tx: &mut Tx, ticket: &Ticket, of: Option<&str>) -> Result<Subject> {
     if let Some(who) = of {
         return named(tx, who).await;
     }
@@ -419,15 +414,15 @@ async fn meant(tx: &mut Tx, ticket: &Ticket, of: Option<&str>) -> Answer<Subject
             "the sender of {} was not signed in, and no guest's browser is known; name an account or a guest with --of",
             ticket.id
         );
-        Problem::unprocessable("ticket.no_sender", detail)
+        Error::invalid("ticket.no_sender", detail)
     })
 }
 
-async fn verify(app: &App, id: &str, of: Option<&str>, now: i64) -> Answer<String> {
-    let mut tx = app.db.begin().await?;
+async fn verify(service: &Service, id: &str, of: Option<&str>, now: i64) -> Result<String> {
+    let mut tx = service.db.begin().await?;
     let ticket = tickets::find(&mut tx, id).await?;
     let subject = meant(&mut tx, &ticket, of).await?;
-    let check = tickets::ask(&mut tx, app, &ticket, &subject, now).await?;
+    let check = tickets::ask(&mut tx, service, &ticket, &subject, now).await?;
     note(&mut tx, OPERATOR, "ticket.confirmation_sent", id, "", subject.id(), now).await?;
     tx.commit().await?;
     let place = match subject {
@@ -443,15 +438,15 @@ async fn verify(app: &App, id: &str, of: Option<&str>, now: i64) -> Answer<Strin
 }
 
 /// Deletes whom a message is about. Whose account or tracks they are must be confirmed; a report of a child comes from somebody else.
-async fn purge_reported(app: &App, id: &str, of: Option<&str>, yes: bool, now: i64) -> Answer<String> {
-    let mut tx = app.db.begin().await?;
+async fn purge_reported(service: &Service, id: &str, of: Option<&str>, yes: bool, now: i64) -> Result<String> {
+    let mut tx = service.db.begin().await?;
     let ticket = tickets::find(&mut tx, id).await?;
     let subject = meant(&mut tx, &ticket, of).await?;
     let confirmed = ticket.check.as_ref().is_some_and(|check| check.confirmed.is_some() && check.of == subject.id());
     if ticket.topic != Topic::Child.name() && !confirmed {
         let detail =
             format!("{} has not confirmed {id}; send a link first: loopmaster admin tickets verify {id}", subject.id());
-        return Err(Problem::forbidden("ticket.not_confirmed", detail));
+        return Err(Error::forbidden("ticket.not_confirmed", detail));
     }
     let who = match &subject {
         Subject::Account { id, email } => format!("the account {id} ({email})"),
@@ -467,25 +462,27 @@ async fn purge_reported(app: &App, id: &str, of: Option<&str>, yes: bool, now: i
             counts.push(format!("{count} {what}"));
         }
         let detail = format!("{who} would go, with {}; there is no way back, say --yes", counts.join(" and "));
-        return Err(Problem::unprocessable("admin.not_sure", detail));
+        return Err(Error::invalid("admin.not_sure", detail));
     }
     note(&mut tx, OPERATOR, "purged", subject.id(), "", &format!("{id} {}", ticket.topic), now).await?;
     tx.commit().await?;
     match &subject {
-        Subject::Account { id, .. } => retention::purge_user(&app.db, &app.store, &app.config, id, now).await?,
-        Subject::Guest { id } => retention::purge_guest(&app.db, &app.store, id, now).await?,
+        Subject::Account { id, .. } => {
+            retention::purge_user(&service.db, &service.store, &service.config, id, now).await?
+        }
+        Subject::Guest { id } => retention::purge_guest(&service.db, &service.store, id, now).await?,
     }
-    let mut tx = app.db.begin().await?;
+    let mut tx = service.db.begin().await?;
     tickets::close(&mut tx, id, now).await?;
     note(&mut tx, OPERATOR, "ticket.closed", id, "", &format!("{} purged", subject.id()), now).await?;
     tx.commit().await?;
     Ok(format!("{who} is gone, its files go with the next sweep; {id} is closed"))
 }
 
-async fn audit(app: &App, id: &str) -> Answer<String> {
+async fn audit(service: &Service, id: &str) -> Result<String> {
     let rows = sqlx::query("SELECT at, actor, action, target, detail FROM audit WHERE actor = $1 OR target = $1 ORDER BY at DESC LIMIT 500")
         .bind(id)
-        .fetch_all(app.db.read())
+        .fetch_all(service.db.read())
         .await?;
     let lines = rows.iter().map(|row| {
         let (at, actor, action): (i64, String, String) =
@@ -493,6 +490,6 @@ async fn audit(app: &App, id: &str) -> Answer<String> {
         let (target, detail): (String, String) = (row.try_get("target")?, row.try_get("detail")?);
         Ok(format!("{}  {actor}  {action}  {target}  {detail}", rfc3339(at)))
     });
-    let lines = lines.collect::<Answer<Vec<_>>>()?;
+    let lines = lines.collect::<Result<Vec<_>>>()?;
     Ok(if lines.is_empty() { format!("nothing is recorded of {id}") } else { lines.join("\n") })
 }

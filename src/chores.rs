@@ -1,12 +1,12 @@
 //! The service's own jobs and who does them.
 
 use crate::db::Db;
-use crate::http::App;
-use crate::http::account::export;
-use crate::http::problem::Problem;
+use crate::domain::error::Error;
+use crate::domain::export;
+use crate::domain::retention;
 use crate::mail::{self, MailError, Mailer};
 use crate::queue::{self, NewJob};
-use crate::retention;
+use crate::service::Service;
 use crate::webhooks::{self, Tried, guard::Guard};
 use crate::work::{ChoreError, Chores, Next};
 use std::time::Duration;
@@ -18,48 +18,48 @@ const SOONEST: Duration = Duration::from_secs(10);
 
 /// Everything this binary knows how to do.
 #[must_use]
-pub fn chores(app: &App, mailer: Mailer, guard: Guard) -> Chores {
+pub fn chores(service: &Service, mailer: Mailer, guard: Guard) -> Chores {
     let mut chores = Chores::default();
-    let of = app.clone();
+    let of = service.clone();
     chores.register("mail", move |chore| {
-        let (app, mailer) = (of.clone(), mailer.clone());
+        let (service, mailer) = (of.clone(), mailer.clone());
         async move {
-            match mail::deliver(&mailer, &app.config, &app.db, &chore.subject, &chore.payload).await {
+            match mail::deliver(&mailer, &service.config, &service.db, &chore.subject, &chore.payload).await {
                 Ok(()) => Ok(Next::Done),
                 Err(MailError::Permanent(why)) => Err(ChoreError::permanent("mail.refused", why)),
                 Err(MailError::Transient(why)) => Err(ChoreError::transient("mail.away", why)),
             }
         }
     });
-    let of = app.clone();
+    let of = service.clone();
     chores.register("webhook", move |chore| {
-        let (app, guard) = (of.clone(), guard.clone());
+        let (service, guard) = (of.clone(), guard.clone());
         async move {
-            match webhooks::deliver(&app.db, &app.config, &guard, &chore.subject)
+            match webhooks::deliver(&service.db, &service.config, &guard, &chore.subject)
                 .await
-                .map_err(|problem| failed(&problem))?
+                .map_err(|error| failed(&error))?
             {
                 Tried::Ended => Ok(Next::Done),
                 Tried::Again(after) => Ok(Next::Again(after)),
             }
         }
     });
-    let of = app.clone();
+    let of = service.clone();
     chores.register("export", move |chore| {
-        let app = of.clone();
-        async move { export::build(&app, &chore.subject).await.map(|()| Next::Done).map_err(|problem| failed(&problem)) }
+        let service = of.clone();
+        async move { export::build(&service, &chore.subject).await.map(|()| Next::Done).map_err(|error| failed(&error)) }
     });
-    let of = app.clone();
+    let of = service.clone();
     chores.register("sweep", move |_| {
-        let app = of.clone();
+        let service = of.clone();
         async move {
-            match retention::sweep(&app).await {
+            match retention::sweep(&service).await {
                 Ok(report) => tracing::info!(?report, "swept"),
                 // The next sweep comes anyway; a job that has failed for good would not.
-                Err(problem) => tracing::warn!(%problem, cause = problem.cause(), "the sweep broke off"),
+                Err(error) => tracing::warn!(%error, cause = error.cause(), "the sweep broke off"),
             }
             // A deletion that has just become final, or does in a moment, is not kept waiting for the next round.
-            let next = match retention::next_deletion(&app.db).await {
+            let next = match retention::next_deletion(&service.db).await {
                 Ok(Some(left)) => Duration::from_millis(left.max(0).unsigned_abs()).clamp(SOONEST, SWEEP),
                 _ => SWEEP,
             };
@@ -76,10 +76,10 @@ pub async fn ensure_sweeper(db: &Db) -> Result<(), crate::db::DbError> {
     tx.commit().await
 }
 
-fn failed(problem: &Problem) -> ChoreError {
-    let text = match problem.cause() {
-        Some(cause) => format!("{}: {cause}", problem.detail()),
-        None => problem.detail().to_owned(),
+fn failed(error: &Error) -> ChoreError {
+    let text = match error.cause() {
+        Some(cause) => format!("{}: {cause}", error.detail()),
+        None => error.detail().to_owned(),
     };
     ChoreError::transient("chore.failed", text)
 }

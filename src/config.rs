@@ -586,7 +586,7 @@ impl Config {
     /// A key for one purpose, derived from the service's key.
     #[must_use]
     pub fn key(&self, purpose: &str) -> [u8; 32] {
-        crate::http::signed::hmac(self.secret.expose().as_bytes(), &[b"loopmaster ", purpose.as_bytes()])
+        crate::digest::hmac(self.secret.expose().as_bytes(), &[b"loopmaster ", purpose.as_bytes()])
     }
 
     /// The database, by default SQLite in the data folder.

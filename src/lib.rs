@@ -2,23 +2,25 @@
 //! need no service in `loopmaster-cli`.
 
 pub mod admin;
-pub mod audit;
 pub mod chores;
 pub mod cli;
 pub mod config;
 pub mod db;
+pub mod digest;
+pub mod domain;
 pub mod gpu;
+pub mod health;
 pub mod http;
+pub mod keyed_lock;
 pub mod mail;
-pub mod notices;
 pub mod picture;
 pub mod push;
 pub mod queue;
-pub mod retention;
 pub mod secrets;
 pub mod serve;
+pub mod service;
 pub mod store;
 pub mod telemetry;
-pub mod tickets;
+pub mod timestamp;
 pub mod webhooks;
 pub mod work;

@@ -4,8 +4,8 @@
 
 use crate::config::Config;
 use crate::db::{Db, DbError, Tx, new_id};
+use crate::domain::retention::ageing;
 use crate::queue::{self, NewJob};
-use crate::retention::ageing;
 use crate::secrets::Keys;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};

@@ -5,7 +5,7 @@
 //! are a picture, whatever they hold.
 
 use crate::cli::PictureConfined;
-use crate::http::turns::Slots;
+use crate::keyed_lock::Permits;
 use crate::work::sandbox::{self, CANNOT_CONFINE};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
@@ -76,7 +76,7 @@ pub struct Pictures {
     unsandboxed: bool,
     running: Semaphore,
     waiting: Semaphore,
-    own: Slots,
+    own: Permits,
 }
 
 impl Pictures {
@@ -84,7 +84,7 @@ impl Pictures {
     #[must_use]
     pub fn new(unsandboxed: bool) -> Self {
         let (running, waiting) = (Semaphore::new(RUNNING), Semaphore::new(WAITING));
-        Self { unsandboxed, running, waiting, own: Slots::default() }
+        Self { unsandboxed, running, waiting, own: Permits::default() }
     }
 
     /// A JPEG of [`SIZE`] pixels square, cut from the middle, upright, on white. `owner` is whose picture it is.

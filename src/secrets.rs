@@ -4,7 +4,7 @@
 //! with a key drawn from the service's own secret.
 
 use crate::config::Config;
-use crate::http::signed::{hex, hmac};
+use crate::digest::{hex, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};

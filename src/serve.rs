@@ -4,9 +4,10 @@ mod worker;
 
 use crate::config::{Config, Sources, Unusable};
 use crate::db::{Db, DbError, Dialect};
-use crate::http::idempotency::free_abandoned;
+use crate::domain::idempotency::free_abandoned;
 use crate::http::server::serve as listen;
-use crate::http::{App, StartError, router};
+use crate::http::{App, router, watched};
+use crate::service::{Service, StartError};
 use crate::store::Store;
 use crate::store::embedded::{self, Credentials};
 use crate::telemetry;
@@ -38,7 +39,7 @@ pub enum RoleError {
     Runtime(#[from] std::io::Error),
     /// A task of the operator.
     #[error("{0}")]
-    Task(crate::http::Problem),
+    Task(crate::domain::error::Error),
 }
 
 impl From<DbError> for RoleError {
@@ -85,7 +86,7 @@ pub fn work(file: Option<&Path>) -> Result<(), RoleError> {
             socket => {
                 let connections = app.config.connections(loopmaster_net::raise_descriptor_limit());
                 let listener = bind("metrics", socket).await?;
-                Some(tokio::spawn(listen(listener, connections, worker::watched(&app), stop.clone(), GRACE)))
+                Some(tokio::spawn(listen(listener, connections, watched(app.clone()), stop.clone(), GRACE)))
             }
         };
         let stopped = stopped();
@@ -264,7 +265,7 @@ impl Running {
         if config.listen.api.port() == 0 {
             config.api_url = format!("http://{api}").try_into().unwrap_or(config.api_url);
         }
-        let app = App::with(config, db, store);
+        let app = App::of(Service::with(config, db, store));
         let worker: Option<Worker> = if with_worker { Some(worker::worker(&app).await?) } else { None };
         let stop_listening = CancellationToken::new();
         let mut servers = Vec::new();
@@ -275,7 +276,7 @@ impl Running {
             servers.push(tokio::spawn(listen(
                 listener,
                 connections,
-                worker::watched(&app),
+                watched(app.clone()),
                 stop_listening.clone(),
                 GRACE,
             )));

@@ -2,7 +2,7 @@
 
 use crate::service::{EDGE_KEY, Reply, unix_now};
 use loopmaster::db::{Db, hash_secret, new_id, new_secret};
-use loopmaster::http::signed::{hex, hmac, sha256};
+use loopmaster::digest::{hex, hmac, sha256};
 use loopmaster_core::signing;
 use reqwest::Method;
 use std::io::{BufRead, BufReader};

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use loopmaster::config::{Config, Secret};
 use loopmaster::db::{hash_secret, new_id, new_secret};
+use loopmaster::digest::{hex, hmac, sha256};
 use loopmaster::http::App;
-use loopmaster::http::signed::{hex, hmac, sha256};
 use loopmaster::serve::{Beside, Running};
 use loopmaster_core::signing;
 use reqwest::{Method, StatusCode, header::HeaderMap};

@@ -2,7 +2,7 @@
 
 use crate::operator::{Serving, Visitor, free_port, loopmaster, text};
 use crate::service::Reply;
-use loopmaster::http::signed::sha256;
+use loopmaster::digest::sha256;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection};

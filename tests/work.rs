@@ -263,7 +263,7 @@ async fn a_track_from_upload_to_artifacts() {
             let bytes = std::fs::read(service.files.root.join(key)).unwrap();
             assert_eq!(row.get::<i64, _>("bytes"), bytes.len() as i64, "{key}");
             assert_eq!(row.get::<i64, _>("crc32"), i64::from(crc32fast::hash(&bytes)), "{key}");
-            assert_eq!(row.get::<&str, _>("sha256"), loopmaster::http::signed::sha256(&bytes), "{key}");
+            assert_eq!(row.get::<&str, _>("sha256"), loopmaster::digest::sha256(&bytes), "{key}");
             if row.get::<&str, _>("kind") == "plot" {
                 let svg = String::from_utf8(bytes).unwrap();
                 assert!(svg.starts_with("<svg xmlns=") && svg.contains("var(--master,#"), "{key}");

@@ -336,6 +336,12 @@ impl Tx {
         }
     }
 
+    /// The database's clock, within this transaction.
+    pub async fn now(&mut self) -> Result<i64> {
+        let text = self.sql("SELECT {now}");
+        Ok(sqlx::query_scalar(text).fetch_one(&mut **self).await?)
+    }
+
     /// Which database it is.
     #[must_use]
     pub fn dialect(&self) -> Dialect {

@@ -3,9 +3,9 @@
 use super::App;
 use super::extract::Json;
 use super::problem::Answer;
+use crate::domain::admission::limits;
 use crate::work::capacity::{self, Longest};
 use axum::extract::State;
-use loopmaster_core::settings::Limits;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -42,7 +42,7 @@ struct FileLimits {
 /// asking before a long upload.
 #[utoipa::path(get, path = "/limits", tag = "service", operation_id = "limits", security(()), responses((status = 200, body = FileLimits)))]
 async fn show(State(app): State<App>) -> Answer<Json<FileLimits>> {
-    let limits = limits(&app).await?;
+    let limits = limits(&app.db, &app.config).await?;
     Ok(Json(FileLimits {
         file_bytes: limits.bytes,
         seconds: limits.seconds,
@@ -51,12 +51,4 @@ async fn show(State(app): State<App>) -> Answer<Json<FileLimits>> {
         rates: [limits.rate.0, limits.rate.1],
         channels: limits.channels,
     }))
-}
-
-/// The bounds that every worker here keeps.
-pub(super) async fn limits(app: &App) -> Answer<Limits> {
-    let limits = Limits { bytes: app.config.limits.file_bytes, ..Limits::default() };
-    // Where no worker lives nobody knows; the promise stands until one says otherwise.
-    let memory = capacity::known(&app.db).await?.unwrap_or(u64::MAX);
-    Ok(Limits { memory: memory.min(capacity::promised(&limits)), ..limits })
 }

@@ -1,14 +1,16 @@
 //! Files of a master, and pages that show a preview to others.
 
+use super::App;
 use super::extract::{Json, Path};
 use super::idempotency::{Begun, Idempotency};
-use super::identity::audit;
-use super::limits::{Rule, quota};
-use super::masters::view::{self, Artifact, LINKED_FOR, Master};
 use super::problem::{Answer, Problem, ProblemBody};
-use super::time::{self, now};
-use super::{App, Scope, Visitor};
 use crate::db::{hash_secret, new_id, new_secret};
+use crate::domain::audit;
+use crate::domain::identity::Scope;
+use crate::domain::identity::Visitor;
+use crate::domain::limits::{Rule, quota};
+use crate::domain::masters::{self, Artifact, LINKED_FOR, Master};
+use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -36,7 +38,7 @@ pub struct Link {
     /// GET it; the file comes under its own name.
     url: String,
     /// The address works until then; a download that has begun goes on.
-    #[serde(serialize_with = "time::written")]
+    #[serde(serialize_with = "timestamp::written")]
     #[schema(value_type = String, format = DateTime)]
     expires_at: i64,
 }
@@ -51,7 +53,8 @@ async fn link(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) 
     let text = "SELECT a.id, a.kind, a.role, a.name, a.media_type, a.bytes, a.sha256, a.crc32, a.key, a.created_at
         FROM artifacts a JOIN masters m ON m.id = a.master_id WHERE a.id = $1 AND m.owner = $2 AND m.deleted_at IS NULL";
     let row = sqlx::query(text).bind(&id).bind(visitor.owner()).fetch_optional(app.db.read()).await?;
-    let file = row.map(|row| view::artifact(&row)).transpose()?.ok_or_else(|| Problem::not_found("artifact", &id))?;
+    let file =
+        row.map(|row| masters::artifact(&row)).transpose()?.ok_or_else(|| Problem::not_found("artifact", &id))?;
     if file.kind == "master" && visitor.user().is_none() {
         return Err(Problem::unauthorized(
             "auth.sign_in_required",
@@ -73,7 +76,7 @@ pub struct Share {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
     /// When it was made.
-    #[serde(serialize_with = "time::written")]
+    #[serde(serialize_with = "timestamp::written")]
     #[schema(value_type = String, format = DateTime)]
     created_at: i64,
 }
@@ -102,10 +105,10 @@ async fn share(
         Begun::Repeat(response) => return Ok(response),
     };
     let outcome = async {
-        view::find(&app.db, visitor.owner(), &id).await?;
+        masters::find(&app.db, visitor.owner(), &id).await?;
         let secret = new_secret("lmh");
         let mut tx = app.db.begin().await?;
-        let now = now(&mut tx).await?;
+        let now = tx.now().await?;
         let mine = quota(&app.config.limits, &visitor);
         Rule::hourly("creates", mine.creates_an_hour).spend(&mut tx, visitor.owner_key(), 1).await?;
         let text = "SELECT COUNT(*) FROM shares WHERE master_id = $1 AND revoked_at IS NULL";
@@ -128,8 +131,8 @@ async fn share(
             .bind(now)
             .execute(&mut *tx)
             .await?;
-        audit(&mut tx, &visitor, "share.create", &share.id, &id, now).await?;
-        ticket.keep(&mut tx, StatusCode::CREATED, &share).await?;
+        audit::record(&mut tx, &visitor, "share.create", &share.id, &id, now).await?;
+        ticket.keep(&mut tx, &share).await?;
         tx.commit().await?;
         Ok(share)
     }
@@ -143,7 +146,7 @@ async fn share(
     responses((status = 200, body = Shares), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn shares(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Shares>> {
     visitor.needs(Scope::Masters)?;
-    view::find(&app.db, visitor.owner(), &id).await?;
+    masters::find(&app.db, visitor.owner(), &id).await?;
     let text = "SELECT id, created_at FROM shares WHERE master_id = $1 AND revoked_at IS NULL ORDER BY created_at, id";
     let rows = sqlx::query(text).bind(&id).fetch_all(app.db.read()).await?;
     let one = |row: &sqlx::any::AnyRow| -> Result<Share, sqlx::Error> {
@@ -158,7 +161,7 @@ async fn shares(State(app): State<App>, visitor: Visitor, Path(id): Path<String>
 async fn revoke(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<StatusCode> {
     visitor.needs(Scope::Masters)?;
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
+    let now = tx.now().await?;
     let mine =
         "SELECT COUNT(*) FROM shares WHERE id = $1 AND master_id IN (SELECT m.id FROM masters m WHERE m.owner = $2)";
     let found: i64 = sqlx::query_scalar(mine).bind(&id).bind(visitor.owner()).fetch_one(&mut *tx).await?;
@@ -171,7 +174,7 @@ async fn revoke(State(app): State<App>, visitor: Visitor, Path(id): Path<String>
         // Done before, and written down then.
         return Ok(StatusCode::NO_CONTENT);
     }
-    audit(&mut tx, &visitor, "share.revoke", &id, "", now).await?;
+    audit::record(&mut tx, &visitor, "share.revoke", &id, "", now).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -191,7 +194,7 @@ pub struct Shared {
     #[serde(skip_serializing_if = "Option::is_none")]
     dbtp: Option<f64>,
     /// When it was made.
-    #[serde(serialize_with = "time::written_option")]
+    #[serde(serialize_with = "timestamp::written_option")]
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<i64>,
     /// What a player needs to hold mix and master against each other.
@@ -207,7 +210,7 @@ pub struct Shared {
 #[utoipa::path(get, path = "/shared/{token}", tag = "shares", operation_id = "shared_show", security(()),
     responses((status = 200, body = Shared), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn shared(State(app): State<App>, Path(token): Path<String>) -> Answer<Json<Shared>> {
-    let columns = view::COLUMNS;
+    let columns = masters::COLUMNS;
     let text = app.db.sql(&format!(
         "SELECT {columns} FROM masters m JOIN uploads u ON u.id = m.upload_id JOIN shares s ON s.master_id = m.id
          WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND m.deleted_at IS NULL AND m.state = 'done'"
@@ -220,13 +223,13 @@ async fn shared(State(app): State<App>, Path(token): Path<String>) -> Answer<Jso
             "nothing is shared at this address (any more); ask for a new one",
         )
     };
-    let master: Master = row.map(|row| view::read(&row)).transpose()?.ok_or_else(gone)?;
-    let mut artifacts = view::artifacts(&app.db, &master.id).await?;
+    let master: Master = row.map(|row| masters::read(&row)).transpose()?.ok_or_else(gone)?;
+    let mut artifacts = masters::artifacts(&app.db, &master.id).await?;
     artifacts.retain(|file| matches!(file.kind.as_str(), "preview" | "waveform"));
     for file in &mut artifacts {
         file.url = Some(app.store.presign_get(&file.key, &file.name, &file.r#type, true, LINKED_FOR).await?.into());
     }
-    let result = view::result(&app.db, &master.id)
+    let result = masters::result(&app.db, &master.id)
         .await?
         .map(|result| serde_json::json!({ "preview": result.get("preview"), "figures": result.get("figures") }));
     Ok(Json(Shared {

@@ -1,15 +1,18 @@
 //! Batches: tracks that belong together, perhaps an album with an order.
 
+use super::App;
 use super::extract::{Json, Path};
-use super::idempotency::{Begun, Idempotency, Ticket};
-use super::identity::welcome;
-use super::limits::{Rule, quota};
+use super::idempotency::{Begun, Idempotency};
 use super::masters::insert_batch;
-use super::masters::view::{self, Master};
 use super::problem::{Answer, Problem, ProblemBody};
-use super::time::{self, now};
-use super::{App, Scope, Visitor};
 use crate::db::{Db, bump_version};
+use crate::domain::guests;
+use crate::domain::idempotency::Ticket;
+use crate::domain::identity::Scope;
+use crate::domain::identity::Visitor;
+use crate::domain::limits::{Rule, quota};
+use crate::domain::masters::{self, Master};
+use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -51,7 +54,7 @@ pub struct Batch {
     /// How many tracks were promised.
     pub tracks: i64,
     /// When it was begun.
-    #[serde(serialize_with = "time::written")]
+    #[serde(serialize_with = "timestamp::written")]
     #[schema(value_type = String, format = DateTime)]
     pub created_at: i64,
     /// Its masters, in order.
@@ -89,8 +92,8 @@ async fn insert(app: &App, visitor: &Visitor, new: NewBatch, ticket: &Ticket) ->
         ));
     }
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
-    welcome(&mut tx, visitor, now).await?;
+    let now = tx.now().await?;
+    guests::welcome(&mut tx, visitor, now).await?;
     let mine = quota(&app.config.limits, visitor);
     Rule::hourly("creates", mine.creates_an_hour).spend(&mut tx, visitor.owner_key(), 1).await?;
     let id = insert_batch(&mut tx, visitor.owner(), &new.name, new.album, new.tracks, now).await?;
@@ -102,7 +105,7 @@ async fn insert(app: &App, visitor: &Visitor, new: NewBatch, ticket: &Ticket) ->
         created_at: now,
         items: Vec::new(),
     };
-    ticket.keep(&mut tx, StatusCode::CREATED, &batch).await?;
+    ticket.keep(&mut tx, &batch).await?;
     tx.commit().await?;
     Ok(batch)
 }
@@ -117,7 +120,7 @@ pub(super) async fn find(db: &Db, owner: &str, id: &str) -> Answer<Batch> {
         album: row.try_get::<i64, _>("album")? != 0,
         tracks: row.try_get("announced")?,
         created_at: row.try_get("created_at")?,
-        items: view::of_batch(db, owner, id).await?,
+        items: masters::of_batch(db, owner, id).await?,
     })
 }
 

@@ -2,12 +2,14 @@
 //! by itself before the edge would cut it, and the browser comes back with `Last-Event-ID`; nothing is missed, for the rows are what
 //! is told, not the news of them.
 
+use super::App;
 use super::extract::{Json, Query};
-use super::masters::view::{self, Master, State as Is};
 use super::problem::{Answer, Problem, ProblemBody};
-use super::turns::Slot;
-use super::{App, Scope, Visitor};
 use crate::db::{Change, Db};
+use crate::domain::identity::Scope;
+use crate::domain::identity::Visitor;
+use crate::domain::masters::{self, Master, State as Is};
+use crate::keyed_lock::Permit;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, Sse};
@@ -174,7 +176,7 @@ struct Feed {
     app: App,
     owner: String,
     news: watch::Receiver<()>,
-    slot: Slot,
+    slot: Permit,
     version: i64,
     ends: Instant,
     ping: Interval,
@@ -287,9 +289,9 @@ impl Feed {
     async fn look_at_places(&mut self) -> Answer<()> {
         let waiting: Vec<(String, i64)> = self.places.iter().take(20).map(|(id, place)| (id.clone(), *place)).collect();
         for (id, told) in waiting {
-            let Some(place) = self.app.places.of(&self.app.db, &id).await? else { continue };
+            let Some(place) = self.app.positions.of(&self.app.db, &id).await? else { continue };
             if place != told {
-                let mut master = view::find(&self.app.db, &self.owner, &id).await?;
+                let mut master = masters::find(&self.app.db, &self.owner, &id).await?;
                 master.queue_position = Some(place);
                 self.places.insert(id, place);
                 self.ready.push_back(written("master", self.version, &master)?);
@@ -311,7 +313,7 @@ async fn version(db: &Db, owner: &str) -> Answer<i64> {
 
 /// What has changed since, in the order of the changes; `None`: so much that a snapshot is shorter.
 async fn changes(db: &Db, owner: &str, since: i64) -> Answer<Option<Vec<Master>>> {
-    let columns = view::COLUMNS;
+    let columns = masters::COLUMNS;
     let text = db.sql(&format!(
         "SELECT {columns} FROM masters m JOIN uploads u ON u.id = m.upload_id WHERE m.owner = $1 AND m.version > $2
          ORDER BY m.version, m.id LIMIT $3"
@@ -320,12 +322,12 @@ async fn changes(db: &Db, owner: &str, since: i64) -> Answer<Option<Vec<Master>>
     if rows.len() as i64 > MOST_CHANGES {
         return Ok(None);
     }
-    Ok(Some(rows.iter().map(view::read).collect::<Result<_, _>>()?))
+    Ok(Some(rows.iter().map(masters::read).collect::<Result<_, _>>()?))
 }
 
 /// The newest masters and all that wait or run.
 async fn standing(app: &App, owner: &str) -> Answer<Vec<Master>> {
-    let columns = view::COLUMNS;
+    let columns = masters::COLUMNS;
     let text = app.db.sql(&format!(
         "SELECT {columns} FROM masters m JOIN uploads u ON u.id = m.upload_id WHERE m.owner = $1 AND m.deleted_at IS NULL
          AND (m.state IN ('waiting', 'running')
@@ -333,9 +335,9 @@ async fn standing(app: &App, owner: &str) -> Answer<Vec<Master>> {
          ORDER BY m.created_at DESC, m.id DESC"
     ));
     let rows = sqlx::query(text).bind(owner).bind(SHOWN).fetch_all(app.db.read()).await?;
-    let mut items = rows.iter().map(view::read).collect::<Result<Vec<_>, _>>()?;
+    let mut items = rows.iter().map(masters::read).collect::<Result<Vec<_>, _>>()?;
     for master in items.iter_mut().filter(|master| master.state == Is::Waiting).take(20) {
-        master.queue_position = app.places.of(&app.db, &master.id).await?;
+        master.queue_position = app.positions.of(&app.db, &master.id).await?;
     }
     Ok(items)
 }

@@ -4,7 +4,7 @@
 //! observe (id, log line, metrics, problems) → identify (body, who) → count (how often) → handler
 //! ```
 //!
-//! Handlers read rows, write rows, and sign addresses; bytes of audio go between client and storage. Only ZIPs stream through here.
+//! Handlers ask the domain and sign addresses; bytes of audio go between client and storage. Only ZIPs stream through here.
 
 pub mod account;
 mod admission;
@@ -20,56 +20,40 @@ pub mod limits;
 pub mod masters;
 mod observe;
 pub mod page;
-pub mod places;
 pub mod problem;
 pub mod server;
-pub mod settings;
 pub mod signed;
 pub mod status;
-pub mod time;
-pub mod turns;
 pub mod uploads;
 pub mod zip;
 
-pub use identity::{Caller, Identity, Scope, SignedIn, Visitor};
 pub use problem::{Answer, Problem};
 
 use crate::config::Config;
-use crate::db::{Db, DbError};
-use crate::picture::Pictures;
-use crate::store::{Store, StoreError};
+use crate::domain::ip_keys::IpKeys;
+use crate::keyed_lock::Permits;
+use crate::service::{Service, StartError};
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use events::Hub;
-use identity::IpKeys;
 use limits::Rates;
-use places::Places;
-use status::Health;
 use std::ops::Deref;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use turns::{Slots, Turns};
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
-/// The service's parts. Clones share them.
+/// The service, and what only HTTP needs of it. Clones share it.
 #[derive(Clone, Debug)]
-pub struct App(Arc<Service>);
+pub struct App(Arc<Parts>);
 
 /// What handlers work with.
 #[derive(Debug)]
-pub struct Service {
-    /// What the operator set.
-    pub config: Config,
-    /// The database.
-    pub db: Db,
-    /// Object storage.
-    pub store: Store,
-    /// How the parts are.
-    pub health: Health,
+pub struct Parts {
+    /// What works without HTTP.
+    pub service: Service,
     /// Counters of this process.
     pub rates: Rates,
     /// Keys that addresses are hashed with.
@@ -77,90 +61,43 @@ pub struct Service {
     /// Tells streams of changes.
     pub hub: Hub,
     /// Open streams by owner.
-    pub streams: Slots,
+    pub streams: Permits,
     /// Archives being sent, by owner.
-    pub zips: Slots,
-    /// Decodes profile pictures.
-    pub pictures: Pictures,
-    /// Uploads being completed.
-    pub settling: Turns,
-    /// The order of the queue.
-    pub places: Places,
-    /// Sign-in with Google, where it is configured.
-    pub google: Option<auth::oidc::Provider>,
-    /// Cancelled when the process is asked to end: readiness goes, streams say goodbye.
-    pub draining: CancellationToken,
-}
-
-impl Service {
-    /// How long an unfinished upload of this owner is kept, ms.
-    #[must_use]
-    pub fn unfinished(&self, owner: &str) -> i64 {
-        self.config.retention.unfinished(owner.starts_with("gst_"))
-    }
+    pub zips: Permits,
 }
 
 impl Deref for App {
-    type Target = Service;
-    fn deref(&self) -> &Service {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
         &self.0
     }
 }
 
-/// Why the service does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
-    /// The storage.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The worker.
-    #[error("the worker cannot work: {0}")]
-    Worker(String),
-    /// The data folder.
-    #[error(transparent)]
-    Folder(#[from] loopmaster_private::NotPrivate),
-    /// A socket or a folder.
-    #[error("{what}: {error}")]
-    Io {
-        /// Which.
-        what: String,
-        /// Why.
-        error: std::io::Error,
-    },
+impl Deref for Parts {
+    type Target = Service;
+    fn deref(&self) -> &Service {
+        &self.service
+    }
 }
 
 impl App {
     /// Connects to everything. Needs a runtime; nothing is migrated and no bucket is made.
     pub async fn open(config: Config) -> Result<Self, StartError> {
-        let db = Db::connect(&config.database()).await?;
-        let store = Store::new(&config.storage_client())?;
-        Ok(Self::with(config, db, store))
+        Ok(Self::of(Service::open(config).await?))
     }
 
-    /// From parts. Needs a runtime.
+    /// What HTTP needs around a service. Needs a runtime.
     #[must_use]
-    pub fn with(config: Config, db: Db, store: Store) -> Self {
+    pub fn of(service: Service) -> Self {
         let hub = Hub::default();
-        hub.listen(&db);
-        let disk = config.storage.embedded().then(|| (config.files_folder(), config.storage.keep_free));
-        Self(Arc::new(Service {
-            rates: Rates::new(&config.limits),
-            health: Health::new(disk),
+        hub.listen(&service.db);
+        Self(Arc::new(Parts {
+            rates: Rates::new(&service.config.limits),
             ip_keys: IpKeys::default(),
             hub,
-            streams: Slots::default(),
-            zips: Slots::default(),
-            pictures: Pictures::new(config.worker.allow_unsandboxed),
-            settling: Turns::default(),
-            places: Places::default(),
-            google: auth::oidc::Provider::google(&config),
-            draining: CancellationToken::new(),
-            config,
-            db,
-            store,
+            streams: Permits::default(),
+            zips: Permits::default(),
+            service,
         }))
     }
 }
@@ -223,6 +160,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn problems<C: FromIterator<(String, RefOr<Content>)>>() -> C {
     let schema = RefOr::Ref(Ref::from_schema_name("Problem"));
     std::iter::once(("application/problem+json".to_owned(), RefOr::T(Content::new(Some(schema))))).collect()
+}
+
+/// What a process without the api answers: health and metrics.
+pub fn watched(app: App) -> Router {
+    Router::new().merge(status::watch()).with_state(app)
 }
 
 /// The whole API.

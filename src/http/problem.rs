@@ -2,6 +2,7 @@
 //! the request's id and never to the client.
 
 use crate::db::DbError;
+use crate::domain::error::{Allowance, Error, Kind, Parts};
 use crate::store::StoreError;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -14,9 +15,6 @@ use std::sync::Arc;
 
 /// What handlers return.
 pub type Answer<T> = Result<T, Problem>;
-
-/// Seconds after which a client should ask again when a part of the service is away.
-const AWAY: u64 = 5;
 
 /// An error as the client sees it, with the cause only we see.
 #[derive(Clone)]
@@ -67,65 +65,46 @@ impl Problem {
         }))
     }
 
-    /// 404 for what is not there or not the caller's: both are told the same.
+    /// See [`Error::not_found`].
     #[must_use]
     pub fn not_found(kind: &str, id: &str) -> Self {
-        let shown: String = id.chars().filter(|c| !c.is_control()).take(80).collect();
-        Self::new(StatusCode::NOT_FOUND, format!("{kind}.not_found"), format!("there is no {kind} `{shown}` of yours"))
+        Error::not_found(kind, id).into()
     }
 
-    /// 401
+    /// See [`Error::unauthorized`].
     #[must_use]
     pub fn unauthorized(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, code, detail)
-            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"loopmastering\""))
+        Error::unauthorized(code, detail).into()
     }
 
-    /// 403
+    /// See [`Error::forbidden`].
     #[must_use]
     pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, code, detail)
+        Error::forbidden(code, detail).into()
     }
 
-    /// 409
+    /// See [`Error::conflict`].
     #[must_use]
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, code, detail)
+        Error::conflict(code, detail).into()
     }
 
     /// 422: well-formed, and still not possible.
     #[must_use]
     pub fn unprocessable(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+        Error::invalid(code, detail).into()
     }
 
-    /// 429
+    /// See [`Error::too_many`].
     #[must_use]
     pub fn too_many(code: &'static str, detail: impl Into<String>, seconds: u64) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail).retry_after(seconds)
+        Error::too_many(code, detail, seconds).into()
     }
 
-    /// 500: ours; the cause goes to the log.
+    /// See [`Error::internal`].
     #[must_use]
     pub fn internal(cause: impl fmt::Display) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "server.internal",
-            "something went wrong on our side; it has been written down, please try again",
-        )
-        .caused_by(cause)
-    }
-
-    /// 503: `part` (database, storage) is away; nothing was acknowledged, the client should come again.
-    #[must_use]
-    pub fn away(part: &'static str, cause: impl fmt::Display) -> Self {
-        Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("server.{part}_away"),
-            format!("the {part} cannot be reached at the moment; nothing of yours is lost, please try again in {AWAY} seconds"),
-        )
-        .retry_after(AWAY)
-        .caused_by(cause)
+        Error::internal(cause).into()
     }
 
     /// Another member of the problem.
@@ -235,55 +214,71 @@ impl fmt::Display for Problem {
     }
 }
 
-impl From<DbError> for Problem {
-    fn from(error: DbError) -> Self {
-        if error.is_unavailable() { Self::away("database", error) } else { Self::internal(error) }
+/// The one place that says what a kind of error is in HTTP.
+fn status_of(kind: Kind) -> StatusCode {
+    match kind {
+        Kind::NotFound => StatusCode::NOT_FOUND,
+        Kind::Gone => StatusCode::GONE,
+        Kind::Unauthorized => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::Unmatched => StatusCode::BAD_REQUEST,
+        Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Full | Kind::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Upstream => StatusCode::BAD_GATEWAY,
+        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match &error {
-            StoreError::Unavailable { full: true, .. } => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "storage.full",
-                "the service has no room for this file at the moment; nothing of yours is lost, please try again later",
-            )
-            .retry_after(600)
-            .caused_by(error),
-            StoreError::Unavailable { .. } => Self::away("storage", error),
-            // What the client named is not what storage has: its words are for the client.
-            StoreError::Invalid { s3, message, .. } => {
-                let code = match s3.as_str() {
-                    "InvalidPart" => "upload.part_wrong",
-                    "InvalidPartOrder" => "upload.part_order",
-                    "EntityTooSmall" => "upload.part_too_small",
-                    "EntityTooLarge" => "upload.part_too_large",
-                    _ => return Self::internal(error),
-                };
-                let detail = format!(
-                    "storage refuses the parts: {message}; send the parts named again and complete with their ETags"
-                );
-                Self::unprocessable(code, detail).with("storage_code", s3.clone())
-            }
-            StoreError::NotFound { .. }
-            | StoreError::Precondition { .. }
-            | StoreError::Denied { .. }
-            | StoreError::File { .. }
-            | StoreError::Config(_) => Self::internal(error),
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let Parts { kind, code, detail, more, retry_after, allowance, cause } = error.into_parts();
+        let mut headers = Vec::new();
+        if kind == Kind::Unauthorized {
+            headers.push((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"loopmastering\"")));
         }
+        if let Some(seconds) = retry_after {
+            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        headers.extend(allowance.into_iter().flat_map(rate_limit));
+        Self(Box::new(Inner { status: status_of(kind), code, detail, more, headers, cause }))
+    }
+}
+
+/// The `RateLimit` headers of an allowance.
+pub(super) fn rate_limit(allowance: Allowance) -> [(HeaderName, HeaderValue); 2] {
+    let Allowance { name, quota, window, left, reset } = allowance;
+    let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+    [
+        (HeaderName::from_static("ratelimit-policy"), value(format!("\"{name}\";q={quota};w={window}"))),
+        (HeaderName::from_static("ratelimit"), value(format!("\"{name}\";r={left};t={reset}"))),
+    ]
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        Error::from(error).into()
     }
 }
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        DbError::from(error).into()
+        Error::from(error).into()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Error::from(error).into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::error::Part;
     use http_body_util::BodyExt;
 
     async fn json(response: Response) -> Value {
@@ -304,8 +299,31 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_away_is_said_to_be_away() {
-        assert_eq!(Problem::from(sqlx::Error::PoolTimedOut).status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(Problem::from(sqlx::Error::RowNotFound).status(), StatusCode::INTERNAL_SERVER_ERROR);
+    fn a_part_that_is_away_is_503_with_a_time_to_come_again() {
+        let problem = Problem::from(Error::away(Part::Database, "refused"));
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(problem.render(None).headers()[header::RETRY_AFTER], "5");
+        let problem = Problem::from(DbError::from(sqlx::Error::RowNotFound));
+        assert_eq!(problem.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn who_is_not_known_is_told_how_to_say_it() {
+        let response = Problem::unauthorized("auth.required", "sign in").render(None);
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"loopmastering\"");
+    }
+
+    #[test]
+    fn refusals_are_the_clients_and_failures_ours() {
+        for (kind, error) in [
+            (Kind::NotFound, Error::not_found("upload", "upl_1")),
+            (Kind::TooMany, Error::too_many("rate.exceeded", "wait", 3)),
+            (Kind::Full, Error::full("0 bytes")),
+            (Kind::Internal, Error::internal("x")),
+        ] {
+            assert_eq!(error.kind(), kind);
+            assert_eq!(error.is_refusal(), status_of(kind).is_client_error(), "{error:?}");
+        }
     }
 }

@@ -2,14 +2,12 @@
 //! socket of its own).
 
 use super::extract::Json;
-use super::problem::{Answer, Problem};
 use super::{App, docs};
 use crate::config::Provider;
-use crate::db::Db;
+use crate::domain::retention::periods::{Period, periods};
+use crate::health::Watched;
 use crate::queue::{self, Class};
-use crate::retention::periods::{Period, periods};
 use crate::telemetry;
-use crate::work;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -17,22 +15,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use loopmaster_core::plan::destinations;
 use loopmaster_core::retention::Retention;
-use loopmaster_gpu::renderer::Renderer;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-
-/// How long a look at the parts is good for.
-const FRESH: Duration = Duration::from_secs(2);
-/// A part that does not answer within this time is away.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(status)).routes(routes!(places)).routes(routes!(document))
@@ -49,118 +37,9 @@ pub(crate) fn watch() -> Router<App> {
     Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(ready)).route("/metrics", scraped)
 }
 
-/// What keeps an eye on the parts.
-#[derive(Debug)]
-pub struct Health {
-    /// Where the embedded storage keeps its files, and how much must stay free there.
-    disk: Option<(PathBuf, u64)>,
-    seen: Mutex<Option<(Instant, Seen)>>,
-    /// What renders in this process, where a worker runs in it.
-    device: OnceLock<Watched>,
-}
-
-/// What renders in this process.
-pub struct Watched {
-    /// As it is configured.
-    pub name: &'static str,
-    /// How it does.
-    pub health: Arc<work::Health>,
-    /// The card, where one is used.
-    pub card: Option<Arc<Renderer>>,
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("name", &self.name).field("health", &self.health).finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Seen {
-    database: Result<(), String>,
-    migrations: Result<(), String>,
-    storage: Result<(), String>,
-}
-
-impl Health {
-    /// Watches this disk, if any.
-    #[must_use]
-    pub fn new(disk: Option<(PathBuf, u64)>) -> Self {
-        Self { disk, seen: Mutex::default(), device: OnceLock::new() }
-    }
-
-    /// From now on tells how this device does.
-    pub fn watch(&self, device: Watched) {
-        // There is one worker in a process.
-        drop(self.device.set(device));
-    }
-
-    fn device(&self) -> String {
-        let Some(Watched { name, health, card }) = self.device.get() else { return "none in this process".to_owned() };
-        let lost = |why: &str| format!("{name}: lost, the processor does its work{why}");
-        match card.as_ref().and_then(|card| card.status()) {
-            _ if !health.device() => lost(""),
-            Some(card) if !card.ready => lost(&card.code.map_or(String::new(), |code| format!(" ({code})"))),
-            Some(card) => format!("{name}: ok, {}", card.adapter),
-            None => format!("{name}: ok"),
-        }
-    }
-
-    /// Free bytes, and how many have to stay free.
-    fn free(&self) -> Option<(u64, u64)> {
-        let (folder, keep) = self.disk.as_ref()?;
-        crate::store::embedded::free_bytes(folder).ok().map(|free| (free, *keep))
-    }
-
-    /// Refuses an upload before the disk is full.
-    pub fn room(&self, bytes: u64) -> Answer<()> {
-        match self.free() {
-            // The copy that is made at the end shares the bytes or takes them a second time.
-            Some((free, keep)) if free < keep.saturating_add(bytes.saturating_mul(2)) => Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "storage.full",
-                "the service has no room for this file at the moment; nothing of yours is lost, please try again later",
-            )
-            .retry_after(600)
-            .caused_by(format!("{free} bytes are free, {keep} have to stay"))),
-            _ => Ok(()),
-        }
-    }
-}
-
-async fn look(app: &App) -> Seen {
-    if let Some((at, seen)) = app.health.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
-        && at.elapsed() < FRESH
-    {
-        return seen;
-    }
-    let within =
-        async |what: &'static str, work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>| {
-            tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("{what} does not answer")))
-        };
-    let db: &Db = &app.db;
-    let (database, migrations, storage) = tokio::join!(
-        within("the database", Box::pin(async { db.now().await.map(drop).map_err(|error| error.to_string()) })),
-        within(
-            "the database",
-            Box::pin(async {
-                match db.pending_migrations().await {
-                    Ok(0) => Ok(()),
-                    Ok(pending) => Err(format!("{pending} migrations are pending; run loopmaster migrate")),
-                    Err(error) => Err(error.to_string()),
-                }
-            })
-        ),
-        within("storage", Box::pin(async { app.store.probe().await.map(drop).map_err(|error| error.to_string()) })),
-    );
-    let seen = Seen { database, migrations, storage };
-    *app.health.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen.clone()));
-    seen
-}
-
 /// Whether traffic should come here. What only limits (a full disk, a lost device) is told and does not count.
 async fn ready(State(app): State<App>) -> Response {
-    let seen = look(&app).await;
+    let seen = app.health.look(&app.db, &app.store).await;
     let draining = app.draining.is_cancelled();
     let good = !draining && seen.database.is_ok() && seen.migrations.is_ok() && seen.storage.is_ok();
     let told = |result: &Result<(), String>| match result {
@@ -213,7 +92,7 @@ async fn scrape(app: &App) -> Response {
     if let Some((free, _)) = app.health.free() {
         ::metrics::gauge!("loopmaster_disk_free_bytes").set(free as f64);
     }
-    if let Some(Watched { health: device, card, .. }) = app.health.device.get() {
+    if let Some(Watched { health: device, card, .. }) = app.health.watched() {
         let card = card.as_ref().and_then(|card| card.status());
         let well = device.device() && card.as_ref().is_none_or(|card| card.ready);
         ::metrics::gauge!("loopmaster_device_lost").set(if well { 0.0 } else { 1.0 });
@@ -262,7 +141,7 @@ pub struct Status {
 /// How the service is
 #[utoipa::path(get, path = "/status", tag = "service", operation_id = "status", security(()), responses((status = 200, body = Status)))]
 async fn status(State(app): State<App>) -> Json<Status> {
-    let seen = look(&app).await;
+    let seen = app.health.look(&app.db, &app.store).await;
     let depths = if seen.database.is_ok() { queue::depth(&app.db).await.unwrap_or_default() } else { Vec::new() };
     let waiting: Vec<_> = depths.iter().filter(|depth| !depth.running && depth.class != Class::Chore).collect();
     let full = app.health.room(0).is_err();

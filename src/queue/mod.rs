@@ -18,6 +18,7 @@
 //! of them. On top of it, interactive jobs have a reserve that bulk jobs cannot take.
 
 mod lease;
+pub mod position;
 mod reap;
 
 pub use lease::{Beat, Lease, Limits, cancel_asked, cancelled, claim, claim_chores, fail, finish, heartbeat, release};

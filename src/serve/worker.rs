@@ -2,15 +2,14 @@
 
 use crate::chores::{chores, ensure_sweeper};
 use crate::config::Config;
-use crate::http::status::{self, Watched};
-use crate::http::{App, StartError};
+use crate::domain::notices::on_ended;
+use crate::health::Watched;
 use crate::mail::Mailer;
-use crate::notices::on_ended;
 use crate::queue::LEASE;
+use crate::service::{Service, StartError};
 use crate::webhooks::guard::Guard;
 use crate::work::sandbox::Sandbox;
 use crate::work::{Device, Services, WorkConfig, Worker};
-use axum::Router;
 use loopmaster_cli::thread_count;
 use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::{Backend, reference::Reference};
@@ -36,20 +35,20 @@ pub(super) async fn sandbox(config: &Config) -> Result<Sandbox, StartError> {
 }
 
 /// A worker of this service, ready to run; readiness tells how its device does.
-pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
-    let config = &app.config;
+pub(super) async fn worker(service: &Service) -> Result<Worker, StartError> {
+    let config = &service.config;
     let threads = thread_count(Some(config.worker.threads).filter(|threads| *threads > 0));
     let failed = |error: String| StartError::Worker(error);
     let sandbox = sandbox(config).await?;
     let Chosen { name, device, cpu, card } = Chosen::of(config, threads)?;
     let mailer = Mailer::of(config).map_err(failed)?;
     let services = Services {
-        db: app.db.clone(),
-        files: Arc::new(app.store.clone()),
+        db: service.db.clone(),
+        files: Arc::new(service.store.clone()),
         cpu,
         device,
-        chores: chores(app, mailer, Guard::of(config)),
-        on_ended: Some(on_ended(app)),
+        chores: chores(service, mailer, Guard::of(config)),
+        on_ended: Some(on_ended(service)),
     };
     let work = WorkConfig {
         budget: config.budget(),
@@ -62,8 +61,8 @@ pub(super) async fn worker(app: &App) -> Result<Worker, StartError> {
     };
     let worker = Worker::new(work, services).await.map_err(failed)?;
     // After the jobs of killed workers were taken back: a sweeper that was killed once too often has ended then.
-    ensure_sweeper(&app.db).await?;
-    app.health.watch(Watched { name, health: worker.health(), card });
+    ensure_sweeper(&service.db).await?;
+    service.health.watch(Watched { name, health: worker.health(), card });
     Ok(worker)
 }
 
@@ -102,9 +101,4 @@ impl Chosen {
             _ => on("cpu", Arc::new(Cpu)),
         })
     }
-}
-
-/// What a worker without an api answers: health and metrics.
-pub(super) fn watched(app: &App) -> Router {
-    Router::new().merge(status::watch()).with_state(app.clone())
 }

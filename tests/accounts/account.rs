@@ -2,10 +2,10 @@
 
 use super::world::{Browser, World, with_token, world, worlds};
 use axum::http::StatusCode;
-use loopmaster::http::account::export;
-use loopmaster::http::uploads::machine;
+use loopmaster::domain::accounts::grants;
+use loopmaster::domain::export;
+use loopmaster::domain::retention;
 use loopmaster::mail::Letter;
-use loopmaster::retention;
 use serde_json::{Value, json};
 use std::io::{Cursor, Read};
 
@@ -49,7 +49,7 @@ async fn tokens_are_scoped_shown_once_and_over_when_revoked() {
         let granted = grant.json["id"].as_str().unwrap();
         let spend = async |bytes: u64| {
             let mut tx = world.app.db.begin().await.unwrap();
-            let spent = machine::spend_grant(&mut tx, granted, 1, bytes).await.is_ok();
+            let spent = grants::spend(&mut tx, granted, 1, bytes).await.is_ok();
             if spent {
                 tx.commit().await.unwrap();
             } else {

@@ -2,8 +2,8 @@
 
 use super::world::worlds;
 use axum::http::StatusCode;
-use loopmaster::http::limits::Rule;
-use loopmaster::retention;
+use loopmaster::domain::limits::Rule;
+use loopmaster::domain::retention;
 use loopmaster_core::retention::days;
 use serde_json::json;
 

@@ -4,9 +4,9 @@ use super::world::{Browser, World, with_token, world, worlds};
 use axum::http::StatusCode;
 use base64::Engine as _;
 use loopmaster::db::{Db, new_id};
-use loopmaster::http::account::export;
+use loopmaster::domain::export;
+use loopmaster::domain::retention;
 use loopmaster::mail::{self, Letter, Mailer};
-use loopmaster::retention;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -442,7 +442,7 @@ async fn nothing_of_a_deleted_song_is_left_in_the_data_folder() {
         let figures = format!("{{\"figures\": \"CanaryFigure {}\"}}", "x".repeat(number * 31));
         world.run(&format!("UPDATE results SET result = '{figures}' WHERE master_id = '{master}'")).await;
         let mut tx = world.app.db.begin().await.unwrap();
-        loopmaster::notices::master_ended(&mut tx, &world.app.config, &master, 1).await.unwrap();
+        loopmaster::domain::notices::master_ended(&mut tx, &world.app.config, &master, 1).await.unwrap();
         tx.commit().await.unwrap();
         // A log of the version before, which did not say what it was about.
         world
@@ -549,7 +549,7 @@ async fn keys_of_addresses_lie_sealed() {
     for world in worlds(|_| {}).await {
         let ip = "203.0.113.7".parse().unwrap();
         let hash = async || {
-            let keys = loopmaster::http::identity::IpKeys::default();
+            let keys = loopmaster::domain::ip_keys::IpKeys::default();
             keys.hash(&world.app.db, &world.app.config, ip).await
         };
         let secret = async || -> String {
@@ -566,8 +566,8 @@ async fn keys_of_addresses_lie_sealed() {
         let sealed = kept.rsplit('.').next().unwrap();
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(sealed).unwrap();
         for key in bytes.windows(32).chain(std::iter::once(kept.as_bytes())) {
-            let tried = loopmaster::http::signed::hmac(key, &[&[203, 0, 113, 7]]);
-            assert_ne!(loopmaster::http::signed::hex(&tried[..16]), first);
+            let tried = loopmaster::digest::hmac(key, &[&[203, 0, 113, 7]]);
+            assert_ne!(loopmaster::digest::hex(&tried[..16]), first);
         }
         // In clear, as the version before wrote it: replaced with the first request.
         let day = world.app.db.now().await.unwrap() / 86_400_000;
@@ -580,9 +580,9 @@ async fn keys_of_addresses_lie_sealed() {
                 day * 86_400_000
             ))
             .await;
-        let tried = loopmaster::http::signed::hmac(&[0xab; 32], &[&[203, 0, 113, 7]]);
+        let tried = loopmaster::digest::hmac(&[0xab; 32], &[&[203, 0, 113, 7]]);
         let now = hash().await;
-        assert_ne!(now, loopmaster::http::signed::hex(&tried[..16]), "the key in clear is not used any more");
+        assert_ne!(now, loopmaster::digest::hex(&tried[..16]), "the key in clear is not used any more");
         assert_eq!(hash().await, now);
         assert_eq!(world.count("SELECT COUNT(*) FROM ip_keys WHERE secret NOT LIKE '1.%'").await, 0, "{}", world.name);
         // Sealed with another secret: replaced, and no request fails.

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use loopmaster::config::{Config, Secret};
-use loopmaster::http::signed::{hex, hmac, sha256};
+use loopmaster::digest::{hex, hmac, sha256};
 use loopmaster::http::{App, router};
 use loopmaster::mail::{self, Letter};
 use loopmaster_core::signing;

@@ -54,7 +54,7 @@ pub(crate) async fn finish(service: &Service, master: &str, content: &[u8]) -> V
         .bind(format!("{title}.{ending}"))
         .bind(media_type)
         .bind(content.len() as i64)
-        .bind(loopmaster::http::signed::sha256(content))
+        .bind(loopmaster::digest::sha256(content))
         .bind(i64::from(crc32fast::hash(content)))
         .bind(format!("jobs/{master}/1/{role}.{ending}"))
         .execute(&mut *tx)

@@ -264,7 +264,7 @@ async fn two_hours_later(service: &Service) {
     service.change("UPDATE uploads SET created_at = created_at - 7200001 WHERE id <> $1", "none").await;
     service.change("UPDATE objects SET sweep_after = sweep_after - 7200001 WHERE key <> $1", "none").await;
     undo_ends(service).await;
-    loopmaster::retention::sweep(&service.app).await.unwrap();
+    loopmaster::domain::retention::sweep(&service.app).await.unwrap();
 }
 
 /// Signs a form, deletes its upload in one of the ways, and gives the form; `None` where no room is left.
@@ -325,7 +325,7 @@ async fn deleted_uploads_count_while_their_forms_can_be_sent() {
                             forms.extend(sign_and_delete(&service, browser, size, how).await);
                         }
                         undo_ends(&service).await;
-                        loopmaster::retention::sweep(&service.app).await.unwrap();
+                        loopmaster::domain::retention::sweep(&service.app).await.unwrap();
                     }
                     for form in &forms {
                         assert_eq!(super::uploads::post_form(&service, form, &[7; 1_000]).await, 201, "{what}");
@@ -413,7 +413,7 @@ async fn what_a_guest_leaves_unfinished_goes_within_hours() {
         let (of_guest, of_user) = (begun(&guest).await, begun(&user).await);
         let thirteen = "UPDATE uploads SET updated_at = updated_at - 46800000 WHERE id <> $1";
         service.change(thirteen, "none").await;
-        loopmaster::retention::sweep(&service.app).await.unwrap();
+        loopmaster::domain::retention::sweep(&service.app).await.unwrap();
         assert_eq!(guest.get(&format!("/v1/uploads/{of_guest}")).await.status, 404, "{}", service.name);
         assert_eq!(user.get(&format!("/v1/uploads/{of_user}")).await.status, 200);
         assert_eq!(service.app.store.unfinished("uploads/").await.unwrap().len(), 1);

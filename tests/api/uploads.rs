@@ -1,7 +1,7 @@
 //! Uploads: our own contract and that of Uppy's Companion, with everything clients do wrong.
 
 use crate::service::{Browser, Reply, Service};
-use loopmaster::http::uploads::machine;
+use loopmaster::domain::uploads;
 use loopmaster::store::PartTag;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -252,7 +252,7 @@ async fn a_crash_between_storages_complete_and_ours_loses_nothing() {
             let upload = guest.begin("song.wav", &content, settings.clone()).await;
             let parts = guest.put_all(&upload, &content).await;
             // Our process dies after storage has completed: the row says `completing`, the parts are gone.
-            let row = machine::find(&service.app.db, guest.guest.as_ref().unwrap(), &id(&upload)).await.unwrap();
+            let row = uploads::find(&service.app.db, guest.guest.as_ref().unwrap(), &id(&upload)).await.unwrap();
             let tags: Vec<PartTag> = parts
                 .iter()
                 .map(|part| PartTag {
@@ -268,8 +268,8 @@ async fn a_crash_between_storages_complete_and_ours_loses_nothing() {
             let settled = if client_repeats {
                 complete(&guest, &upload, &json!(parts)).await.good()
             } else {
-                let row = machine::settle(&service.app, &row.id).await.unwrap();
-                assert_eq!(row.state, machine::State::Stored);
+                let row = uploads::settle(&service.app, &row.id).await.unwrap();
+                assert_eq!(row.state, uploads::State::Stored);
                 guest.get(&format!("/v1/uploads/{}", row.id)).await.good()
             };
             assert_eq!(settled["state"], "stored", "{}", service.name);
@@ -292,7 +292,7 @@ async fn a_crash_before_storage_has_completed_leaves_nobody_waiting() {
             let upload = guest.begin("song.wav", &content, json!({ "settings": {} })).await;
             let path = format!("/v1/uploads/{}", id(&upload));
             let mut parts = guest.put_all(&upload, &content).await;
-            let row = machine::find(&service.app.db, guest.guest.as_ref().unwrap(), &id(&upload)).await.unwrap();
+            let row = uploads::find(&service.app.db, guest.guest.as_ref().unwrap(), &id(&upload)).await.unwrap();
             if !all {
                 // A part that was named, and did not survive.
                 let storage = row.s3_upload.as_ref().unwrap();

@@ -5,7 +5,7 @@ use super::world::{PART, World, padded, sha256};
 use crate::service::{EDGE_KEY, unix_now};
 use crate::storage::{hex as digest, noise};
 use loopmaster::db::new_id;
-use loopmaster::http::signed::{hex, hmac, sha256 as body_hash};
+use loopmaster::digest::{hex, hmac, sha256 as body_hash};
 use loopmaster_core::signing;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -1,14 +1,19 @@
 //! What opens the account: sessions, API tokens, upload grants.
 
 use super::{account, reader};
-use crate::db::{Tx, hash_secret, new_id, new_secret};
-use crate::http::auth::{sessions, users};
+use crate::db::{hash_secret, new_id, new_secret};
+use crate::domain::accounts::{grants, sessions, users};
+use crate::domain::audit;
+use crate::domain::identity::Caller;
+use crate::domain::identity::Identity;
+use crate::domain::identity::Scope;
+use crate::domain::identity::SignedIn;
+use crate::domain::limits::Rule;
+use crate::http::App;
 use crate::http::extract::{Json, Path};
-use crate::http::identity::{Caller, Identity, Scope, SignedIn, audit};
-use crate::http::limits::Rule;
 use crate::http::problem::{Answer, Problem, ProblemBody};
-use crate::http::{App, time};
 use crate::mail::{Letter, post};
+use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
 use loopmaster_core::retention::GRANT;
@@ -56,8 +61,8 @@ pub(super) async fn list_sessions(State(app): State<App>, who: SignedIn) -> Answ
             current: session.id == who.session,
             id: session.id,
             user_agent: session.user_agent,
-            created_at: time::rfc3339(session.created_at),
-            seen_at: time::rfc3339(session.seen_at),
+            created_at: timestamp::rfc3339(session.created_at),
+            seen_at: timestamp::rfc3339(session.seen_at),
         })
         .collect();
     Ok(Json(SessionList { items }))
@@ -76,7 +81,7 @@ pub(super) async fn revoke_session(
     if !sessions::revoke(&mut tx, &who.user, &id, now).await? {
         return Err(Problem::not_found("session", &id));
     }
-    audit(&mut tx, &who.caller, "session.revoked", &id, "", now).await?;
+    audit::record(&mut tx, &who.caller, "session.revoked", &id, "", now).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -94,7 +99,7 @@ pub(super) async fn revoke_others(State(app): State<App>, who: SignedIn) -> Answ
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
     let revoked = sessions::revoke_all(&mut tx, &who.user, Some(&who.session), now).await?;
-    audit(&mut tx, &who.caller, "sessions.revoked", &who.user, &revoked.to_string(), now).await?;
+    audit::record(&mut tx, &who.caller, "sessions.revoked", &who.user, &revoked.to_string(), now).await?;
     tx.commit().await?;
     Ok(Json(Revoked { revoked }))
 }
@@ -147,9 +152,9 @@ pub(super) async fn list_tokens(State(app): State<App>, who: SignedIn) -> Answer
                 id: row.try_get("id")?,
                 name: row.try_get("name")?,
                 scopes: scopes.split(' ').map(str::to_owned).collect(),
-                created_at: time::rfc3339(row.try_get("created_at")?),
-                used_at: row.try_get::<Option<i64>, _>("used_at")?.map(time::rfc3339),
-                expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(time::rfc3339),
+                created_at: timestamp::rfc3339(row.try_get("created_at")?),
+                used_at: row.try_get::<Option<i64>, _>("used_at")?.map(timestamp::rfc3339),
+                expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(timestamp::rfc3339),
                 token: None,
             })
         })
@@ -203,7 +208,7 @@ pub(super) async fn create_token(
         .bind(expires_at)
         .execute(&mut *tx)
         .await?;
-    audit(&mut tx, &who.caller, "token.made", &id, &scopes.join(" "), now).await?;
+    audit::record(&mut tx, &who.caller, "token.made", &id, &scopes.join(" "), now).await?;
     if let Some(user) = users::by_id(&mut tx, &who.user).await? {
         let letter = Letter::TokenMade { name: name.to_owned(), link: app.config.public_url.with("/account") };
         post(&mut tx, &app.config, &user.email, &letter).await?;
@@ -213,9 +218,9 @@ pub(super) async fn create_token(
         id,
         name: name.to_owned(),
         scopes: scopes.into_iter().map(str::to_owned).collect(),
-        created_at: time::rfc3339(now),
+        created_at: timestamp::rfc3339(now),
         used_at: None,
-        expires_at: expires_at.map(time::rfc3339),
+        expires_at: expires_at.map(timestamp::rfc3339),
         token: Some(token),
     };
     Ok((StatusCode::CREATED, Json(answer)))
@@ -236,20 +241,10 @@ pub(super) async fn revoke_token(State(app): State<App>, who: SignedIn, Path(id)
     if done.rows_affected() == 0 {
         return Err(Problem::not_found("token", &id));
     }
-    revoke_grants(&mut tx, "token_id", &id, now).await?;
-    audit(&mut tx, &who.caller, "token.revoked", &id, "", now).await?;
+    grants::revoke(&mut tx, "token_id", &id, now).await?;
+    audit::record(&mut tx, &who.caller, "token.revoked", &id, "", now).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Ends grants by the token that minted them, or by their user.
-pub(crate) async fn revoke_grants(tx: &mut Tx, by: &str, id: &str, now: i64) -> Answer<()> {
-    let text = match by {
-        "token_id" => "UPDATE grants SET revoked_at = $1 WHERE token_id = $2 AND revoked_at IS NULL",
-        _ => "UPDATE grants SET revoked_at = $1 WHERE user_id = $2 AND revoked_at IS NULL",
-    };
-    sqlx::query(text).bind(now).bind(id).execute(&mut **tx).await?;
-    Ok(())
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -309,8 +304,8 @@ pub(super) async fn create_grant(
     .bind(now + GRANT)
     .execute(&mut *tx)
     .await?;
-    audit(&mut tx, &caller, "grant.minted", &id, "", now).await?;
+    audit::record(&mut tx, &caller, "grant.minted", &id, "", now).await?;
     tx.commit().await?;
     let url = app.config.public_url.with(&format!("/u/{grant}"));
-    Ok((StatusCode::CREATED, Json(GrantAnswer { id, grant, url, expires_at: time::rfc3339(now + GRANT) })))
+    Ok((StatusCode::CREATED, Json(GrantAnswer { id, grant, url, expires_at: timestamp::rfc3339(now + GRANT) })))
 }

@@ -3,14 +3,15 @@
 
 use super::profile::valid_address;
 use super::reader;
-use crate::http::auth::email::limit_mails;
+use crate::domain::accounts::email::limit_mails;
+use crate::domain::identity::Caller;
+use crate::domain::limits::Rule;
+use crate::domain::tickets::{self, State as Stands, Topic};
+use crate::http::App;
 use crate::http::auth::through_edge;
 use crate::http::extract::{Json, Path};
-use crate::http::identity::Caller;
-use crate::http::limits::Rule;
 use crate::http::problem::{Answer, Problem, ProblemBody};
-use crate::http::{App, time};
-use crate::tickets::{self, State as Stands, Topic};
+use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -106,7 +107,7 @@ pub(super) async fn confirmation(
     Ok(Json(Confirmation {
         ticket: ticket.id,
         topic: ticket.topic,
-        sent_at: time::rfc3339(ticket.created_at),
+        sent_at: timestamp::rfc3339(ticket.created_at),
         of: if guest { "guest" } else { "account" },
         here: tickets::may_confirm(&check, &caller).is_ok(),
         email: (!guest).then_some(check.email),

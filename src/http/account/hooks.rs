@@ -1,11 +1,13 @@
 //! Webhooks of an account.
 
 use super::{account, reader};
+use crate::domain::audit;
+use crate::domain::identity::Caller;
+use crate::domain::limits::Rule;
+use crate::http::App;
 use crate::http::extract::{Json, Path};
-use crate::http::identity::{Caller, audit};
-use crate::http::limits::Rule;
 use crate::http::problem::{Answer, ProblemBody};
-use crate::http::{App, time};
+use crate::timestamp;
 use crate::webhooks;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -43,7 +45,7 @@ pub(super) struct WebhookAnswer {
 impl WebhookAnswer {
     fn of(webhook: webhooks::Webhook, secret: Option<String>) -> Self {
         let webhooks::Webhook { id, url, events, created_at, disabled_at, disabled_why } = webhook;
-        let (created_at, disabled_at) = (time::rfc3339(created_at), disabled_at.map(time::rfc3339));
+        let (created_at, disabled_at) = (timestamp::rfc3339(created_at), disabled_at.map(timestamp::rfc3339));
         Self { id, url, events, created_at, disabled_at, disabled_why, secret }
     }
 }
@@ -76,7 +78,7 @@ pub(super) async fn create(
     let mut tx = app.db.begin().await?;
     let guard = webhooks::guard::Guard::of(&app.config);
     let (webhook, secret) = webhooks::create(&mut tx, &app.config, &guard, user, &new.url, &new.events, now).await?;
-    audit(&mut tx, &caller, "webhook.added", &webhook.id, "", now).await?;
+    audit::record(&mut tx, &caller, "webhook.added", &webhook.id, "", now).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(WebhookAnswer::of(webhook, Some(secret)))))
 }
@@ -89,7 +91,7 @@ pub(super) async fn remove(State(app): State<App>, caller: Caller, Path(id): Pat
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
     webhooks::remove(&mut tx, user, &id).await?;
-    audit(&mut tx, &caller, "webhook.removed", &id, "", now).await?;
+    audit::record(&mut tx, &caller, "webhook.removed", &id, "", now).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -110,9 +112,9 @@ pub(super) async fn rotate(State(app): State<App>, caller: Caller, Path(id): Pat
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
     let secret = webhooks::rotate(&mut tx, &app.config, user, &id, now).await?;
-    audit(&mut tx, &caller, "webhook.rotated", &id, "", now).await?;
+    audit::record(&mut tx, &caller, "webhook.rotated", &id, "", now).await?;
     tx.commit().await?;
-    Ok(Json(Rotated { secret, old_secret_until: time::rfc3339(now + webhooks::OVERLAP) }))
+    Ok(Json(Rotated { secret, old_secret_until: timestamp::rfc3339(now + webhooks::OVERLAP) }))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -185,8 +187,8 @@ pub(super) async fn deliveries(
             attempts: delivery.attempts,
             last_status: delivery.last_status,
             last_error: delivery.last_error,
-            created_at: time::rfc3339(delivery.created_at),
-            delivered_at: delivery.delivered_at.map(time::rfc3339),
+            created_at: timestamp::rfc3339(delivery.created_at),
+            delivered_at: delivery.delivered_at.map(timestamp::rfc3339),
         })
         .collect();
     Ok(Json(DeliveryList { items }))

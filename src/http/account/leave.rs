@@ -1,14 +1,17 @@
 //! Taking everything along, and going: export and deletion, both of them the user's own to do.
 
-use super::{export, reader};
-use crate::http::auth::users;
+use super::reader;
+use crate::domain::accounts::users;
+use crate::domain::audit;
+use crate::domain::export;
+use crate::domain::identity::SignedIn;
+use crate::domain::limits::Rule;
+use crate::http::App;
 use crate::http::extract::Json;
-use crate::http::identity::{SignedIn, audit};
-use crate::http::limits::Rule;
 use crate::http::problem::{Answer, Problem, ProblemBody};
-use crate::http::{App, time};
 use crate::mail::{self, Letter};
 use crate::queue::{self, NewJob};
+use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -42,7 +45,7 @@ pub(super) async fn export(State(app): State<App>, who: SignedIn) -> Answer<(Sta
     let job = NewJob { max_attempts: 5, ..NewJob::chore("export", &who.user, String::new()) };
     if queue::enqueue(&mut tx, &job).await?.is_some() {
         Rule::daily("exports", 10).spend(&mut tx, &who.user, 1).await?;
-        audit(&mut tx, &who.caller, "export.asked", &who.user, "", now).await?;
+        audit::record(&mut tx, &who.caller, "export.asked", &who.user, "", now).await?;
     }
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(ExportState { state: "preparing", url: None, expires_at: None })))
@@ -77,7 +80,7 @@ pub(super) async fn export_state(State(app): State<App>, who: SignedIn) -> Answe
     } else {
         None
     };
-    Ok(Json(ExportState { state: "ready", url, expires_at: Some(time::rfc3339(until)) }))
+    Ok(Json(ExportState { state: "ready", url, expires_at: Some(timestamp::rfc3339(until)) }))
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,12 +106,12 @@ pub(super) async fn delete(State(app): State<App>, who: SignedIn) -> Answer<(Sta
             .bind(&user.id)
             .execute(&mut *tx)
             .await?;
-        audit(&mut tx, &who.caller, "account.delete_asked", &user.id, "", now).await?;
+        audit::record(&mut tx, &who.caller, "account.delete_asked", &user.id, "", now).await?;
         let letter = Letter::Closing { on: mail::day(after), link: app.config.public_url.with("/account") };
         mail::post(&mut tx, &app.config, &user.email, &letter).await?;
     }
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Json(Leaving { delete_after: Some(time::rfc3339(after)) })))
+    Ok((StatusCode::ACCEPTED, Json(Leaving { delete_after: Some(timestamp::rfc3339(after)) })))
 }
 
 /// Keeps an account that was to be deleted.
@@ -122,7 +125,7 @@ pub(super) async fn keep(State(app): State<App>, who: SignedIn) -> Answer<Json<L
         .execute(&mut *tx)
         .await?;
     if kept.rows_affected() > 0 {
-        audit(&mut tx, &who.caller, "account.kept", &who.user, "", now).await?;
+        audit::record(&mut tx, &who.caller, "account.kept", &who.user, "", now).await?;
     }
     tx.commit().await?;
     Ok(Json(Leaving { delete_after: None }))

@@ -2,15 +2,15 @@
 
 pub mod access;
 mod contact;
-pub mod export;
 mod hooks;
 mod leave;
-pub mod picture;
 pub mod profile;
 
 use super::App;
-use super::identity::{Caller, Identity, Scope};
 use super::problem::{Answer, Problem};
+use crate::domain::identity::Caller;
+use crate::domain::identity::Identity;
+use crate::domain::identity::Scope;
 use sqlx::Any;
 use sqlx::pool::PoolConnection;
 use utoipa_axum::router::OpenApiRouter;
@@ -48,7 +48,10 @@ async fn reader(app: &App) -> Answer<PoolConnection<Any>> {
 fn account(caller: &Caller) -> Answer<&str> {
     match &caller.identity {
         Identity::User { user, .. } => Ok(user),
-        Identity::Token { user, .. } => caller.needs(Scope::Account).map(|()| user.as_str()),
+        Identity::Token { user, .. } => {
+            caller.needs(Scope::Account)?;
+            Ok(user)
+        }
         _ => Err(Problem::unauthorized(
             "auth.sign_in_required",
             "sign in to do this, or use a token with the scope `account`",

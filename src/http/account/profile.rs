@@ -1,13 +1,18 @@
 //! Who one is, what one may use, and what one has set.
 
-use super::{account, picture, reader};
-use crate::http::auth::{email, users};
+use super::{account, reader};
+use crate::domain::accounts::picture;
+use crate::domain::accounts::{email, users};
+use crate::domain::audit;
+use crate::domain::identity::Caller;
+use crate::domain::identity::Scope;
+use crate::domain::identity::SignedIn;
+use crate::domain::limits::{Rule, quota};
+use crate::domain::uploads::room::stored_bytes;
+use crate::http::App;
 use crate::http::extract::Json;
-use crate::http::identity::{Caller, Scope, SignedIn, audit};
-use crate::http::limits::{Rule, quota};
 use crate::http::problem::{Answer, Problem, ProblemBody};
-use crate::http::uploads::room::stored_bytes;
-use crate::http::{App, time};
+use crate::timestamp;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -53,8 +58,8 @@ impl UserAnswer {
             name: user.name,
             picture,
             mail_when_ready: user.mail_when_ready,
-            created_at: time::rfc3339(user.created_at),
-            delete_after: user.delete_after.map(time::rfc3339),
+            created_at: timestamp::rfc3339(user.created_at),
+            delete_after: user.delete_after.map(timestamp::rfc3339),
             policy_current: user.policy_version == POLICY,
         })
     }
@@ -182,7 +187,7 @@ pub(super) async fn change(
             .bind(user)
             .execute(&mut *tx)
             .await?;
-        audit(&mut tx, &caller, "policy.accepted", user, POLICY, now).await?;
+        audit::record(&mut tx, &caller, "policy.accepted", user, POLICY, now).await?;
     }
     let changed = users::by_id(&mut tx, user).await?.ok_or_else(|| Problem::internal("no row of a signed-in user"))?;
     tx.commit().await?;
@@ -262,7 +267,7 @@ pub(super) async fn change_email(
         ));
     }
     let expires_at = email::begin_change(&mut tx, &app, &user, &new, &who.caller, now).await?;
-    audit(&mut tx, &who.caller, "email.change_asked", &who.user, "", now).await?;
+    audit::record(&mut tx, &who.caller, "email.change_asked", &who.user, "", now).await?;
     tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Json(AddressAsked { expires_at: time::rfc3339(expires_at) })))
+    Ok((StatusCode::ACCEPTED, Json(AddressAsked { expires_at: timestamp::rfc3339(expires_at) })))
 }

@@ -1,16 +1,15 @@
 //! Sign-in: by mail, through a provider; sessions; taking over a guest's masters.
 
-pub mod email;
-pub mod merge;
-pub mod oidc;
-pub mod sessions;
-pub mod users;
-
-use super::account::{picture, profile};
+use super::App;
+use super::account::profile;
 use super::extract::{Json, Path};
-use super::identity::{self, Caller, Identity, SignedIn, audit};
 use super::problem::{Answer, Problem, ProblemBody};
-use super::{App, time};
+use crate::domain::accounts::{email, merge, oidc, picture, sessions, users};
+use crate::domain::audit;
+use crate::domain::identity::Caller;
+use crate::domain::identity::Identity;
+use crate::domain::identity::SignedIn;
+use crate::timestamp;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -214,7 +213,7 @@ async fn begin(
     Ok((
         StatusCode::ACCEPTED,
         headers,
-        Json(BeginAnswer { login: begun.login, expires_at: time::rfc3339(begun.expires_at) }),
+        Json(BeginAnswer { login: begun.login, expires_at: timestamp::rfc3339(begun.expires_at) }),
     ))
 }
 
@@ -247,7 +246,7 @@ async fn code(
     let mut tx = app.db.begin().await?;
     let done = email::try_code(&mut tx, &app, &body.login, &body.code, &caller, now).await;
     // A wrong code counts, so it is written down; only a broken transaction is not.
-    if done.as_ref().err().is_none_or(|problem| !problem.status().is_server_error()) {
+    if done.as_ref().err().is_none_or(|error| error.is_refusal()) {
         tx.commit().await?;
     }
     let done = done?;
@@ -377,7 +376,7 @@ async fn google_callback(State(app): State<App>, caller: Caller, Json(body): Jso
         oidc::Reached::Confirm { begun, email } => {
             let mut headers = HeaderMap::new();
             cookie(&mut headers, signing::SET_LOGIN, &begun.browser, SIGN_IN);
-            let expires_at = time::rfc3339(begun.expires_at);
+            let expires_at = timestamp::rfc3339(begun.expires_at);
             let answer = ToConfirm { login: begun.login, email, expires_at, next: asked.next };
             return Ok((StatusCode::ACCEPTED, headers, Json(answer)).into_response());
         }
@@ -413,7 +412,7 @@ async fn merge_now(State(app): State<App>, who: SignedIn) -> Answer<(HeaderMap, 
     let Some(moved) = merge::merge(&mut tx, &who, now).await? else {
         return Ok((HeaderMap::new(), Json(Merged { moved: 0 })));
     };
-    audit(
+    audit::record(
         &mut tx,
         &who.caller,
         "guest.merged",
@@ -436,7 +435,7 @@ async fn sign_out(State(app): State<App>, caller: Caller) -> Answer<(StatusCode,
         let now = app.db.now().await?;
         let mut tx = app.db.begin().await?;
         sessions::revoke(&mut tx, user, session, now).await?;
-        identity::audit(&mut tx, &caller, "signed_out", session, "", now).await?;
+        audit::record(&mut tx, &caller, "signed_out", session, "", now).await?;
         tx.commit().await?;
     }
     let mut headers = HeaderMap::new();

@@ -3,11 +3,15 @@
 //! they are adopted when a master is made from them, or by the sweeper.
 
 use super::super::extract::{Json, Path, Query};
-use super::super::identity::{Caller, grant_of};
 use super::super::observe::wrong_method;
-use super::super::{Answer, App, Problem, Scope, Visitor};
-use super::machine::{self, Row, Way, Wish};
-use super::{MOST_NUMBERS, SIGNED_FOR, shortened};
+use super::super::{Answer, App, Problem};
+use super::{MOST_NUMBERS, shortened};
+use crate::domain::accounts::grants;
+use crate::domain::identity::Scope;
+use crate::domain::identity::Visitor;
+use crate::domain::identity::{Caller, Identity};
+use crate::domain::uploads::SIGNED_FOR;
+use crate::domain::uploads::{self, Row, Way, Wish};
 use crate::store::PostBytes;
 use crate::store::embedded::SMALLEST_PART;
 use axum::Router;
@@ -75,7 +79,7 @@ impl FromRequestParts<App> for Sender {
         let visitor = match grant {
             Some(grant) => {
                 let caller = Caller::from_request_parts(parts, app).await?;
-                let visitor = grant_of(&app.db, &grant, &caller).await?;
+                let visitor = grants::identify(&app.db, &grant, &caller).await?;
                 app.rates.check(&visitor)?;
                 visitor
             }
@@ -102,10 +106,10 @@ struct Key {
 
 /// The sender's upload with this id and this key.
 async fn find(app: &App, sender: &Sender, place: &Place, key: &Key) -> Answer<Row> {
-    let row = machine::find(&app.db, sender.0.owner(), &place.upload).await?;
+    let row = uploads::find(&app.db, sender.0.owner(), &place.upload).await?;
     // A capability reaches what came by it, and nothing else of its user.
     let reaches = match &sender.0.identity {
-        super::super::Identity::Grant { grant, .. } => row.grant_id.as_deref() == Some(grant),
+        Identity::Grant { grant, .. } => row.grant_id.as_deref() == Some(grant),
         _ => true,
     };
     if !reaches || row.client_key != key.key {
@@ -169,7 +173,7 @@ struct Asked {
 async fn params(State(app): State<App>, sender: Sender, Query(file): Query<Asked>) -> Told<axum::Json<Value>> {
     let bytes = file.size.and_then(|text| size(&Value::String(text)));
     let wish = wish(file.filename, file.r#type, bytes, Way::Post)?;
-    let (_, row) = machine::create(&app, &sender.0, wish, None).await?;
+    let (_, row) = uploads::create(&app, &sender.0, wish, None).await?;
     let bytes = match row.bytes {
         0 => PostBytes::AtMost(row.reserved),
         bytes => PostBytes::Exactly(bytes),
@@ -182,7 +186,7 @@ async fn params(State(app): State<App>, sender: Sender, Query(file): Query<Asked
 
 async fn create(State(app): State<App>, sender: Sender, Json(file): Json<File>) -> Told<axum::Json<Value>> {
     let wish = wish(file.filename, file.r#type, size(&file.metadata["size"]), Way::Parts)?;
-    let (_, row) = machine::create(&app, &sender.0, wish, None).await?;
+    let (_, row) = uploads::create(&app, &sender.0, wish, None).await?;
     Ok(axum::Json(json!({ "key": row.client_key, "uploadId": row.id, "bucket": app.config.storage.bucket })))
 }
 
@@ -201,8 +205,8 @@ async fn list(
     Path(place): Path<Place>,
     Query(key): Query<Key>,
 ) -> Told<axum::Json<Vec<Listed>>> {
-    let row = machine::current(&app, find(&app, &sender, &place, &key).await?).await?;
-    let parts = machine::arrived(&app, &row).await?;
+    let row = uploads::current(&app, find(&app, &sender, &place, &key).await?).await?;
+    let parts = uploads::arrived(&app, &row).await?;
     let parts = parts.into_iter().map(|part| Listed {
         part_number: part.number.into(),
         etag: format!("\"{}\"", part.etag),
@@ -217,9 +221,9 @@ async fn sign(
     Path(place): Path<Place>,
     Query(key): Query<Key>,
 ) -> Told<axum::Json<Value>> {
-    let row = machine::current(&app, find(&app, &sender, &place, &key).await?).await?;
+    let row = uploads::current(&app, find(&app, &sender, &place, &key).await?).await?;
     let number = number(place.number.unwrap_or_default())?;
-    let url = machine::sign(&app, &row, &[number]).await?.remove(&number);
+    let url = uploads::sign(&app, &row, &[number]).await?.remove(&number);
     Ok(axum::Json(json!({ "url": url, "expires": SIGNED_FOR.as_secs() })))
 }
 
@@ -240,7 +244,7 @@ async fn batch(
     Path(place): Path<Place>,
     Query(key): Query<Key>,
 ) -> Told<axum::Json<Value>> {
-    let row = machine::current(&app, find(&app, &sender, &place, &key).await?).await?;
+    let row = uploads::current(&app, find(&app, &sender, &place, &key).await?).await?;
     let wanted = key.part_numbers.as_deref().unwrap_or_default();
     let numbers: Vec<u64> = wanted.split(',').map(|number| number.trim().parse().unwrap_or_default()).collect();
     if numbers.len() > MOST_NUMBERS {
@@ -252,7 +256,7 @@ async fn batch(
         .into());
     }
     let numbers = numbers.into_iter().map(number).collect::<Answer<Vec<u64>>>()?;
-    let urls = machine::sign(&app, &row, &numbers).await?;
+    let urls = uploads::sign(&app, &row, &numbers).await?;
     let urls: BTreeMap<String, String> = urls.into_iter().map(|(number, url)| (number.to_string(), url)).collect();
     Ok(axum::Json(json!({ "presignedUrls": urls })))
 }
@@ -279,7 +283,7 @@ async fn complete(
 ) -> Told<axum::Json<Value>> {
     let row = find(&app, &sender, &place, &key).await?;
     let parts = sent.parts.into_iter().map(|part| (part.part_number, shortened(&part.etag, 200))).collect();
-    let row = machine::complete(&app, &row, parts).await?;
+    let row = uploads::complete(&app, &row, parts).await?;
     let bucket = &app.config.storage.bucket;
     let location = app.config.files_url.with(&format!("/{bucket}/{}", row.client_key));
     Ok(axum::Json(json!({ "location": location, "key": row.client_key, "bucket": bucket })))
@@ -292,6 +296,6 @@ async fn abort(
     Query(key): Query<Key>,
 ) -> Told<axum::Json<Value>> {
     let row = find(&app, &sender, &place, &key).await?;
-    machine::abort(&app, &sender.0, &row).await?;
+    uploads::abort(&app, &sender.0, &row).await?;
     Ok(axum::Json(json!({})))
 }

@@ -1,32 +1,29 @@
 //! Uploads: the client says what it will send, gets signed addresses for the parts, puts them into storage by itself, and says when
-//! it is done. Interrupted, it lists what is there and goes on. [`machine`] holds the states; here are the addresses of our own
+//! it is done. Interrupted, it lists what is there and goes on. [`crate::domain::uploads`] holds the states; here are the addresses of our own
 //! contract, and [`companion`] speaks the one that stock Uppy speaks.
 
 pub mod companion;
-pub mod machine;
-pub mod room;
-mod unsized_parts;
 
+use super::App;
 use super::extract::{Json, Path, Query};
 use super::idempotency::{Begun, Idempotency};
 use super::page::{self, Cursor, Page};
 use super::problem::{Answer, Problem, ProblemBody};
-use super::settings::SettingsSchema;
-use super::{App, Scope, Visitor, time};
+use crate::domain::identity::Scope;
+use crate::domain::identity::Visitor;
+use crate::domain::settings::SettingsSchema;
+use crate::domain::uploads::{self, SIGNED_FOR, State as Is, Upload, Way, Wish};
+use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use loopmaster_core::Settings;
-use machine::{Row, State as Is, Way, Wish};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// How long a signed address works. A part that is on its way when it ends still arrives.
-pub(super) const SIGNED_FOR: Duration = Duration::from_hours(1);
 /// Most addresses in one answer.
 const MOST_NUMBERS: usize = 1_000;
 
@@ -67,73 +64,6 @@ pub struct NewUpload {
     reference_upload: Option<String>,
 }
 
-/// An upload.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Upload {
-    /// `upl_…`
-    pub id: String,
-    /// File name.
-    pub name: String,
-    /// Size as declared; 0 while nobody knows.
-    pub bytes: u64,
-    /// Media type as declared.
-    pub r#type: String,
-    /// As the client gave it.
-    pub fingerprint: String,
-    /// Where it is.
-    pub state: Is,
-    /// Size of every part but the last.
-    pub part_bytes: u64,
-    /// Number of parts.
-    pub parts: u64,
-    /// The batch it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch: Option<String>,
-    /// Its place there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub position: Option<i64>,
-    /// When it was begun.
-    #[serde(serialize_with = "time::written")]
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: i64,
-    /// When it goes by itself; none: it is kept until it is deleted.
-    #[serde(serialize_with = "time::written_option")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub expires_at: Option<i64>,
-    /// The first master made from it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub master: Option<String>,
-    /// Its last master was deleted and the mix was kept: it stays until it is deleted itself, or goes with its next master.
-    pub kept: bool,
-}
-
-impl Upload {
-    pub(super) fn of(row: &Row, unfinished: i64) -> Self {
-        let ends = row.created_at + unfinished;
-        let open = matches!(row.state, Is::Uploading | Is::Completing);
-        Self {
-            id: row.id.clone(),
-            name: row.name.clone(),
-            bytes: row.bytes,
-            r#type: row.media_type.clone(),
-            fingerprint: row.fingerprint.clone(),
-            state: row.state,
-            part_bytes: row.part_bytes,
-            parts: row.parts(),
-            batch: row.batch_id.clone(),
-            position: row.batch_position,
-            created_at: row.created_at,
-            expires_at: if open {
-                Some(row.expires_at.map_or(ends, |expires| expires.min(ends)))
-            } else {
-                row.expires_at
-            },
-            master: row.master.clone(),
-            kept: row.kept && row.master.is_none(),
-        }
-    }
-}
-
 /// Begin an upload
 ///
 /// Declares name and size. The answer tells how the file is to be cut; addresses for the parts come from `/parts`.
@@ -167,7 +97,7 @@ async fn create(
         way: Way::Parts,
         part_bytes: None,
     };
-    let outcome = machine::create(&app, &visitor, wish, Some(&ticket)).await;
+    let outcome = uploads::create(&app, &visitor, wish, Some(&ticket)).await;
     let (upload, _) = ticket.settle(&app.db, outcome).await?;
     Ok((StatusCode::CREATED, Json(upload)).into_response())
 }
@@ -198,7 +128,7 @@ async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Li
     let limit = page::limit(listing.limit)?;
     let before = Cursor::<(i64, String)>::read(listing.cursor.as_deref())?;
     let (time, id) = before.map_or((i64::MAX, String::new()), |cursor| cursor.0);
-    let rows = machine::list(&app.db, visitor.owner(), listing.state, listing.kept, time, &id, limit).await?;
+    let rows = uploads::list(&app.db, visitor.owner(), listing.state, listing.kept, time, &id, limit).await?;
     let unfinished = app.unfinished(visitor.owner());
     Ok(Json(Page::cut(rows, limit, |row| (row.created_at, row.id.clone())).map(|row| Upload::of(&row, unfinished))))
 }
@@ -208,7 +138,7 @@ async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Li
     responses((status = 200, body = Upload), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn show(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Upload>> {
     visitor.needs(Scope::Uploads)?;
-    let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
+    let row = uploads::current(&app, uploads::find(&app.db, visitor.owner(), &id).await?).await?;
     Ok(Json(Upload::of(&row, app.unfinished(&row.owner))))
 }
 
@@ -219,8 +149,8 @@ async fn show(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) 
     responses((status = 204), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn remove(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<StatusCode> {
     visitor.needs(Scope::Uploads)?;
-    let row = machine::find(&app.db, visitor.owner(), &id).await?;
-    machine::abort(&app, &visitor, &row).await?;
+    let row = uploads::find(&app.db, visitor.owner(), &id).await?;
+    uploads::abort(&app, &visitor, &row).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -240,7 +170,7 @@ pub struct Signed {
     #[schema(value_type = BTreeMap<String, String>)]
     urls: BTreeMap<u64, String>,
     /// The addresses work until then.
-    #[serde(serialize_with = "time::written")]
+    #[serde(serialize_with = "timestamp::written")]
     #[schema(value_type = String, format = DateTime)]
     expires_at: i64,
 }
@@ -263,9 +193,9 @@ async fn sign(
             format!("{} part numbers were given; ask for 1 to {MOST_NUMBERS} at a time", numbers.len()),
         ));
     }
-    let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
+    let row = uploads::current(&app, uploads::find(&app.db, visitor.owner(), &id).await?).await?;
     let expires_at = app.db.now().await? + SIGNED_FOR.as_millis() as i64;
-    let urls = machine::sign(&app, &row, &numbers).await?;
+    let urls = uploads::sign(&app, &row, &numbers).await?;
     Ok(Json(Signed { urls, expires_at }))
 }
 
@@ -288,8 +218,8 @@ pub struct Parts {
     responses((status = 200, body = Parts), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn parts(State(app): State<App>, visitor: Visitor, Path(id): Path<String>) -> Answer<Json<Parts>> {
     visitor.needs(Scope::Uploads)?;
-    let row = machine::current(&app, machine::find(&app.db, visitor.owner(), &id).await?).await?;
-    let parts = machine::arrived(&app, &row).await?;
+    let row = uploads::current(&app, uploads::find(&app.db, visitor.owner(), &id).await?).await?;
+    let parts = uploads::arrived(&app, &row).await?;
     let parts = parts.into_iter().map(|part| Arrived {
         number: part.number.into(),
         etag: part.etag,
@@ -326,9 +256,9 @@ async fn complete(
     Json(Complete { parts }): Json<Complete>,
 ) -> Answer<Json<Upload>> {
     visitor.needs(Scope::Uploads)?;
-    let row = machine::find(&app.db, visitor.owner(), &id).await?;
+    let row = uploads::find(&app.db, visitor.owner(), &id).await?;
     let parts = parts.into_iter().map(|part| (part.number, part.etag)).collect();
-    let row = machine::complete(&app, &row, parts).await?;
+    let row = uploads::complete(&app, &row, parts).await?;
     Ok(Json(Upload::of(&row, app.unfinished(&row.owner))))
 }
 

@@ -4,13 +4,15 @@
 pub mod layout;
 
 use super::extract::{Json, Path};
-use super::identity::audit;
-use super::limits::{Rule, quota};
-use super::masters::view::{self, Master, State as Is};
 use super::problem::{Answer, Problem, ProblemBody};
-use super::time::{self, now};
-use super::{App, Scope, Visitor, batches};
+use super::{App, batches};
 use crate::db::{Db, hash_secret, new_id, new_secret};
+use crate::domain::audit;
+use crate::domain::identity::Scope;
+use crate::domain::identity::Visitor;
+use crate::domain::limits::{Rule, quota};
+use crate::domain::masters::{self, Master, State as Is};
+use crate::timestamp;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -51,7 +53,7 @@ pub struct Zip {
     /// Exact size.
     bytes: u64,
     /// It works until then.
-    #[serde(serialize_with = "time::written")]
+    #[serde(serialize_with = "timestamp::written")]
     #[schema(value_type = String, format = DateTime)]
     expires_at: i64,
 }
@@ -75,7 +77,7 @@ async fn make(State(app): State<App>, visitor: Visitor, Json(new): Json<NewZip>)
             (batch.name, batch.album, batch.items)
         }
         (None, Some(ids)) if (1..=1_000).contains(&ids.len()) => {
-            ("Masters".to_owned(), false, view::find_all(&app.db, visitor.owner(), ids).await?)
+            ("Masters".to_owned(), false, masters::find_all(&app.db, visitor.owner(), ids).await?)
         }
         _ => {
             return Err(Problem::unprocessable("zip.what", "name either a batch or 1 to 1000 masters"));
@@ -91,7 +93,7 @@ async fn make(State(app): State<App>, visitor: Visitor, Json(new): Json<NewZip>)
     let secret = new_secret("lmz");
     let id = new_id("zip");
     let mut tx = app.db.begin().await?;
-    let now = now(&mut tx).await?;
+    let now = tx.now().await?;
     let mine = quota(&app.config.limits, &visitor);
     Rule::hourly("creates", mine.creates_an_hour).spend(&mut tx, visitor.owner_key(), 1).await?;
     sqlx::query(
@@ -109,7 +111,8 @@ async fn make(State(app): State<App>, visitor: Visitor, Json(new): Json<NewZip>)
     .bind(now + ZIP)
     .execute(&mut *tx)
     .await?;
-    audit(&mut tx, &visitor, "zip.create", &id, &format!("{} files, {bytes} bytes", entries.len()), now).await?;
+    audit::record(&mut tx, &visitor, "zip.create", &id, &format!("{} files, {bytes} bytes", entries.len()), now)
+        .await?;
     tx.commit().await?;
     let url = app.config.api_url.with(&format!("/v1/zips/{secret}"));
     Ok((StatusCode::CREATED, Json(Zip { url, bytes, expires_at: now + ZIP })).into_response())
@@ -130,7 +133,7 @@ async fn entries(
     let mut listed = Vec::new();
     let mut newest = 0;
     for (index, master) in masters.iter().enumerate().filter(|(_, master)| master.state == Is::Done) {
-        for file in view::artifacts(&app.db, &master.id).await? {
+        for file in masters::artifacts(&app.db, &master.id).await? {
             if file.kind != "master" || wanted.is_some_and(|wanted| !wanted.contains(file.role.as_str())) {
                 continue;
             }
