@@ -1,19 +1,20 @@
 //! `loopmaster admin`: what an operator does by hand. Everything that changes an account is written into the audit.
 
 use crate::config::{Config, Sources};
-use crate::db::{Purged, Tx, hash_secret};
+use crate::db::{Purged, Tx};
 use crate::domain::accounts::{grants, sessions, tokens, users};
-use crate::domain::audit::note;
+use crate::domain::audit::{self, note};
 use crate::domain::error::{Error, Part, Result};
+use crate::domain::masters::change;
 use crate::domain::retention;
-use crate::domain::retention::mixes::UNUSED;
 use crate::domain::retention::traces::Removed;
 use crate::domain::tickets::{self, Check, Subject, Ticket, Topic};
+use crate::domain::uploads::{mixes, removal};
+use crate::domain::{guests, masters, shares, uploads};
 use crate::serve::RoleError;
 use crate::service::Service;
 use crate::timestamp::rfc3339;
 use clap::{Args, Subcommand};
-use sqlx::Row;
 use std::fmt::Write as _;
 
 /// Who the audit names.
@@ -149,11 +150,7 @@ pub async fn run(args: &AdminArgs, config: Config) -> Result<String> {
         Task::Ban { who, why } => {
             let mut tx = service.db.begin().await?;
             let user = found(&mut tx, who).await?;
-            sqlx::query("UPDATE users SET banned_at = COALESCE(banned_at, $1) WHERE id = $2")
-                .bind(now)
-                .bind(&user.id)
-                .execute(&mut *tx)
-                .await?;
+            users::ban(&mut tx, &user.id, now).await?;
             let ended = sessions::revoke_all(&mut tx, &user.id, None, now).await?;
             tokens::revoke_all(&mut tx, &user.id, now).await?;
             grants::revoke(&mut tx, "user_id", &user.id, now).await?;
@@ -164,7 +161,7 @@ pub async fn run(args: &AdminArgs, config: Config) -> Result<String> {
         Task::Unban { who } => {
             let mut tx = service.db.begin().await?;
             let user = found(&mut tx, who).await?;
-            sqlx::query("UPDATE users SET banned_at = NULL WHERE id = $1").bind(&user.id).execute(&mut *tx).await?;
+            users::unban(&mut tx, &user.id).await?;
             note(&mut tx, OPERATOR, "account.unbanned", &user.id, "", "", now).await?;
             tx.commit().await?;
             Ok(format!("{} ({}) may sign in again", user.id, user.email))
@@ -207,7 +204,7 @@ pub async fn run(args: &AdminArgs, config: Config) -> Result<String> {
             tx.commit().await?;
             Ok(format!("{ticket} is closed"))
         }
-        Task::Audit { id } => audit(&service, id).await,
+        Task::Audit { id } => recorded(&service, id).await,
         Task::Periods => Ok(retention::periods::printed(&service.config.retention)),
     }
 }
@@ -233,7 +230,7 @@ fn told(report: &retention::Report, dry_run: bool) -> String {
 }
 
 async fn found(tx: &mut Tx, who: &str) -> Result<users::User> {
-    let user = match crate::mail::address(who) {
+    let user = match crate::outside::address::address(who) {
         Some(address) => users::by_email(tx, &address).await?,
         None => users::by_id(tx, who).await?,
     };
@@ -249,19 +246,7 @@ async fn user(service: &Service, who: &str) -> Result<String> {
             let _ = write!(text, "\n  {what} {}", rfc3339(at));
         }
     }
-    for (what, query) in [
-        ("masters", "SELECT COUNT(*) FROM masters WHERE owner = $1 AND deleted_at IS NULL"),
-        ("uploads", "SELECT COUNT(*) FROM uploads WHERE owner = $1 AND state = 'stored'"),
-        (
-            "bytes of mixes",
-            "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM uploads WHERE owner = $1 AND state = 'stored'",
-        ),
-        ("sessions", "SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL"),
-        ("tokens", "SELECT COUNT(*) FROM tokens WHERE user_id = $1 AND revoked_at IS NULL"),
-        ("webhooks", "SELECT COUNT(*) FROM webhooks WHERE user_id = $1"),
-        ("unfinished jobs", "SELECT COUNT(*) FROM jobs WHERE owner_key = $1"),
-    ] {
-        let count: i64 = sqlx::query_scalar(query).bind(&user.id).fetch_one(&mut *tx).await?;
+    for (what, count) in users::holdings(&mut tx, &user.id).await? {
         let _ = write!(text, "\n  {count} {what}");
     }
     tx.rollback().await?;
@@ -277,7 +262,7 @@ async fn purge(service: &Service, what: &str, yes: bool, now: i64) -> Result<Str
     match what.split('_').next() {
         Some("mst") => {
             let mut removed = Removed::default();
-            if !retention::purge_master(&mut tx, what, &mut removed, now).await? {
+            if !change::purge(&mut tx, what, &mut removed, now).await? {
                 tx.commit().await?;
                 return Err(Error::conflict(
                     "admin.running",
@@ -289,17 +274,14 @@ async fn purge(service: &Service, what: &str, yes: bool, now: i64) -> Result<Str
             tx.commit().await?;
         }
         Some("upl") => {
-            let text = format!("SELECT COUNT(*) FROM uploads WHERE id = $1 AND NOT {UNUSED}");
-            let used: i64 = sqlx::query_scalar(tx.sql(&text)).bind(what).fetch_one(&mut *tx).await?;
-            if used > 0 {
+            if mixes::is_used(&mut tx, what).await? {
                 return Err(Error::conflict(
                     "admin.in_use",
                     format!("masters were made from {what}, or are about to be; purge them first"),
                 ));
             }
-            let text = "SELECT owner FROM uploads WHERE id = $1";
-            let owner: Option<String> = sqlx::query_scalar(text).bind(what).fetch_optional(&mut *tx).await?;
-            retention::purge_upload(&mut tx, what, now).await?;
+            let owner = uploads::owner_of(&mut tx, what).await?;
+            removal::purge(&mut tx, what, now).await?;
             if let Some(owner) = owner {
                 let mut removed = Removed::default();
                 removed.add(&owner, what);
@@ -371,18 +353,11 @@ fn stands(check: &Check, now: i64) -> String {
 /// The account or guest that somebody names: by itself, or by something that belongs to it.
 async fn named(tx: &mut Tx, who: &str) -> Result<Subject> {
     let owner: Option<String> = match who.split('_').next() {
-        Some("mst") => {
-            sqlx::query_scalar("SELECT owner FROM masters WHERE id = $1").bind(who).fetch_optional(&mut **tx).await?
-        }
-        Some("upl") => {
-            sqlx::query_scalar("SELECT owner FROM uploads WHERE id = $1").bind(who).fetch_optional(&mut **tx).await?
-        }
+        Some("mst") => masters::owner_of(tx, who).await?,
+        Some("upl") => uploads::owner_of(tx, who).await?,
         Some("gst") => Some(who.to_owned()),
         _ => match who.rsplit('/').next().filter(|token| token.starts_with("lmh_")) {
-            Some(token) => {
-                let text = "SELECT owner FROM masters JOIN shares ON master_id = masters.id WHERE token_hash = $1";
-                sqlx::query_scalar(text).bind(hash_secret(token)).fetch_optional(&mut **tx).await?
-            }
+            Some(token) => shares::owner_of(tx, token).await?,
             None => Some(found(tx, who).await?.id),
         },
     };
@@ -391,16 +366,14 @@ async fn named(tx: &mut Tx, who: &str) -> Result<Subject> {
         let user = found(tx, &owner).await?;
         return Ok(Subject::Account { id: user.id, email: user.email });
     }
-    let guest: Option<(Option<String>,)> =
-        sqlx::query_as("SELECT merged_into FROM guests WHERE id = $1").bind(&owner).fetch_optional(&mut **tx).await?;
-    match guest {
-        None => Err(Error::not_found("guest", &owner)),
+    match guests::place_of(tx, &owner).await? {
+        guests::Place::Nowhere => Err(Error::not_found("guest", &owner)),
         // Moved into an account since.
-        Some((Some(user),)) => {
+        guests::Place::Account(user) => {
             let user = found(tx, &user).await?;
             Ok(Subject::Account { id: user.id, email: user.email })
         }
-        Some((None,)) => Ok(Subject::Guest { id: owner }),
+        guests::Place::Guest => Ok(Subject::Guest { id: owner }),
     }
 }
 
@@ -453,22 +426,17 @@ async fn purge_reported(service: &Service, id: &str, of: Option<&str>, yes: bool
         Subject::Guest { id } => format!("the guest {id}"),
     };
     if !yes {
-        let mut counts = Vec::new();
-        for (what, text) in [
-            ("masters", "SELECT COUNT(*) FROM masters WHERE owner = $1"),
-            ("uploads", "SELECT COUNT(*) FROM uploads WHERE owner = $1 AND state <> 'gone'"),
-        ] {
-            let count: i64 = sqlx::query_scalar(text).bind(subject.id()).fetch_one(&mut *tx).await?;
-            counts.push(format!("{count} {what}"));
-        }
-        let detail = format!("{who} would go, with {}; there is no way back, say --yes", counts.join(" and "));
+        let masters = masters::count_of(&mut tx, subject.id()).await?;
+        let uploads = uploads::count_of(&mut tx, subject.id()).await?;
+        let detail =
+            format!("{who} would go, with {masters} masters and {uploads} uploads; there is no way back, say --yes");
         return Err(Error::invalid("admin.not_sure", detail));
     }
     note(&mut tx, OPERATOR, "purged", subject.id(), "", &format!("{id} {}", ticket.topic), now).await?;
     tx.commit().await?;
     match &subject {
         Subject::Account { id, .. } => {
-            retention::purge_user(&service.db, &service.store, &service.config, id, now).await?
+            retention::purge_user(&service.db, &service.store, &service.config, id, now).await?;
         }
         Subject::Guest { id } => retention::purge_guest(&service.db, &service.store, id, now).await?,
     }
@@ -479,17 +447,13 @@ async fn purge_reported(service: &Service, id: &str, of: Option<&str>, yes: bool
     Ok(format!("{who} is gone, its files go with the next sweep; {id} is closed"))
 }
 
-async fn audit(service: &Service, id: &str) -> Result<String> {
-    let rows = sqlx::query("SELECT at, actor, action, target, detail FROM audit WHERE actor = $1 OR target = $1 ORDER BY at DESC LIMIT 500")
-        .bind(id)
-        .fetch_all(service.db.read())
-        .await?;
-    let lines = rows.iter().map(|row| {
-        let (at, actor, action): (i64, String, String) =
-            (row.try_get("at")?, row.try_get("actor")?, row.try_get("action")?);
-        let (target, detail): (String, String) = (row.try_get("target")?, row.try_get("detail")?);
-        Ok(format!("{}  {actor}  {action}  {target}  {detail}", rfc3339(at)))
-    });
-    let lines = lines.collect::<Result<Vec<_>>>()?;
+async fn recorded(service: &Service, id: &str) -> Result<String> {
+    let entries = audit::about(&service.db, id).await?;
+    let lines: Vec<String> = entries
+        .into_iter()
+        .map(|audit::Entry { at, actor, action, target, detail }| {
+            format!("{}  {actor}  {action}  {target}  {detail}", rfc3339(at))
+        })
+        .collect();
     Ok(if lines.is_empty() { format!("nothing is recorded of {id}") } else { lines.join("\n") })
 }

@@ -3,11 +3,13 @@
 use crate::db::Db;
 use crate::domain::error::Error;
 use crate::domain::export;
+use crate::domain::letters;
 use crate::domain::retention;
-use crate::mail::{self, MailError, Mailer};
+use crate::domain::webhooks::{self, Tried};
+use crate::outside::mail::{MailError, Mailer};
+use crate::outside::webhooks::guard::Guard;
 use crate::queue::{self, NewJob};
 use crate::service::Service;
-use crate::webhooks::{self, Tried, guard::Guard};
 use crate::work::{ChoreError, Chores, Next};
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ pub fn chores(service: &Service, mailer: Mailer, guard: Guard) -> Chores {
     chores.register("mail", move |chore| {
         let (service, mailer) = (of.clone(), mailer.clone());
         async move {
-            match mail::deliver(&mailer, &service.config, &service.db, &chore.subject, &chore.payload).await {
+            match letters::deliver(&mailer, &service.config, &service.db, &chore.subject, &chore.payload).await {
                 Ok(()) => Ok(Next::Done),
                 Err(MailError::Permanent(why)) => Err(ChoreError::permanent("mail.refused", why)),
                 Err(MailError::Transient(why)) => Err(ChoreError::transient("mail.away", why)),

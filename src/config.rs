@@ -2,8 +2,8 @@
 //! once. The defaults serve the whole product on this machine; secrets that are missing there are made at the first start and kept
 //! in the data folder.
 
-use crate::mail;
-use crate::secrets::{redacted, weakness};
+use crate::outside::address;
+use crate::secrets::{Keys, redacted, weakness};
 use crate::store::StorageConfig;
 use loopmaster_core::retention::{LONGEST_COOKIE_DAYS, Retention};
 use serde::{Deserialize, Serialize};
@@ -583,6 +583,12 @@ impl Config {
         }
     }
 
+    /// The service's secret, put to its uses.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys::new(self.key("codes 1"), self.key("seal 1"))
+    }
+
     /// A key for one purpose, derived from the service's key.
     #[must_use]
     pub fn key(&self, purpose: &str) -> [u8; 32] {
@@ -729,7 +735,7 @@ impl Config {
         let smtp = self.mail.smtp.expose();
         if !(smtp.is_empty() || smtp.starts_with("smtp://") || smtp.starts_with("smtps://")) {
             complain("mail.smtp", "use smtp://… or smtps://…".to_owned());
-        } else if !smtp.is_empty() && !mail::is_smtp(smtp) {
+        } else if !smtp.is_empty() && !address::is_smtp(smtp) {
             complain(
                 "mail.smtp",
                 "cannot be read; use smtps://user:password@host, special characters as %40".to_owned(),

@@ -12,10 +12,10 @@ fn main() -> ExitCode {
     loopmaster_cli::keep_pages();
     let cli = Cli::parse();
     if let Command::DecodeConfined(order) = &cli.command {
-        return ExitCode::from(sandbox::confined(order));
+        return ExitCode::from(sandbox::confined(order.r#try, &order.order));
     }
     if let Command::PictureConfined(args) = &cli.command {
-        return ExitCode::from(picture::confined(args));
+        return ExitCode::from(picture::confined(args.unsandboxed));
     }
     if let Some(good) = service(&cli.command) {
         return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };

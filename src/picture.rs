@@ -4,7 +4,6 @@
 //! privileges, with bounded memory and processor time, a few at once. The child answers with the pixels and nothing else; so many bytes
 //! are a picture, whatever they hold.
 
-use crate::cli::PictureConfined;
 use crate::keyed_lock::Permits;
 use crate::work::sandbox::{self, CANNOT_CONFINE};
 use image::codecs::jpeg::JpegEncoder;
@@ -150,13 +149,11 @@ const TOO_MANY: u8 = 1;
 
 /// The child: takes its privileges away, then reads a picture from standard input and writes pixels to standard output. The exit code.
 #[must_use]
-pub fn confined(args: &PictureConfined) -> u8 {
+pub fn confined(unsandboxed: bool) -> u8 {
     let Ok(input) = io::stdin().as_fd().try_clone_to_owned() else {
         return 4;
     };
-    if !args.unsandboxed
-        && let Err(error) = sandbox::confine_to(MEMORY, SECONDS, &input)
-    {
+    if !unsandboxed && let Err(error) = sandbox::confine_to(MEMORY, SECONDS, &input) {
         eprintln!("{error}");
         return u8::try_from(CANNOT_CONFINE).unwrap_or(1);
     }

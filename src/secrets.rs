@@ -3,7 +3,6 @@
 //! What is given out is random and only its hash is kept; what must be read again (a webhook's key, a mail that waits) is sealed
 //! with a key drawn from the service's own secret.
 
-use crate::config::Config;
 use crate::digest::{hex, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -107,13 +106,11 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Drawn from the configuration's `secret`.
+    /// From the keys for codes and for seals.
     #[must_use]
-    pub fn of(config: &Config) -> Self {
-        let Ok(seal) = UnboundKey::new(&CHACHA20_POLY1305, &config.key("seal 1")) else {
-            unreachable!("32 bytes are a ChaCha20 key")
-        };
-        Self { codes: config.key("codes 1"), seal: LessSafeKey::new(seal) }
+    pub fn new(codes: [u8; 32], seal: [u8; 32]) -> Self {
+        let Ok(seal) = UnboundKey::new(&CHACHA20_POLY1305, &seal) else { unreachable!("32 bytes are a ChaCha20 key") };
+        Self { codes, seal: LessSafeKey::new(seal) }
     }
 
     /// The hash under which a six-digit code is kept. Keyed: a million codes are soon tried by whoever holds only the database.
@@ -162,6 +159,7 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn tokens_are_recognised_and_rubbish_is_not() {
@@ -228,7 +226,7 @@ mod tests {
     }
 
     fn keys(secret: &str) -> Keys {
-        Keys::of(&Config { secret: crate::config::Secret::new(secret), ..Config::default() })
+        Config { secret: crate::config::Secret::new(secret), ..Config::default() }.keys()
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::db::{Db, DbError};
-use crate::domain::accounts::oidc::Provider;
 use crate::health::Health;
 use crate::keyed_lock::KeyedMutex;
+use crate::outside::oidc::Provider;
 use crate::picture::Pictures;
 use crate::queue::position::Positions;
 use crate::store::{Store, StoreError};

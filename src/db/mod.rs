@@ -7,6 +7,7 @@
 //! - time comes from [`Db::now_sql`], never from the clock of the process.
 
 mod changes;
+pub mod objects;
 mod writer;
 
 pub use changes::{Change, Changes};
@@ -30,6 +31,9 @@ const CONNECTIONS: u32 = 16;
 const RESTED: Duration = Duration::from_secs(1);
 /// How long to wait for a connection, or for another process to let go of a SQLite file, before the answer is "try again".
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection to read with.
+pub type Reader = sqlx::pool::PoolConnection<Any>;
 
 /// Which database it is, where the text has to differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,6 +200,11 @@ impl Db {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// One connection to read with, for several questions.
+    pub async fn reader(&self) -> Result<Reader> {
+        Ok(self.read().acquire().await?)
     }
 
     /// For reading. On SQLite these connections cannot write: whoever writes takes [`Db::begin`].
@@ -393,6 +402,12 @@ pub async fn bump_version(tx: &mut Tx, owner: &str) -> Result<i64> {
     let version = sqlx::query_scalar(text).bind(owner).fetch_one(&mut **tx).await?;
     tx.tell(Change::Owner(owner.into()));
     Ok(version)
+}
+
+/// Forgets the version of an owner that is gone.
+pub async fn forget_version(tx: &mut Tx, owner: &str) -> Result<()> {
+    sqlx::query("DELETE FROM versions WHERE owner = $1").bind(owner).execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// A new id: `<prefix>_<UUID version 7>`, so that ids sort by their age.

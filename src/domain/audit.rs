@@ -4,7 +4,7 @@
 use super::error::Result;
 use super::identity::Caller;
 use super::limits::Rule;
-use crate::db::{Tx, new_id};
+use crate::db::{Db, Tx, new_id};
 
 /// What is written down for one owner or address in an hour: more than deleting a thousand songs one by one.
 const CHANGES_AN_HOUR: u64 = 10_000;
@@ -63,4 +63,29 @@ pub async fn forget(tx: &mut Tx, user: &str) -> Result<()> {
         sqlx::query(text).bind(user).execute(&mut **tx).await?;
     }
     Ok(())
+}
+
+/// What somebody did, or what was done to something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Milliseconds.
+    pub at: i64,
+    /// Who did it.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// To what.
+    pub target: String,
+    /// More.
+    pub detail: String,
+}
+
+/// What is recorded about an id, the latest first.
+pub async fn about(db: &Db, id: &str) -> Result<Vec<Entry>> {
+    let text = "SELECT at, actor, action, target, detail FROM audit WHERE actor = $1 OR target = $1 ORDER BY at DESC LIMIT 500";
+    let rows: Vec<(i64, String, String, String, String)> = sqlx::query_as(text).bind(id).fetch_all(db.read()).await?;
+    Ok(rows
+        .into_iter()
+        .map(|(at, actor, action, target, detail)| Entry { at, actor, action, target, detail })
+        .collect())
 }

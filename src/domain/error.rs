@@ -2,6 +2,7 @@
 //! Nothing here knows how it travels; `http::problem` gives each kind its status and headers, in one place.
 
 use crate::db::DbError;
+use crate::db::objects::NotStored;
 use crate::store::StoreError;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -306,6 +307,15 @@ impl From<DbError> for Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         DbError::from(error).into()
+    }
+}
+
+impl From<NotStored> for Error {
+    fn from(error: NotStored) -> Self {
+        match error {
+            NotStored::Db(error) => error.into(),
+            NotStored::TooLate(_) => Self::away(Part::Storage, error),
+        }
     }
 }
 

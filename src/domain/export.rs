@@ -1,11 +1,11 @@
 //! Everything kept about an account, in one archive: what is known as JSON, and the files themselves.
 
+use crate::db::objects;
 use crate::db::{Db, Tx};
 use crate::domain::error::{Error, Part, Result};
-use crate::domain::objects;
-use crate::domain::retention::mixes::HIDDEN;
 use crate::domain::retention::traces;
-use crate::mail::{self, Letter};
+use crate::domain::uploads::mixes::HIDDEN;
+use crate::outside::mail::{self, Letter};
 use crate::service::Service;
 use crate::timestamp::rfc3339;
 use crate::work::scratch::Scratch;
@@ -35,6 +35,45 @@ pub async fn latest(c: &mut AnyConnection, user: &str) -> Result<Option<(String,
         AND NOT EXISTS (SELECT 1 FROM masters WHERE owner = $1 AND deleted_at >= objects.created_at)
         ORDER BY created_at DESC LIMIT 1";
     Ok(sqlx::query_as(text).bind(user).fetch_optional(c).await?)
+}
+
+/// How an account's export stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// None was asked for, or it has been removed.
+    None,
+    /// It is being packed.
+    Preparing,
+    /// It could not be packed.
+    Failed,
+    /// It is there.
+    Ready {
+        /// Where it lies in storage.
+        key: String,
+        /// When it is removed, ms.
+        until: i64,
+    },
+}
+
+/// How a user's export stands.
+pub async fn state(c: &mut AnyConnection, user: &str) -> Result<State> {
+    let under_way: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE kind = 'export' AND subject = $1")
+        .bind(user)
+        .fetch_one(&mut *c)
+        .await?;
+    if under_way > 0 {
+        return Ok(State::Preparing);
+    }
+    if let Some((key, until)) = latest(c, user).await? {
+        return Ok(State::Ready { key, until });
+    }
+    let last: Option<String> = sqlx::query_scalar(
+        "SELECT state FROM job_history WHERE kind = 'export' AND subject = $1 ORDER BY ended_at DESC LIMIT 1",
+    )
+    .bind(user)
+    .fetch_optional(&mut *c)
+    .await?;
+    Ok(if last.as_deref() == Some("dead") { State::Failed } else { State::None })
 }
 
 /// What is told, each with the columns that are the user's to know: no hash, no key of ours, no sealed secret.

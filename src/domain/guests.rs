@@ -50,3 +50,25 @@ pub async fn delete(tx: &mut Tx, guest: &str) -> Result<()> {
     sqlx::query("DELETE FROM guests WHERE id = $1").bind(guest).execute(&mut **tx).await?;
     Ok(())
 }
+
+/// Where a guest's things are now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// There is no such guest.
+    Nowhere,
+    /// With the guest.
+    Guest,
+    /// In this account, by now.
+    Account(String),
+}
+
+/// Where this guest's things are now.
+pub async fn place_of(tx: &mut Tx, guest: &str) -> Result<Place> {
+    let text = "SELECT merged_into FROM guests WHERE id = $1";
+    let row: Option<(Option<String>,)> = sqlx::query_as(text).bind(guest).fetch_optional(&mut **tx).await?;
+    Ok(match row {
+        None => Place::Nowhere,
+        Some((None,)) => Place::Guest,
+        Some((Some(user),)) => Place::Account(user),
+    })
+}

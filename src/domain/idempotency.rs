@@ -77,7 +77,7 @@ pub async fn begin(db: &Db, config: &Config, visitor: &Visitor, key: &str, what:
     let mine = query.execute(&mut *tx).await?;
     if mine.rows_affected() == 1 {
         tx.commit().await?;
-        let kept = Kept { owner: owner.to_owned(), key: key.to_owned(), keys: Keys::of(config), status };
+        let kept = Kept { owner: owner.to_owned(), key: key.to_owned(), keys: config.keys(), status };
         return Ok(Begun::First(Ticket(Some(Box::new(kept)))));
     }
     tx.rollback().await?;
@@ -112,7 +112,7 @@ pub async fn begin(db: &Db, config: &Config, visitor: &Visitor, key: &str, what:
     let body = if body.starts_with('{') {
         body.into_bytes()
     } else {
-        Keys::of(config).open(&purpose(owner, key), body.lines().next().unwrap_or_default()).ok_or_else(|| {
+        config.keys().open(&purpose(owner, key), body.lines().next().unwrap_or_default()).ok_or_else(|| {
             Error::conflict(
                 "idempotency.unreadable",
                 "the first answer to this Idempotency-Key was sealed with another secret; look whether it is done",
@@ -168,5 +168,22 @@ impl Ticket {
 /// Removes all answers kept for an owner.
 pub async fn forget(tx: &mut Tx, owner: &str) -> Result<()> {
     sqlx::query("DELETE FROM idempotency WHERE owner = $1").bind(owner).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Forgets the answers of an owner that name something which is gone. The key stays taken: asking once more must not make it once more.
+pub async fn forget_answers(tx: &mut Tx, owner: &str, names: impl Fn(&str) -> bool) -> Result<()> {
+    let kept: Vec<(String, String)> =
+        sqlx::query_as("SELECT key, body FROM idempotency WHERE owner = $1 AND body IS NOT NULL")
+            .bind(owner)
+            .fetch_all(&mut **tx)
+            .await?;
+    for (key, _) in kept.iter().filter(|(_, body)| names(body)) {
+        sqlx::query("UPDATE idempotency SET body = NULL WHERE owner = $1 AND key = $2")
+            .bind(owner)
+            .bind(key)
+            .execute(&mut **tx)
+            .await?;
+    }
     Ok(())
 }

@@ -34,7 +34,7 @@ impl IpKeys {
         let key = if let Some(kept) = kept.filter(good) {
             kept.key
         } else {
-            let (key, until) = match key_of(db, &Keys::of(config), today).await {
+            let (key, until) = match key_of(db, &config.keys(), today).await {
                 Ok(key) => (key, None),
                 Err(error) => {
                     tracing::warn!(cause = error.cause(), "no key of the day");

@@ -107,3 +107,12 @@ pub async fn spend(tx: &mut Tx, key: &str, costs: &[(Rule, u64)]) -> Result<()> 
     let debt: i64 = sqlx::query_scalar(text).bind(name).fetch_one(&mut **tx).await?;
     Err(rule.refused(((debt + price - rule.window).max(0) as u64).div_ceil(1000)))
 }
+
+/// Lets nobody else with this key at the count until the transaction ends: two that ask at once cannot both be given the last bytes.
+/// Where creates have been spent for the key in the same transaction, it holds that lock already.
+pub async fn lock_bytes(tx: &mut Tx, owner_key: &str) -> Result<()> {
+    let text =
+        tx.sql("INSERT INTO limits (key, tat) VALUES ($1, {now}) ON CONFLICT (key) DO UPDATE SET tat = excluded.tat");
+    sqlx::query(text).bind(format!("bytes:{owner_key}")).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -2,9 +2,10 @@
 
 use crate::config::Config;
 use crate::db::{DbError, Tx};
-use crate::mail::{self, Letter};
+use crate::domain::batches;
+use crate::domain::webhooks;
+use crate::outside::mail::{self, Letter};
 use crate::service::Service;
-use crate::webhooks;
 use crate::work::OnEnded;
 use serde_json::json;
 use sqlx::Row;
@@ -73,16 +74,11 @@ pub async fn batch_ended(tx: &mut Tx, config: &Config, owner: &str, batch: &str,
     if tracks == 0 || row.try_get::<i64, _>("open")? > 0 {
         return Ok(());
     }
-    // The last two to end may both think they are the last: one of them changes the row.
-    let text = "UPDATE batches SET mailed_at = $1 WHERE id = $2 AND mailed_at IS NULL AND announced <= $3 RETURNING name, created_at";
-    let Some(row) = sqlx::query(text).bind(now).bind(batch).bind(tracks).fetch_optional(&mut **tx).await? else {
-        return Ok(());
-    };
-    let name: String = row.try_get("name")?;
+    let Some((name, begun)) = batches::end(tx, batch, tracks, now).await? else { return Ok(()) };
     let link = config.public_url.with(&format!("/b/{batch}"));
     let data = json!({ "id": batch, "name": name, "tracks": tracks, "done": done, "failed": failed, "page": link });
     webhooks::emit(tx, owner, "batch.ended", &data, now).await?;
-    if now - row.try_get::<i64, _>("created_at")? < LONG {
+    if now - begun < LONG {
         return Ok(());
     }
     let text = "SELECT email FROM users WHERE id = $1 AND mail_when_ready = 1 AND banned_at IS NULL";

@@ -11,7 +11,7 @@ use crate::domain::accounts::users;
 use crate::domain::audit;
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::identity::{Caller, Identity};
-use crate::mail::{self, Letter};
+use crate::outside::mail::{self, Letter};
 use crate::secrets::looks_like;
 use crate::service::Service;
 use loopmaster_core::retention::CONFIRMATION;
@@ -243,6 +243,16 @@ pub async fn forget(tx: &mut Tx, subject: &str) -> Result<()> {
     ] {
         sqlx::query(text).bind(subject).execute(&mut **tx).await?;
     }
+    Ok(())
+}
+
+/// Removes the messages of an account that goes, by the account or by an address of it. A message is part of the account; somebody who
+/// still wants an answer writes again, and is known by that address then.
+pub async fn delete_of(tx: &mut Tx, user: &str, addresses: &[String]) -> Result<()> {
+    for address in addresses {
+        sqlx::query("DELETE FROM tickets WHERE email = $1").bind(address).execute(&mut **tx).await?;
+    }
+    sqlx::query("DELETE FROM tickets WHERE user_id = $1").bind(user).execute(&mut **tx).await?;
     Ok(())
 }
 

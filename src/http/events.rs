@@ -6,9 +6,8 @@ use super::App;
 use super::extract::{Json, Query};
 use super::problem::{Answer, Problem, ProblemBody};
 use crate::db::{Change, Db};
-use crate::domain::identity::Scope;
-use crate::domain::identity::Visitor;
-use crate::domain::masters::{self, Master, State as Is};
+use crate::domain::identity::{Scope, Visitor};
+use crate::domain::masters::{self, Master, State as Is, listing};
 use crate::keyed_lock::Permit;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -32,10 +31,6 @@ const DIRECT: Duration = Duration::from_hours(1);
 const PING: Duration = Duration::from_secs(10);
 /// Changes are gathered for this long.
 const GATHER: Duration = Duration::from_millis(50);
-/// Masters in a snapshot, besides those that wait or run.
-const SHOWN: i64 = 200;
-/// After more changes than this a snapshot is shorter.
-const MOST_CHANGES: i64 = 500;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
@@ -123,18 +118,18 @@ async fn events(
     if streams {
         return listen(app, &visitor, &headers).await;
     }
-    let version = version(&app.db, visitor.owner()).await?;
+    let version = listing::version(&app.db, visitor.owner()).await?;
     let etag = HeaderValue::try_from(format!("\"v{version}\"")).map_err(Problem::internal)?;
     if headers.get(header::IF_NONE_MATCH) == Some(&etag) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
     let changes = match since {
-        Some(since) if (0..=version).contains(&since) => changes(&app.db, visitor.owner(), since).await?,
+        Some(since) if (0..=version).contains(&since) => listing::changes(&app.db, visitor.owner(), since).await?,
         _ => None,
     };
     let standing = match changes {
         Some(items) => Standing { version, whole: false, items },
-        None => Standing { version, whole: true, items: standing(&app, visitor.owner()).await? },
+        None => Standing { version, whole: true, items: listing::standing(&app, visitor.owner()).await? },
     };
     Ok(([(header::ETAG, etag)], Json(standing)).into_response())
 }
@@ -188,11 +183,11 @@ struct Feed {
 
 impl Feed {
     async fn begin(&mut self, last: Option<i64>) -> Answer<()> {
-        let version = version(&self.app.db, &self.owner).await?;
+        let version = listing::version(&self.app.db, &self.owner).await?;
         self.ready.push_back(Event::default().retry(Duration::from_secs(1)).comment("hello"));
         if let Some(last) = last.filter(|last| (0..=version).contains(last)) {
             self.version = last;
-            if let Some(items) = changes(&self.app.db, &self.owner, last).await? {
+            if let Some(items) = listing::changes(&self.app.db, &self.owner, last).await? {
                 self.tell(items);
                 return Ok(());
             }
@@ -201,7 +196,7 @@ impl Feed {
     }
 
     async fn snapshot(&mut self, version: i64) -> Answer<()> {
-        let items = standing(&self.app, &self.owner).await?;
+        let items = listing::standing(&self.app, &self.owner).await?;
         for master in &items {
             if let Some(place) = master.queue_position {
                 self.places.insert(master.id.clone(), place);
@@ -276,10 +271,10 @@ impl Feed {
     }
 
     async fn look(&mut self) -> Answer<()> {
-        if let Some(items) = changes(&self.app.db, &self.owner, self.version).await? {
+        if let Some(items) = listing::changes(&self.app.db, &self.owner, self.version).await? {
             self.tell(items);
         } else {
-            let version = version(&self.app.db, &self.owner).await?;
+            let version = listing::version(&self.app.db, &self.owner).await?;
             self.snapshot(version).await?;
         }
         Ok(())
@@ -303,41 +298,4 @@ impl Feed {
 
 fn written(name: &str, version: i64, data: &impl Serialize) -> Answer<Event> {
     Event::default().event(name).id(version.to_string()).json_data(data).map_err(Problem::internal)
-}
-
-/// The owner's version.
-async fn version(db: &Db, owner: &str) -> Answer<i64> {
-    let text = "SELECT version FROM versions WHERE owner = $1";
-    Ok(sqlx::query_scalar(text).bind(owner).fetch_optional(db.read()).await?.unwrap_or(0))
-}
-
-/// What has changed since, in the order of the changes; `None`: so much that a snapshot is shorter.
-async fn changes(db: &Db, owner: &str, since: i64) -> Answer<Option<Vec<Master>>> {
-    let columns = masters::COLUMNS;
-    let text = db.sql(&format!(
-        "SELECT {columns} FROM masters m JOIN uploads u ON u.id = m.upload_id WHERE m.owner = $1 AND m.version > $2
-         ORDER BY m.version, m.id LIMIT $3"
-    ));
-    let rows = sqlx::query(text).bind(owner).bind(since).bind(MOST_CHANGES + 1).fetch_all(db.read()).await?;
-    if rows.len() as i64 > MOST_CHANGES {
-        return Ok(None);
-    }
-    Ok(Some(rows.iter().map(masters::read).collect::<Result<_, _>>()?))
-}
-
-/// The newest masters and all that wait or run.
-async fn standing(app: &App, owner: &str) -> Answer<Vec<Master>> {
-    let columns = masters::COLUMNS;
-    let text = app.db.sql(&format!(
-        "SELECT {columns} FROM masters m JOIN uploads u ON u.id = m.upload_id WHERE m.owner = $1 AND m.deleted_at IS NULL
-         AND (m.state IN ('waiting', 'running')
-              OR m.id IN (SELECT n.id FROM masters n WHERE n.owner = $1 AND n.deleted_at IS NULL ORDER BY n.created_at DESC, n.id DESC LIMIT $2))
-         ORDER BY m.created_at DESC, m.id DESC"
-    ));
-    let rows = sqlx::query(text).bind(owner).bind(SHOWN).fetch_all(app.db.read()).await?;
-    let mut items = rows.iter().map(masters::read).collect::<Result<Vec<_>, _>>()?;
-    for master in items.iter_mut().filter(|master| master.state == Is::Waiting).take(20) {
-        master.queue_position = app.positions.of(&app.db, &master.id).await?;
-    }
-    Ok(items)
 }

@@ -263,12 +263,6 @@ impl From<DbError> for Problem {
     }
 }
 
-impl From<sqlx::Error> for Problem {
-    fn from(error: sqlx::Error) -> Self {
-        Error::from(error).into()
-    }
-}
-
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         Error::from(error).into()
@@ -303,7 +297,7 @@ mod tests {
         let problem = Problem::from(Error::away(Part::Database, "refused"));
         assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(problem.render(None).headers()[header::RETRY_AFTER], "5");
-        let problem = Problem::from(DbError::from(sqlx::Error::RowNotFound));
+        let problem = Problem::from(Error::internal("a row is missing"));
         assert_eq!(problem.status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 

@@ -261,6 +261,33 @@ pub async fn hasten(tx: &mut Tx, kind: &str, subject: &str, at: i64) -> Result<(
     Ok(())
 }
 
+/// A job is larger than it looked.
+pub async fn resize(tx: &mut Tx, id: &str, bytes: u64) -> Result<(), DbError> {
+    let text = "UPDATE jobs SET bytes = $2 WHERE id = $1 AND bytes < $2";
+    sqlx::query(text).bind(id).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Forgets what has ended of something that is gone.
+pub async fn forget_subject(tx: &mut Tx, subject: &str) -> Result<(), DbError> {
+    sqlx::query("DELETE FROM job_history WHERE subject = $1").bind(subject).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Forgets what has ended of an owner who is gone.
+pub async fn forget_owner(tx: &mut Tx, owner: &str) -> Result<(), DbError> {
+    let text = "DELETE FROM job_history WHERE owner_key = $1 OR subject = $1";
+    sqlx::query(text).bind(owner).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Takes a text out of what is kept about failures of one kind.
+pub async fn forget_in_errors(tx: &mut Tx, kind: &str, text: &str) -> Result<(), DbError> {
+    let update = "UPDATE job_history SET error_text = NULL WHERE kind = $1 AND error_text LIKE $2";
+    sqlx::query(update).bind(kind).bind(format!("%{text}%")).execute(&mut **tx).await?;
+    Ok(())
+}
+
 /// How many jobs of its kind go before a waiting one; `None` where it does not wait.
 pub async fn position(db: &Db, kind: &str, subject: &str) -> Result<Option<i64>, DbError> {
     let text = "SELECT (SELECT COUNT(*) FROM jobs o WHERE o.state = 'waiting' AND o.kind = j.kind AND o.turn < j.turn)

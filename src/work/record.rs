@@ -2,8 +2,9 @@
 //! version in the same transaction.
 
 use super::result::Summary;
+use crate::db::objects;
 use crate::db::{DbError, Tx, bump_version, new_id, real};
-use crate::queue::{LEASE, Lease, Lost, Reaped};
+use crate::queue::{self, LEASE, Lease, Lost, Reaped};
 use loopmaster_core::settings::Settings;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -104,14 +105,8 @@ pub(super) struct Artifact {
 /// Written before the first byte goes out, so that nothing in storage is unknown. What never becomes a result is swept.
 pub(super) async fn intend(tx: &mut Tx, lease: &Lease, artifacts: &[Artifact]) -> Result<(), DbError> {
     let sweep = i64::try_from((LEASE + SWEEP_AFTER).as_millis()).unwrap_or(i64::MAX);
-    let text = "INSERT INTO objects (key, state, master_id, attempt, created_at, sweep_after)
-        VALUES ($1, 'intent', $2, $3, {now}, {now} + $4) ON CONFLICT (key) DO UPDATE
-        SET state = 'intent', sweep_after = excluded.sweep_after";
-    for artifact in artifacts {
-        let query = sqlx::query(tx.sql(text)).bind(&artifact.key).bind(&lease.subject).bind(lease.attempt).bind(sweep);
-        query.execute(&mut **tx).await?;
-    }
-    Ok(())
+    let keys = artifacts.iter().map(|artifact| artifact.key.as_str());
+    objects::intend_of_attempt(tx, &lease.subject, lease.attempt, keys, sweep).await
 }
 
 /// The master is done and this attempt's files are its files. `false`: the master was deleted meanwhile, or somebody else's result
@@ -149,8 +144,7 @@ pub(super) async fn done(
         let query = query.bind(i64::try_from(artifact.bytes).unwrap_or(i64::MAX)).bind(&artifact.sha256);
         query.bind(i64::from(artifact.crc32)).bind(&artifact.key).execute(&mut **tx).await?;
     }
-    let text = "UPDATE objects SET state = 'stored', sweep_after = NULL WHERE master_id = $1 AND attempt = $2 AND state = 'intent'";
-    sqlx::query(text).bind(&lease.subject).bind(lease.attempt).execute(&mut **tx).await?;
+    objects::keep_of_attempt(tx, &lease.subject, lease.attempt).await?;
     doom(tx, &lease.subject, Some(lease.attempt)).await?;
     Ok(true)
 }
@@ -158,11 +152,7 @@ pub(super) async fn done(
 /// Marks the objects of all attempts of a master but one for the sweeper.
 pub(super) async fn doom(tx: &mut Tx, master: &str, but: Option<i64>) -> Result<(), DbError> {
     let sweep = i64::try_from((LEASE + SWEEP_AFTER).as_millis()).unwrap_or(i64::MAX);
-    let text = tx.sql(
-        "UPDATE objects SET state = 'doomed', sweep_after = {now} + $3 WHERE master_id = $1 AND attempt <> $2 AND state <> 'doomed'",
-    );
-    sqlx::query(text).bind(master).bind(but.unwrap_or(-1)).bind(sweep).execute(&mut **tx).await?;
-    Ok(())
+    objects::doom_attempts_but(tx, master, but.unwrap_or(-1), sweep).await
 }
 
 /// How a master ended, for those who send mails and webhooks.
@@ -218,11 +208,7 @@ pub(super) async fn ended(
 
 async fn doom_one(tx: &mut Tx, master: &str, attempt: i64) -> Result<(), DbError> {
     let sweep = i64::try_from((LEASE + SWEEP_AFTER).as_millis()).unwrap_or(i64::MAX);
-    let text = tx.sql(
-        "UPDATE objects SET state = 'doomed', sweep_after = {now} + $3 WHERE master_id = $1 AND attempt = $2 AND state <> 'doomed'",
-    );
-    sqlx::query(text).bind(master).bind(attempt).bind(sweep).execute(&mut **tx).await?;
-    Ok(())
+    objects::doom_attempt(tx, master, attempt, sweep).await
 }
 
 /// What the loss of a lease means for its master.
@@ -236,7 +222,5 @@ pub(super) async fn reaped(tx: &mut Tx, reaped: &Reaped) -> Result<Option<Master
 
 /// The track is larger than it looked: the job goes back with what it really takes, and the run does not count.
 pub(super) async fn resize(tx: &mut Tx, lease: &Lease, bytes: u64) -> Result<(), DbError> {
-    let text = "UPDATE jobs SET bytes = $2 WHERE id = $1 AND bytes < $2";
-    sqlx::query(text).bind(&lease.id).bind(i64::try_from(bytes).unwrap_or(i64::MAX)).execute(&mut **tx).await?;
-    Ok(())
+    queue::resize(tx, &lease.id, bytes).await
 }

@@ -16,7 +16,6 @@
 mod confine;
 mod trials;
 
-use crate::cli::Confined;
 use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::decode::{DecodeError, Gather, Picture, Sink, Source, Tags, Track, decode_into};
 use loopmaster_core::samples::Pool;
@@ -592,8 +591,8 @@ impl From<DecodeError> for Refusal {
 
 /// The child: takes its privileges away, then decodes standard input to standard output. The exit code.
 #[must_use]
-pub fn confined(args: &Confined) -> u8 {
-    let Ok(order) = serde_json::from_str::<Order>(&args.order) else {
+pub fn confined(attempt: bool, order: &str) -> u8 {
+    let Ok(order) = serde_json::from_str::<Order>(order) else {
         return 2;
     };
     // The id of another process to try things on, while it may be asked for.
@@ -621,7 +620,7 @@ pub fn confined(args: &Confined) -> u8 {
         eprintln!("{error}");
         return u8::try_from(CANNOT_CONFINE).unwrap_or(1);
     }
-    if args.r#try {
+    if attempt {
         if let Some(trial) = TRIALS.iter().find(|trial| Some(trial.name) == order.extension.as_deref()) {
             (trial.attempt)(parent);
         }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use loopmaster::domain::accounts::grants;
 use loopmaster::domain::export;
 use loopmaster::domain::retention;
-use loopmaster::mail::Letter;
+use loopmaster::outside::mail::Letter;
 use serde_json::{Value, json};
 use std::io::{Cursor, Read};
 

@@ -3,11 +3,11 @@
 use super::peers::Peer;
 use super::world::{World, world, worlds};
 use axum::http::StatusCode;
-use loopmaster::mail::Letter;
-use loopmaster::webhooks::guard::{Guard, Resolve};
-use loopmaster::webhooks::{self, Tried};
 use loopmaster::db::Db;
+use loopmaster::domain::webhooks::{self, Tried};
 use loopmaster::domain::{notices, retention};
+use loopmaster::outside::mail::Letter;
+use loopmaster::outside::webhooks::guard::{Guard, Resolve};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::pin::Pin;

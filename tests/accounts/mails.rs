@@ -3,7 +3,8 @@
 use super::peers::Peer;
 use super::world::{World, worlds};
 use loopmaster::config::Secret;
-use loopmaster::mail::{self, Letter, MailError, Mailer};
+use loopmaster::domain::letters;
+use loopmaster::outside::mail::{Letter, MailError, Mailer};
 
 /// What waits, sent once; how each went.
 async fn send(world: &World) -> Vec<Result<(), MailError>> {
@@ -15,7 +16,7 @@ async fn send(world: &World) -> Vec<Result<(), MailError>> {
     rows.sort();
     let mut sent = Vec::new();
     for (_, id, payload) in rows {
-        sent.push(mail::deliver(&mailer, &world.app.config, &world.app.db, &id, &payload).await);
+        sent.push(letters::deliver(&mailer, &world.app.config, &world.app.db, &id, &payload).await);
     }
     sent
 }

@@ -5,8 +5,9 @@ use axum::http::StatusCode;
 use base64::Engine as _;
 use loopmaster::db::{Db, new_id};
 use loopmaster::domain::export;
+use loopmaster::domain::letters;
 use loopmaster::domain::retention;
-use loopmaster::mail::{self, Letter, Mailer};
+use loopmaster::outside::mail::{Letter, Mailer};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -311,7 +312,7 @@ async fn deliver(world: &World) {
     let waiting: Vec<(String, String)> = sqlx::query_as(text).fetch_all(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     for (id, payload) in waiting {
-        mail::deliver(&mailer, &world.app.config, &world.app.db, &id, &payload).await.unwrap();
+        letters::deliver(&mailer, &world.app.config, &world.app.db, &id, &payload).await.unwrap();
     }
 }
 

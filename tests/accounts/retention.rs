@@ -2,7 +2,8 @@
 
 use super::world::{World, world, worlds};
 use loopmaster::config::Config;
-use loopmaster::domain::{objects, retention};
+use loopmaster::db::objects;
+use loopmaster::domain::retention;
 use loopmaster::queue::{self, NewJob};
 use loopmaster_core::retention::PERIODS;
 use std::collections::BTreeSet;

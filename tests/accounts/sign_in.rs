@@ -2,7 +2,7 @@
 
 use super::world::{token_of, with_token, world, worlds};
 use axum::http::StatusCode;
-use loopmaster::mail::Letter;
+use loopmaster::outside::mail::Letter;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]

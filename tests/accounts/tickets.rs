@@ -4,7 +4,7 @@ use super::world::{Browser, World, token_of, world, worlds};
 use axum::http::StatusCode;
 use clap::Parser;
 use loopmaster::admin::{self, AdminArgs};
-use loopmaster::mail::Letter;
+use loopmaster::outside::mail::Letter;
 use serde_json::{Value, json};
 
 #[derive(Parser)]

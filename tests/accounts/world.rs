@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use loopmaster::config::{Config, Secret};
 use loopmaster::digest::{hex, hmac, sha256};
 use loopmaster::http::{App, router};
-use loopmaster::mail::{self, Letter};
+use loopmaster::outside::mail::{self, Letter};
 use loopmaster_core::signing;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -6,7 +6,7 @@
 //!   a link and wait for the other's session.
 //! - Opened in the same browser, the tab that waits finds the session and goes on.
 
-use super::oidc;
+use super::identities::{self, Identity as Linked};
 use super::sessions::{self, Opened};
 use super::users::{self, User};
 use crate::db::{Tx, hash_secret, new_id, new_secret};
@@ -14,8 +14,8 @@ use crate::domain::audit;
 use crate::domain::error::{Error, Kind, Result};
 use crate::domain::identity::{Caller, Identity};
 use crate::domain::limits::Rule;
-use crate::mail::{Letter, post};
-use crate::secrets::{Keys, looks_like, same, six_digits};
+use crate::outside::mail::{Letter, post};
+use crate::secrets::{looks_like, same, six_digits};
 use crate::service::Service;
 use loopmaster_core::retention::{ADDRESS_CHANGE, SIGN_IN};
 use sqlx::{AnyConnection, Row};
@@ -100,7 +100,7 @@ struct Login {
     consumed_by: Option<String>,
     handed_over_at: Option<i64>,
     /// To be linked to the account of the address, once that is confirmed in the browser that asked.
-    identity: Option<oidc::Identity>,
+    identity: Option<Linked>,
 }
 
 /// Begins a sign-in and posts the mail. The cookie of an earlier one is kept: asking again must not break the first link.
@@ -109,7 +109,7 @@ pub async fn begin(
     tx: &mut Tx,
     service: &Service,
     email: &str,
-    identity: Option<&oidc::Identity>,
+    identity: Option<&Linked>,
     caller: &Caller,
     now: i64,
 ) -> Result<Begun> {
@@ -133,7 +133,7 @@ pub async fn begin(
 
 /// Both limits of asking for a mail.
 pub async fn limit_mails(tx: &mut Tx, service: &Service, email: &str, ip: &str) -> Result<()> {
-    let address = Keys::of(&service.config).blind(email);
+    let address = service.config.keys().blind(email);
     Rule::hourly("mails", PER_ADDRESS).spend(tx, &address, 1).await?;
     if !ip.is_empty() {
         Rule::hourly("mails", PER_IP).spend(tx, ip, 1).await?;
@@ -149,7 +149,7 @@ struct Draft<'a> {
     guest: Option<&'a str>,
     ip: &'a str,
     expires_at: i64,
-    identity: Option<&'a oidc::Identity>,
+    identity: Option<&'a Linked>,
 }
 
 /// Gives the login's id, the link's secret and the code.
@@ -164,7 +164,7 @@ async fn insert(tx: &mut Tx, service: &Service, draft: &Draft<'_>, now: i64) -> 
     .bind(draft.purpose)
     .bind(draft.user)
     .bind(hash_secret(&link))
-    .bind(Keys::of(&service.config).code_hash(&id, &code))
+    .bind(service.config.keys().code_hash(&id, &code))
     .bind(hash_secret(draft.browser))
     .bind(draft.guest)
     .bind(draft.ip)
@@ -193,9 +193,7 @@ async fn find(c: &mut AnyConnection, text: &'static str, key: &str) -> Result<Op
         consumed_by: row.try_get("consumed_by")?,
         handed_over_at: row.try_get("handed_over_at")?,
         identity: match (row.try_get("issuer")?, row.try_get("subject")?) {
-            (Some(issuer), Some(subject)) => {
-                Some(oidc::Identity { issuer, subject, name: row.try_get("person_name")? })
-            }
+            (Some(issuer), Some(subject)) => Some(Linked { issuer, subject, name: row.try_get("person_name")? }),
             _ => None,
         },
     }))
@@ -260,7 +258,7 @@ pub async fn try_code(
     if found.tries >= TRIES {
         return Err(spent());
     }
-    let keys = Keys::of(&service.config);
+    let keys = service.config.keys();
     Rule::daily("codes", CODES).spend(tx, &keys.blind(&found.email), 1).await?;
     sqlx::query("UPDATE logins SET tries = tries + 1 WHERE id = $1").bind(&found.id).execute(&mut **tx).await?;
     // As people type it: 123 456.
@@ -287,7 +285,7 @@ async fn consume(
 ) -> Result<SignedIn> {
     // Elsewhere the link signs in and links nothing: whoever went to the provider need not be who reads the mail.
     let user = match login.identity.as_ref().filter(|_| same_browser) {
-        Some(identity) => oidc::link(tx, identity, &login.email, caller, now).await?.0,
+        Some(identity) => identities::link(tx, identity, &login.email, caller, now).await?.0,
         None => users::by_proven_email(tx, &login.email, now).await?,
     };
     let guest = caller.guest.as_deref().filter(|_| same_browser);
@@ -440,18 +438,13 @@ async fn change_if_both(tx: &mut Tx, service: &Service, user: &str, caller: &Cal
             format!("{new} has an account already; sign in there, or use another address"),
         ));
     }
-    let changed = sqlx::query("UPDATE users SET email = $1 WHERE id = $2 AND email = $3")
-        .bind(&new)
-        .bind(user)
-        .bind(&old)
-        .execute(&mut **tx)
-        .await?;
+    let changed = users::set_email(tx, user, &old, &new).await?;
     sqlx::query("UPDATE logins SET expires_at = $1 WHERE user_id = $2 AND purpose <> 'sign_in' AND expires_at > $1")
         .bind(now)
         .bind(user)
         .execute(&mut **tx)
         .await?;
-    if changed.rows_affected() == 0 {
+    if !changed {
         return Err(Error::conflict(
             "account.email_changed",
             "the account has another address by now; begin the change again",
@@ -460,4 +453,17 @@ async fn change_if_both(tx: &mut Tx, service: &Service, user: &str, caller: &Cal
     audit::record(tx, caller, "email.changed", user, "", now).await?;
     post(tx, &service.config, &old, &Letter::AddressChanged { new }).await?;
     Ok(true)
+}
+
+/// Removes sign-ins of an address that goes with its account.
+pub async fn forget_address(tx: &mut Tx, address: &str) -> Result<()> {
+    sqlx::query("DELETE FROM logins WHERE email = $1").bind(address).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Removes sign-ins and changes of address of an account that goes. Comes before its sessions are deleted.
+pub async fn forget(tx: &mut Tx, user: &str) -> Result<()> {
+    let text = "DELETE FROM logins WHERE user_id = $1 OR consumed_by IN (SELECT id FROM sessions WHERE user_id = $1)";
+    sqlx::query(text).bind(user).execute(&mut **tx).await?;
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod email;
 pub mod grants;
+pub mod identities;
 pub mod merge;
 pub mod oidc;
 pub mod picture;

@@ -1,9 +1,10 @@
 //! Profile pictures: what the user sends, or the provider of a sign-in names. [`crate::picture`] makes them anew.
 
 use crate::db::Tx;
-use crate::domain::accounts::oidc::client;
+use crate::db::objects;
+use crate::domain::accounts::users;
 use crate::domain::error::{Error, Kind, Part, Result};
-use crate::domain::objects;
+use crate::outside::oidc::client;
 use crate::picture::{LARGEST, MOST_PIXELS, Refusal};
 use crate::service::Service;
 
@@ -73,9 +74,7 @@ pub async fn keep(service: &Service, user: &str, jpeg: Vec<u8>) -> Result<String
 
 /// Gives the user another picture, or none; the old one's object goes.
 pub async fn exchange(tx: &mut Tx, user: &str, key: Option<&str>, now: i64) -> Result<()> {
-    let old: Option<String> =
-        sqlx::query_scalar("SELECT picture_key FROM users WHERE id = $1").bind(user).fetch_one(&mut **tx).await?;
-    sqlx::query("UPDATE users SET picture_key = $1 WHERE id = $2").bind(key).bind(user).execute(&mut **tx).await?;
+    let old = users::set_picture(tx, user, key).await?;
     if let Some(old) = old {
         objects::doom(tx, &old, now).await?;
     }

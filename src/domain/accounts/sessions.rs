@@ -133,3 +133,9 @@ pub async fn identify(db: &Db, config: &Config, token: &str) -> Result<Option<Id
     }
     Ok(Some(Identity::User { session, user, signed_in_at }))
 }
+
+/// Removes all sessions of an account that goes.
+pub async fn delete_all(tx: &mut Tx, user: &str) -> Result<()> {
+    sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(user).execute(&mut **tx).await?;
+    Ok(())
+}

@@ -83,3 +83,111 @@ pub fn admitted(user: User) -> Result<User> {
         None => Ok(user),
     }
 }
+
+/// The account of somebody who is signed in.
+pub async fn of_session(c: &mut AnyConnection, id: &str) -> Result<User> {
+    by_id(c, id).await?.ok_or_else(|| Error::internal("no row of a signed-in user"))
+}
+
+/// Gives another name: 1 to 100 characters.
+pub async fn rename(tx: &mut Tx, id: &str, name: &str) -> Result<()> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
+        return Err(Error::invalid("account.name", "a name has 1 to 100 characters, on one line"));
+    }
+    set_name(tx, id, name).await
+}
+
+/// Writes the name of an account down.
+pub(super) async fn set_name(tx: &mut Tx, id: &str, name: &str) -> Result<()> {
+    sqlx::query("UPDATE users SET name = $1 WHERE id = $2").bind(name).bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Whether a mail comes when a batch is done.
+pub async fn set_mail_when_ready(tx: &mut Tx, id: &str, wanted: bool) -> Result<()> {
+    sqlx::query("UPDATE users SET mail_when_ready = $1 WHERE id = $2")
+        .bind(i64::from(wanted))
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The policy in force was seen.
+pub async fn accept_policy(tx: &mut Tx, id: &str) -> Result<()> {
+    sqlx::query("UPDATE users SET policy_version = $1 WHERE id = $2").bind(POLICY).bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Gives another picture, or none; gives the key of the one before.
+pub async fn set_picture(tx: &mut Tx, id: &str, key: Option<&str>) -> Result<Option<String>> {
+    let old: Option<String> =
+        sqlx::query_scalar("SELECT picture_key FROM users WHERE id = $1").bind(id).fetch_one(&mut **tx).await?;
+    sqlx::query("UPDATE users SET picture_key = $1 WHERE id = $2").bind(key).bind(id).execute(&mut **tx).await?;
+    Ok(old)
+}
+
+/// Gives another address, if it still has the one before.
+pub async fn set_email(tx: &mut Tx, id: &str, old: &str, new: &str) -> Result<bool> {
+    let changed = sqlx::query("UPDATE users SET email = $1 WHERE id = $2 AND email = $3")
+        .bind(new)
+        .bind(id)
+        .bind(old)
+        .execute(&mut **tx)
+        .await?;
+    Ok(changed.rows_affected() > 0)
+}
+
+/// Closes an account: nobody signs in any more. One that is closed keeps its time.
+pub async fn ban(tx: &mut Tx, id: &str, now: i64) -> Result<()> {
+    let text = "UPDATE users SET banned_at = COALESCE(banned_at, $1) WHERE id = $2";
+    sqlx::query(text).bind(now).bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Opens it again.
+pub async fn unban(tx: &mut Tx, id: &str) -> Result<()> {
+    sqlx::query("UPDATE users SET banned_at = NULL WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The account goes at this time.
+pub async fn delete_after(tx: &mut Tx, id: &str, after: i64) -> Result<()> {
+    sqlx::query("UPDATE users SET delete_after = $1 WHERE id = $2").bind(after).bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Keeps an account that was to go; false if it was not.
+pub async fn keep(tx: &mut Tx, id: &str) -> Result<bool> {
+    let kept = sqlx::query("UPDATE users SET delete_after = NULL WHERE id = $1 AND delete_after IS NOT NULL")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    Ok(kept.rows_affected() > 0)
+}
+
+/// Removes the row; gives the address.
+pub async fn delete(tx: &mut Tx, id: &str) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar("DELETE FROM users WHERE id = $1 RETURNING email").bind(id).fetch_optional(&mut **tx).await?)
+}
+
+/// What an account has, for an operator: what it is, and how many.
+pub async fn holdings(tx: &mut Tx, id: &str) -> Result<Vec<(&'static str, i64)>> {
+    let mut found = Vec::new();
+    for (what, text) in [
+        ("masters", "SELECT COUNT(*) FROM masters WHERE owner = $1 AND deleted_at IS NULL"),
+        ("uploads", "SELECT COUNT(*) FROM uploads WHERE owner = $1 AND state = 'stored'"),
+        (
+            "bytes of mixes",
+            "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM uploads WHERE owner = $1 AND state = 'stored'",
+        ),
+        ("sessions", "SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL"),
+        ("tokens", "SELECT COUNT(*) FROM tokens WHERE user_id = $1 AND revoked_at IS NULL"),
+        ("webhooks", "SELECT COUNT(*) FROM webhooks WHERE user_id = $1"),
+        ("unfinished jobs", "SELECT COUNT(*) FROM jobs WHERE owner_key = $1"),
+    ] {
+        found.push((what, sqlx::query_scalar(text).bind(id).fetch_one(&mut **tx).await?));
+    }
+    Ok(found)
+}

@@ -1,17 +1,21 @@
 //! Masters: rows, what is shown of them, and how they are found.
 
+pub mod age;
+pub mod change;
 pub mod enqueue;
+pub mod listing;
+pub mod make;
 
 use super::error::{Error, Result};
 use super::settings::SettingsSchema;
-use crate::db::Db;
+use crate::db::{Db, Tx, bump_version};
 use crate::service::Service;
 use crate::timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -334,4 +338,87 @@ pub async fn result(db: &Db, master: &str) -> Result<Option<Value>> {
         .fetch_optional(db.read())
         .await?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Puts the masters of a batch into this order.
+pub async fn reorder(tx: &mut Tx, owner: &str, batch: &str, order: &[String]) -> Result<()> {
+    let version = bump_version(tx, owner).await?;
+    for (position, master) in order.iter().enumerate() {
+        sqlx::query("UPDATE masters SET batch_position = $2, version = $3 WHERE id = $1 AND batch_id = $4")
+            .bind(master)
+            .bind(position as i64)
+            .bind(version)
+            .bind(batch)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A file of one of the owner's masters.
+pub async fn artifact_of(db: &Db, owner: &str, id: &str) -> Result<Artifact> {
+    let text = "SELECT a.id, a.kind, a.role, a.name, a.media_type, a.bytes, a.sha256, a.crc32, a.key, a.created_at
+        FROM artifacts a JOIN masters m ON m.id = a.master_id WHERE a.id = $1 AND m.owner = $2 AND m.deleted_at IS NULL";
+    let row = sqlx::query(text).bind(id).bind(owner).fetch_optional(db.read()).await?;
+    row.map(|row| artifact(&row)).transpose()?.ok_or_else(|| Error::not_found("artifact", id))
+}
+
+/// Whether all these masters are there, and not deleted.
+pub async fn all_there(db: &Db, masters: &BTreeSet<String>) -> Result<bool> {
+    let masters: Vec<&String> = masters.iter().collect();
+    for some in masters.chunks(500) {
+        let places: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
+        let text = format!("SELECT COUNT(*) FROM masters WHERE deleted_at IS NULL AND id IN ({})", places.join(", "));
+        let mut query = sqlx::query_scalar::<_, i64>(AssertSqlSafe(text));
+        for id in some {
+            query = query.bind((*id).clone());
+        }
+        if query.fetch_one(db.read()).await?.unsigned_abs() != some.len() as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Gives all masters of a guest to an account, where they stay until they are deleted. Gives how many there are.
+pub async fn move_to(tx: &mut Tx, guest: &str, user: &str) -> Result<i64> {
+    let moved: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM masters WHERE owner = $1 AND deleted_at IS NULL")
+        .bind(guest)
+        .fetch_one(&mut **tx)
+        .await?;
+    let version = bump_version(tx, user).await?;
+    bump_version(tx, guest).await?;
+    sqlx::query("UPDATE masters SET owner = $1, expires_at = NULL, version = $2 WHERE owner = $3")
+        .bind(user)
+        .bind(version)
+        .bind(guest)
+        .execute(&mut **tx)
+        .await?;
+    Ok(moved)
+}
+
+/// How many masters a guest has that was not moved into an account.
+pub async fn count_of_guest(c: &mut AnyConnection, guest: &str) -> Result<u64> {
+    let text = "SELECT COUNT(*) FROM masters JOIN guests ON guests.id = masters.owner
+        WHERE owner = $1 AND deleted_at IS NULL AND merged_into IS NULL";
+    let count: i64 = sqlx::query_scalar(text).bind(guest).fetch_one(c).await?;
+    Ok(count.unsigned_abs())
+}
+
+/// How many masters of an owner wait or are being made.
+pub async fn count_open(c: &mut AnyConnection, owner: &str) -> Result<u64> {
+    let text = "SELECT COUNT(*) FROM masters WHERE owner = $1 AND state IN ('waiting', 'running')";
+    let count: i64 = sqlx::query_scalar(text).bind(owner).fetch_one(c).await?;
+    Ok(count.unsigned_abs())
+}
+
+/// Whose a master is.
+pub async fn owner_of(tx: &mut Tx, id: &str) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar("SELECT owner FROM masters WHERE id = $1").bind(id).fetch_optional(&mut **tx).await?)
+}
+
+/// How many masters an owner has, deleted ones that can be restored among them.
+pub async fn count_of(tx: &mut Tx, owner: &str) -> Result<i64> {
+    let text = "SELECT COUNT(*) FROM masters WHERE owner = $1";
+    Ok(sqlx::query_scalar(text).bind(owner).fetch_one(&mut **tx).await?)
 }

@@ -11,7 +11,8 @@ use super::DAY;
 use crate::config::Config;
 use crate::db::{Db, Tx, bump_version, new_id};
 use crate::domain::error::Result;
-use crate::mail::{self, Letter};
+use crate::domain::masters::age;
+use crate::outside::mail::{self, Letter};
 
 /// How long before a song goes its owner is told.
 pub const NOTICE: i64 = 30 * DAY;
@@ -51,44 +52,22 @@ pub async fn step(db: &Db, config: &Config, now: i64) -> Result<()> {
 /// Songs that are to stay longer than they were told, and notices that never left.
 async fn take_back(db: &Db, kept: i64, now: i64) -> Result<()> {
     let mut tx = db.begin().await?;
-    let mut changed: Vec<(String, String)> = if kept == 0 {
-        sqlx::query_as(
-            "UPDATE masters SET expires_at = NULL, notice_id = NULL WHERE notice_id IS NOT NULL RETURNING owner, id",
-        )
-        .fetch_all(&mut *tx)
-        .await?
+    let mut changed = if kept == 0 {
+        age::take_back_all(&mut tx).await?
     } else {
-        sqlx::query_as(
-            "UPDATE masters SET expires_at = NULL, notice_id = NULL WHERE notice_id IS NOT NULL
-               AND created_at + $1 > COALESCE(expires_at, $2) RETURNING owner, id",
-        )
-        .bind(kept)
-        .bind(now + NOTICE + GATHERED)
-        .fetch_all(&mut *tx)
-        .await?
+        age::take_back_longer(&mut tx, kept, now + NOTICE + GATHERED).await?
     };
-    let unsent: Vec<(String, String)> = sqlx::query_as(
-        "UPDATE masters SET expires_at = NULL, notice_id = NULL WHERE notice_id IN
-           (SELECT id FROM notices WHERE sent_at IS NULL AND posted_at <= $1) RETURNING owner, id",
-    )
-    .bind(now - GATHERED)
-    .fetch_all(&mut *tx)
-    .await?;
+    changed.extend(age::take_back_unsent(&mut tx, now - GATHERED).await?);
     sqlx::query("DELETE FROM notices WHERE sent_at IS NULL AND posted_at <= $1")
         .bind(now - GATHERED)
         .execute(&mut *tx)
         .await?;
-    changed.extend(unsent);
     changed.sort();
     for of_one in changed.chunk_by(|one, next| one.0 == next.0) {
         let Some((owner, _)) = of_one.first() else { continue };
         let version = bump_version(&mut tx, owner).await?;
         for (_, id) in of_one {
-            sqlx::query("UPDATE masters SET version = $1 WHERE id = $2")
-                .bind(version)
-                .bind(id)
-                .execute(&mut *tx)
-                .await?;
+            age::set_version(&mut tx, id, version).await?;
         }
     }
     tx.commit().await?;
@@ -107,17 +86,7 @@ async fn set_times(db: &Db, kept: i64) -> Result<()> {
     for (notice, owner, sent) in sent {
         let mut tx = db.begin().await?;
         let version = bump_version(&mut tx, &owner).await?;
-        sqlx::query(
-            "UPDATE masters SET expires_at = CASE WHEN created_at + $1 > $2 THEN created_at + $1 ELSE $2 END, version = $3
-             WHERE notice_id = $4 AND owner = $5 AND expires_at IS NULL",
-        )
-        .bind(kept)
-        .bind(sent + NOTICE)
-        .bind(version)
-        .bind(&notice)
-        .bind(&owner)
-        .execute(&mut *tx)
-        .await?;
+        age::set_time(&mut tx, &owner, &notice, kept, sent + NOTICE, version).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -130,15 +99,7 @@ async fn notify(tx: &mut Tx, config: &Config, owner: &str, kept: i64, now: i64) 
     // An account that goes anyway was told so.
     let Some(email) = email else { return Ok(()) };
     let notice = new_id("ntc");
-    let created: Vec<i64> = sqlx::query_scalar(
-        "UPDATE masters SET notice_id = $1 WHERE owner = $2 AND notice_id IS NULL AND deleted_at IS NULL AND created_at <= $3
-           AND state NOT IN ('waiting', 'running') RETURNING created_at",
-    )
-    .bind(&notice)
-    .bind(owner)
-    .bind(now + NOTICE + GATHERED - kept)
-    .fetch_all(&mut **tx)
-    .await?;
+    let created = age::assign_notice(tx, owner, &notice, now + NOTICE + GATHERED - kept).await?;
     let Some(oldest) = created.iter().min() else { return Ok(()) };
     sqlx::query("INSERT INTO notices (id, user_id, posted_at) VALUES ($1, $2, $3)")
         .bind(&notice)
@@ -164,5 +125,11 @@ pub async fn sent(db: &Db, notice: &str) -> Result<()> {
     let text = tx.sql("UPDATE notices SET sent_at = {now} WHERE id = $1 AND sent_at IS NULL");
     sqlx::query(text).bind(notice).execute(&mut *tx).await?;
     tx.commit().await?;
+    Ok(())
+}
+
+/// Removes the notices of an account that goes.
+pub async fn forget(tx: &mut Tx, user: &str) -> Result<()> {
+    sqlx::query("DELETE FROM notices WHERE user_id = $1").bind(user).execute(&mut **tx).await?;
     Ok(())
 }

@@ -43,7 +43,7 @@ fn columns(retention: &Retention) -> [Furthest; 20] {
         furthest("grants", "expires_at", "", GRANT),
         furthest("zips", "expires_at", "", ZIP),
         furthest("nonces", "expires_at", "", 2 * MINUTE),
-        furthest("webhooks", "old_secret_until", "", crate::webhooks::OVERLAP),
+        furthest("webhooks", "old_secret_until", "", crate::domain::webhooks::OVERLAP),
         furthest("idempotency", "created_at", "", 0),
         furthest("ip_keys", "created_at", "", 0),
         furthest("workers", "seen_at", "", 0),

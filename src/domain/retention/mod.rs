@@ -5,26 +5,27 @@
 
 pub mod ageing;
 mod clock;
-pub mod mixes;
 pub mod periods;
 pub mod traces;
 
 use crate::config::Config;
-use crate::db::{Db, Purged, Tx, bump_version};
+use crate::db::objects::{self, Of};
+use crate::db::{Db, Purged, forget_version};
+use crate::domain::accounts::{email, grants, identities, sessions, tokens, users};
 use crate::domain::error::{Error, Kind, Part, Result};
+use crate::domain::masters::change;
 use crate::domain::notices::{batch_ended, on_ended};
-use crate::domain::objects::{self, Of};
 use crate::domain::tickets;
-use crate::domain::uploads::room::FORM;
-use crate::domain::uploads::{OPEN_FOR, settle};
-use crate::mail::{self, Letter};
-use crate::queue::{self, Cancelled};
+use crate::domain::uploads::mixes::UNUSED;
+use crate::domain::uploads::{removal, settle};
+use crate::domain::{audit, batches, guests, idempotency, letters, webhooks, zips};
+use crate::outside::mail::{self, Letter};
+use crate::queue;
 use crate::service::Service;
 use crate::store::Store;
 use crate::work;
 use loopmaster_core::retention::PERIODS;
 pub use loopmaster_core::retention::UNDO;
-use mixes::UNUSED;
 
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
@@ -99,7 +100,7 @@ pub async fn sweep(service: &Service) -> Result<Report> {
         }
     }
     for _ in 0..STEPS {
-        if ended_forms(db, now).await? == 0 {
+        if removal::end_forms(db, now, STEP).await? == 0 {
             break;
         }
     }
@@ -216,70 +217,27 @@ async fn masters(db: &Db, config: &Config, now: i64) -> Result<(u64, u64)> {
         .await?;
     let mut gone = 0;
     let mut removed = Removed::default();
-    let mut batches = BTreeMap::new();
+    let mut touched = BTreeMap::new();
     for (master, owner, batch) in found {
-        if !purge_master(&mut tx, &master, &mut removed, now).await? {
+        if !change::purge(&mut tx, &master, &mut removed, now).await? {
             continue;
         }
         gone += 1;
         if let Some(batch) = batch {
-            sqlx::query("UPDATE batches SET announced = announced - 1 WHERE id = $1 AND announced > 0")
-                .bind(&batch)
-                .execute(&mut *tx)
-                .await?;
-            batches.insert(batch, owner);
+            batches::expect_one_less(&mut tx, &batch).await?;
+            touched.insert(batch, owner);
         }
     }
-    for (batch, owner) in batches {
+    for (batch, owner) in touched {
         // One of them may have been the last that its batch waited for.
         batch_ended(&mut tx, config, &owner, &batch, now).await?;
-        purge_batch(&mut tx, &owner, &batch, &mut removed).await?;
+        if batches::delete_if_empty(&mut tx, &batch).await? {
+            removed.add(&owner, &batch);
+        }
     }
     removed.forget(&mut tx, now).await?;
     tx.commit().await?;
     Ok((gone, removed.count("upl_")))
-}
-
-/// Removes a batch, with its name, when nothing of it is left and nothing more was promised. One that still waits for tracks goes after
-/// its period.
-async fn purge_batch(tx: &mut Tx, owner: &str, batch: &str, removed: &mut Removed) -> Result<()> {
-    let text = "DELETE FROM batches WHERE id = $1 AND announced <= 0 AND NOT EXISTS (SELECT 1 FROM masters WHERE batch_id = $1)
-        AND NOT EXISTS (SELECT 1 FROM uploads WHERE batch_id = $1)";
-    if sqlx::query(text).bind(batch).execute(&mut **tx).await?.rows_affected() > 0 {
-        removed.add(owner, batch);
-    }
-    Ok(())
-}
-
-/// Removes a master, its mix and its reference where nothing else needs them ([`mixes`]), and dooms their objects; false while a worker
-/// has it. The caller ends with [`Removed::forget`].
-pub async fn purge_master(tx: &mut Tx, master: &str, removed: &mut Removed, now: i64) -> Result<bool> {
-    if queue::cancel(tx, "master", master).await? == Cancelled::Asked {
-        return Ok(false);
-    }
-    objects::doom_all(tx, Of::Master(master), now).await?;
-    for text in [
-        "DELETE FROM results WHERE master_id = $1",
-        "DELETE FROM artifacts WHERE master_id = $1",
-        "DELETE FROM shares WHERE master_id = $1",
-    ] {
-        sqlx::query(text).bind(master).execute(&mut **tx).await?;
-    }
-    let row: Option<(String, String, Option<String>)> =
-        sqlx::query_as("DELETE FROM masters WHERE id = $1 RETURNING owner, upload_id, reference_upload")
-            .bind(master)
-            .fetch_optional(&mut **tx)
-            .await?;
-    if let Some((owner, mix, reference)) = row {
-        removed.add(&owner, master);
-        for upload in std::iter::once(mix).chain(reference) {
-            if mixes::release(tx, &upload, now).await? {
-                removed.add(&owner, &upload);
-            }
-        }
-        bump_version(tx, &owner).await?;
-    }
-    Ok(true)
 }
 
 type Kept = fn(&Config) -> i64;
@@ -305,7 +263,7 @@ async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64)
     let text = format!("SELECT id FROM uploads WHERE {condition} AND {UNUSED} ORDER BY id LIMIT {STEP}");
     let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(text)).bind(before).fetch_all(db.read()).await?;
     for upload in &found {
-        abort_parts(db, store, upload).await?;
+        removal::abort_parts(db, store, upload).await?;
     }
     let mut tx = db.begin().await?;
     let mut removed = Removed::default();
@@ -319,7 +277,7 @@ async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64)
         let text = format!("SELECT COUNT(*) FROM uploads WHERE id = $1 AND {UNUSED}");
         let unused: i64 = sqlx::query_scalar(AssertSqlSafe(text)).bind(upload).fetch_one(&mut *tx).await?;
         if unused == 1 {
-            purge_upload(&mut tx, upload, now).await?;
+            removal::purge(&mut tx, upload, now).await?;
             removed.add(&owner, upload);
             gone += 1;
         }
@@ -327,74 +285,6 @@ async fn uploads(db: &Db, store: &Store, condition: &str, before: i64, now: i64)
     removed.forget(&mut tx, now).await?;
     tx.commit().await?;
     Ok(gone)
-}
-
-/// Ends the multipart upload of an upload that is not finished, so that its parts take no room.
-async fn abort_parts(db: &Db, store: &Store, upload: &str) -> Result<()> {
-    let parts: Option<(String, String)> = sqlx::query_as(
-        "SELECT client_key, s3_upload FROM uploads WHERE id = $1 AND s3_upload IS NOT NULL AND state <> 'stored'",
-    )
-    .bind(upload)
-    .fetch_optional(db.read())
-    .await?;
-    if let Some((key, id)) = parts {
-        match store.abort(&key, &id).await {
-            // Given up by its client, or swept by the storage itself: what is gone must not hold up the sweep of everything else.
-            Err(error) if error.is_not_found() => {}
-            done => done?,
-        }
-    }
-    Ok(())
-}
-
-/// Removes an upload nothing refers to, and dooms its objects. Of a form that can still be sent a row stays which says how much it may
-/// bring, and to whom it counts, until `ended_forms` finds that it cannot be sent any more.
-pub async fn purge_upload(tx: &mut Tx, upload: &str, now: i64) -> Result<()> {
-    let text = tx.sql(&format!(
-        "UPDATE uploads SET state = 'gone', name = '', media_type = '', fingerprint = '', etag = NULL, title = NULL,
-        settings = NULL, batch_id = NULL, batch_position = NULL, reference_upload = NULL, kept_at = NULL, stored_at = NULL,
-        expires_at = NULL, updated_at = $2 WHERE id = $1 AND {FORM} > 0 AND created_at > $3"
-    ));
-    let query = sqlx::query(text).bind(upload).bind(now).bind(now - OPEN_FOR);
-    if query.execute(&mut **tx).await?.rows_affected() == 0 {
-        return erase_upload(tx, upload, now).await;
-    }
-    doom_upload(tx, upload, now).await
-}
-
-/// Removes an upload with its row, and dooms its objects.
-async fn erase_upload(tx: &mut Tx, upload: &str, now: i64) -> Result<()> {
-    doom_upload(tx, upload, now).await?;
-    sqlx::query("DELETE FROM uploads WHERE id = $1").bind(upload).execute(&mut **tx).await?;
-    Ok(())
-}
-
-async fn doom_upload(tx: &mut Tx, upload: &str, now: i64) -> Result<()> {
-    objects::doom_all(tx, Of::Upload(upload), now).await?;
-    let row: Option<(String, Option<String>)> =
-        sqlx::query_as("SELECT client_key, stored_key FROM uploads WHERE id = $1")
-            .bind(upload)
-            .fetch_optional(&mut **tx)
-            .await?;
-    if let Some((client, stored)) = row {
-        objects::doom(tx, &client, now).await?;
-        if let Some(stored) = stored {
-            objects::doom(tx, &stored, now).await?;
-        }
-    }
-    Ok(())
-}
-
-/// A step of forms that could still be sent after their uploads were deleted and cannot any more: what has arrived goes in this sweep.
-async fn ended_forms(db: &Db, now: i64) -> Result<usize> {
-    let mut tx = db.begin().await?;
-    let text = "SELECT id FROM uploads WHERE state = 'gone' AND created_at <= $1 ORDER BY id LIMIT $2";
-    let found: Vec<String> = sqlx::query_scalar(text).bind(now - OPEN_FOR).bind(STEP).fetch_all(&mut *tx).await?;
-    for upload in &found {
-        erase_upload(&mut tx, upload, now).await?;
-    }
-    tx.commit().await?;
-    Ok(found.len())
 }
 
 /// A step of objects: taken off the register's living, removed from storage, and looked for again later.
@@ -411,16 +301,12 @@ async fn sweep_objects(db: &Db, store: &Store, now: i64) -> Result<u64> {
 pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now: i64) -> Result<()> {
     // From here on nobody signs in and adds to it.
     let mut tx = db.begin().await?;
-    sqlx::query("UPDATE users SET banned_at = COALESCE(banned_at, $1) WHERE id = $2")
-        .bind(now)
-        .bind(user)
-        .execute(&mut *tx)
-        .await?;
+    users::ban(&mut tx, user, now).await?;
     tx.commit().await?;
     purge_owned(db, store, user, now).await?;
     let mut tx = db.begin().await?;
     objects::doom_all(&mut tx, Of::User(user), now).await?;
-    crate::domain::audit::forget(&mut tx, user).await?;
+    audit::forget(&mut tx, user).await?;
     let addresses: Vec<String> = sqlx::query_scalar(
         "SELECT email FROM users WHERE id = $1 UNION SELECT email FROM identities WHERE user_id = $1",
     )
@@ -428,39 +314,27 @@ pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now
     .fetch_all(&mut *tx)
     .await?;
     for address in &addresses {
-        for text in ["DELETE FROM logins WHERE email = $1", "DELETE FROM tickets WHERE email = $1"] {
-            sqlx::query(text).bind(address).execute(&mut *tx).await?;
-        }
+        email::forget_address(&mut tx, address).await?;
         // Servers of mail repeat the address when they refuse it; versions before this one wrote that down.
-        let text = "UPDATE job_history SET error_text = NULL WHERE kind = 'mail' AND error_text LIKE $1";
-        sqlx::query(text).bind(format!("%{address}%")).execute(&mut *tx).await?;
+        queue::forget_in_errors(&mut tx, "mail", address).await?;
     }
-    for text in [
-        "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
-        "DELETE FROM webhooks WHERE user_id = $1",
-        "DELETE FROM logins WHERE user_id = $1 OR consumed_by IN (SELECT id FROM sessions WHERE user_id = $1)",
-        "DELETE FROM sessions WHERE user_id = $1",
-        "DELETE FROM tokens WHERE user_id = $1",
-        "DELETE FROM grants WHERE user_id = $1",
-        "DELETE FROM identities WHERE user_id = $1",
-        "DELETE FROM notices WHERE user_id = $1",
-        "UPDATE guests SET merged_into = 'deleted' WHERE merged_into = $1",
-        // A message is part of the account; somebody who still wants an answer writes again, and is known by that address then.
-        "DELETE FROM tickets WHERE user_id = $1",
-        "DELETE FROM job_history WHERE owner_key = $1 OR subject = $1",
-    ] {
-        sqlx::query(text).bind(user).execute(&mut *tx).await?;
-    }
+    webhooks::remove_all(&mut tx, user).await?;
+    email::forget(&mut tx, user).await?;
+    sessions::delete_all(&mut tx, user).await?;
+    tokens::delete_all(&mut tx, user).await?;
+    grants::delete_all(&mut tx, user).await?;
+    identities::unlink_all(&mut tx, user).await?;
+    ageing::forget(&mut tx, user).await?;
+    tickets::delete_of(&mut tx, user, &addresses).await?;
     tickets::forget(&mut tx, user).await?;
+    queue::forget_owner(&mut tx, user).await?;
+    guests::forget_account(&mut tx, user).await?;
     queue::cancel(&mut tx, "export", user).await?;
-    let email: Option<String> = sqlx::query_scalar("DELETE FROM users WHERE id = $1 RETURNING email")
-        .bind(user)
-        .fetch_optional(&mut *tx)
-        .await?;
-    mail::withdraw(&mut tx, config, &addresses).await?;
-    if let Some(email) = email {
-        crate::domain::audit::note(&mut tx, "sweeper", "account.deleted", user, "", "", now).await?;
-        mail::post(&mut tx, config, &email, &Letter::Closed).await?;
+    let address = users::delete(&mut tx, user).await?;
+    letters::withdraw(&mut tx, config, &addresses).await?;
+    if let Some(address) = address {
+        audit::note(&mut tx, "sweeper", "account.deleted", user, "", "", now).await?;
+        mail::post(&mut tx, config, &address, &Letter::Closed).await?;
     }
     tx.commit().await?;
     for address in &addresses {
@@ -474,7 +348,7 @@ pub async fn purge_guest(db: &Db, store: &Store, guest: &str, now: i64) -> Resul
     purge_owned(db, store, guest, now).await?;
     let mut tx = db.begin().await?;
     tickets::forget(&mut tx, guest).await?;
-    sqlx::query("DELETE FROM guests WHERE id = $1").bind(guest).execute(&mut *tx).await?;
+    guests::delete(&mut tx, guest).await?;
     tx.commit().await?;
     Ok(())
 }
@@ -491,7 +365,7 @@ pub async fn purge_owned(db: &Db, store: &Store, owner: &str, now: i64) -> Resul
                 break;
             }
             for id in found.iter().filter(|id| id.starts_with("upl_")) {
-                abort_parts(db, store, id).await?;
+                removal::abort_parts(db, store, id).await?;
             }
             let mut tx = db.begin().await?;
             let mut gone = 0;
@@ -499,10 +373,10 @@ pub async fn purge_owned(db: &Db, store: &Store, owner: &str, now: i64) -> Resul
             for id in &found {
                 if id.starts_with("upl_") {
                     // With its owner nobody is left to whom a form could count.
-                    erase_upload(&mut tx, id, now).await?;
+                    removal::erase(&mut tx, id, now).await?;
                     gone += 1;
                 } else {
-                    gone += u64::from(purge_master(&mut tx, id, &mut removed, now).await?);
+                    gone += u64::from(change::purge(&mut tx, id, &mut removed, now).await?);
                 }
             }
             removed.forget(&mut tx, now).await?;
@@ -516,14 +390,10 @@ pub async fn purge_owned(db: &Db, store: &Store, owner: &str, now: i64) -> Resul
         }
     }
     let mut tx = db.begin().await?;
-    for text in [
-        "DELETE FROM batches WHERE owner = $1",
-        "DELETE FROM zips WHERE owner = $1",
-        "DELETE FROM idempotency WHERE owner = $1",
-        "DELETE FROM versions WHERE owner = $1",
-    ] {
-        sqlx::query(text).bind(owner).execute(&mut *tx).await?;
-    }
+    batches::delete_all(&mut tx, owner).await?;
+    zips::delete_all(&mut tx, owner).await?;
+    idempotency::forget(&mut tx, owner).await?;
+    forget_version(&mut tx, owner).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -2,8 +2,10 @@
 //! of webhooks, lists of ZIP files, exports, the history of jobs. They go together with the song.
 
 use crate::db::Tx;
+use crate::db::objects;
 use crate::domain::error::Result;
-use crate::domain::objects;
+use crate::domain::{idempotency, webhooks, zips};
+use crate::queue;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What has been removed in a transaction: ids by owner.
@@ -25,11 +27,11 @@ impl Removed {
     /// Removes the copies.
     pub async fn forget(&self, tx: &mut Tx, now: i64) -> Result<()> {
         for (owner, ids) in &self.0 {
-            answers(tx, owner, ids).await?;
-            zips(tx, owner, ids).await?;
+            idempotency::forget_answers(tx, owner, |text| names(text, ids)).await?;
+            zips::forget(tx, owner, |text| names(text, ids)).await?;
             for id in ids {
-                deliveries(tx, owner, id).await?;
-                sqlx::query("DELETE FROM job_history WHERE subject = $1").bind(id).execute(&mut **tx).await?;
+                webhooks::forget(tx, owner, id).await?;
+                queue::forget_subject(tx, id).await?;
             }
             exports(tx, owner, now).await?;
         }
@@ -44,40 +46,6 @@ fn names(text: &str, ids: &BTreeSet<String>) -> bool {
     text.match_indices('_').any(|(at, _)| {
         at.checked_sub(3).and_then(|from| text.get(from..from + LENGTH)).is_some_and(|word| ids.contains(word))
     })
-}
-
-/// The key stays taken: asking once more must not make it once more.
-async fn answers(tx: &mut Tx, owner: &str, ids: &BTreeSet<String>) -> Result<()> {
-    let kept: Vec<(String, String)> =
-        sqlx::query_as("SELECT key, body FROM idempotency WHERE owner = $1 AND body IS NOT NULL")
-            .bind(owner)
-            .fetch_all(&mut **tx)
-            .await?;
-    for (key, _) in kept.iter().filter(|(_, body)| names(body, ids)) {
-        sqlx::query("UPDATE idempotency SET body = NULL WHERE owner = $1 AND key = $2")
-            .bind(owner)
-            .bind(key)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
-}
-
-async fn zips(tx: &mut Tx, owner: &str, ids: &BTreeSet<String>) -> Result<()> {
-    let kept: Vec<(String, String)> =
-        sqlx::query_as("SELECT id, entries FROM zips WHERE owner = $1").bind(owner).fetch_all(&mut **tx).await?;
-    for (zip, _) in kept.iter().filter(|(_, entries)| names(entries, ids)) {
-        sqlx::query("DELETE FROM zips WHERE id = $1").bind(zip).execute(&mut **tx).await?;
-    }
-    Ok(())
-}
-
-async fn deliveries(tx: &mut Tx, owner: &str, id: &str) -> Result<()> {
-    // Those of the version before do not say what they are about.
-    let text = "DELETE FROM deliveries WHERE (subject = $2 OR (subject IS NULL AND body LIKE $3))
-        AND webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)";
-    sqlx::query(text).bind(owner).bind(id).bind(format!("%{id}%")).execute(&mut **tx).await?;
-    Ok(())
 }
 
 /// Archives of everything the owner has: they may hold what was deleted, and a new one is packed whenever it is asked for.

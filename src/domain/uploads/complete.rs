@@ -3,10 +3,11 @@
 use super::row::{Row, State, closed, find, load};
 use super::{MOST_PARTS, OPEN_FOR, doom, random_name, room};
 use crate::db::bump_version;
+use crate::db::objects;
 use crate::domain::accounts::grants;
 use crate::domain::error::{Error, Result};
+use crate::domain::limits;
 use crate::domain::masters::enqueue::{Track, enqueue};
-use crate::domain::objects;
 use crate::domain::uploads::room::Sender;
 use crate::service::Service;
 use crate::store::PartTag;
@@ -275,7 +276,7 @@ async fn adopt(service: &Service, row: &Row, stored_key: &str, bytes: u64, etag:
     let kept = row.settings.is_some() && !row.owner.starts_with("gst_");
     let unannounced = row.bytes == 0;
     if unannounced {
-        room::lock(&mut tx, &row.owner_key).await?;
+        limits::lock_bytes(&mut tx, &row.owner_key).await?;
     }
     let text = "UPDATE uploads SET state = 'stored', bytes = $2, etag = $3, stored_at = $4, updated_at = $4,
         expires_at = CASE WHEN $5 = 1 THEN NULL ELSE expires_at END WHERE id = $1 AND state = 'completing'";

@@ -2,6 +2,7 @@
 
 use super::row::{Row, State, Upload, owns};
 use super::{LARGEST_PART, MOST_PARTS, random_name, room};
+use crate::db::objects;
 use crate::db::{Tx, new_id};
 use crate::domain::accounts::grants;
 use crate::domain::error::{Error, Result};
@@ -9,9 +10,9 @@ use crate::domain::idempotency::Ticket;
 use crate::domain::identity::{Identity, Visitor};
 use crate::domain::limits::{Rule, quota, spend};
 use crate::domain::masters::enqueue::room_in_queue;
-use crate::domain::retention::mixes;
+use crate::domain::uploads::mixes;
 use crate::domain::uploads::room::Sender;
-use crate::domain::{admission, guests, objects, settings};
+use crate::domain::{admission, guests, settings};
 use crate::service::Service;
 use loopmaster_core::Settings;
 use loopmaster_core::admission::{Declared, admit};

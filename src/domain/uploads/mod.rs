@@ -12,6 +12,8 @@
 
 mod complete;
 mod create;
+pub mod mixes;
+pub mod removal;
 pub mod room;
 mod row;
 mod unsized_parts;
@@ -21,15 +23,15 @@ pub use create::{Way, Wish, create};
 pub use row::{Row, State, Upload, find, list, owns, title_of};
 
 use crate::db::Tx;
+use crate::db::objects;
+use crate::domain::audit;
 use crate::domain::error::{Error, Result};
 use crate::domain::identity::Visitor;
-use crate::domain::retention::mixes::{HIDDEN, UNUSED};
-use crate::domain::retention::purge_upload;
 use crate::domain::retention::traces::Removed;
-use crate::domain::{audit, objects};
 use crate::queue;
 use crate::service::Service;
 use crate::store::PartTag;
+use mixes::{HIDDEN, UNUSED};
 use row::closed;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -111,7 +113,7 @@ pub async fn abort(service: &Service, visitor: &Visitor, row: &Row) -> Result<()
         ));
     } else if state == State::Stored {
         let mut removed = Removed::default();
-        purge_upload(&mut tx, &row.id, now).await?;
+        removal::purge(&mut tx, &row.id, now).await?;
         removed.add(&row.owner, &row.id);
         removed.forget(&mut tx, now).await?;
         // The client's own key, for which an address may still be held, is looked for once more by the sweeper.
@@ -140,6 +142,43 @@ async fn drop_parts(service: &Service, row: &Row) {
     }
 }
 
+/// A mix that a user has mastered stays until it is deleted. Whether it is kept without a master is asked at the next deletion.
+pub async fn mastered(tx: &mut Tx, uploads: &[Row], by_user: bool) -> Result<()> {
+    for row in uploads.iter().filter(|row| row.kept || (by_user && row.expires_at.is_some())) {
+        let text = "UPDATE uploads SET kept_at = NULL, expires_at = CASE WHEN $2 = 1 THEN NULL ELSE expires_at END WHERE id = $1";
+        sqlx::query(text).bind(&row.id).bind(i64::from(by_user)).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Gives all uploads of a guest to an account.
+pub async fn move_to(tx: &mut Tx, guest: &str, user: &str, now: i64) -> Result<()> {
+    // An upload without a master keeps its end: nobody has decided to keep it.
+    sqlx::query(
+        "UPDATE uploads SET owner = $1, owner_key = $1, updated_at = $2, expires_at = CASE WHEN EXISTS
+           (SELECT 1 FROM masters WHERE masters.upload_id = uploads.id OR masters.reference_upload = uploads.id)
+           THEN NULL ELSE expires_at END
+         WHERE owner = $3",
+    )
+    .bind(user)
+    .bind(now)
+    .bind(guest)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Whose an upload is.
+pub async fn owner_of(tx: &mut Tx, id: &str) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar("SELECT owner FROM uploads WHERE id = $1").bind(id).fetch_optional(&mut **tx).await?)
+}
+
+/// How many uploads an owner has.
+pub async fn count_of(tx: &mut Tx, owner: &str) -> Result<i64> {
+    let text = "SELECT COUNT(*) FROM uploads WHERE owner = $1 AND state <> 'gone'";
+    Ok(sqlx::query_scalar(text).bind(owner).fetch_one(&mut **tx).await?)
+}
+
 /// More has arrived than may: the upload ends, and its parts go.
 pub(super) async fn give_up(service: &Service, row: &Row) -> Result<()> {
     let now = service.db.now().await?;
@@ -156,7 +195,7 @@ pub(super) async fn give_up(service: &Service, row: &Row) -> Result<()> {
 /// now.
 async fn doom(tx: &mut Tx, row: &Row, now: i64) -> Result<()> {
     let form = if row.s3_upload.is_none() { &row.client_key } else { "" };
-    objects::doom_of_upload(tx, &row.id, form, row.created_at + OPEN_FOR, now).await
+    Ok(objects::doom_of_upload(tx, &row.id, form, row.created_at + OPEN_FOR, now).await?)
 }
 
 #[cfg(test)]

@@ -108,16 +108,7 @@ impl Room {
     }
 }
 
-/// Lets nobody else with this key at the count until the transaction ends: two that ask at once cannot both be given the last bytes.
-/// Where creates have been spent for the key in the same transaction, it holds that lock already.
-pub async fn lock(tx: &mut Tx, owner_key: &str) -> Result<()> {
-    let text =
-        tx.sql("INSERT INTO limits (key, tat) VALUES ($1, {now}) ON CONFLICT (key) DO UPDATE SET tat = excluded.tat");
-    sqlx::query(text).bind(format!("bytes:{owner_key}")).execute(&mut **tx).await?;
-    Ok(())
-}
-
-/// What is left, in a transaction that holds the [`lock`].
+/// What is left, in a transaction that holds the [lock](crate::domain::limits::lock_bytes).
 pub async fn room(tx: &mut Tx, limits: &Limits, sender: Sender<'_>, now: i64) -> Result<Room> {
     let ended = now - OPEN_FOR;
     let mine = if sender.is_guest() { &limits.guest } else { &limits.user };

@@ -2,7 +2,7 @@
 
 use crate::db::Db;
 use crate::domain::error::{Error, Result};
-use crate::domain::retention::mixes::HIDDEN;
+use crate::domain::uploads::mixes::HIDDEN;
 use crate::timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;

@@ -9,6 +9,7 @@ use super::room::{self, Sender};
 use super::row::Row;
 use super::{OPEN_FOR, arrived, give_up};
 use crate::domain::error::{Error, Result};
+use crate::domain::limits;
 use crate::service::Service;
 use crate::store::PartTag;
 use crate::store::embedded::{LARGEST_PART, SMALLEST_PART};
@@ -85,33 +86,33 @@ impl Account {
 /// Reserves what these parts may bring; gives the most of each.
 pub(super) async fn allow(service: &Service, row: &Row, numbers: &[u64]) -> Result<BTreeMap<u16, u64>> {
     let parts = arrived(service, row).await?;
-    let limits = &service.config.limits;
+    let config = &service.config.limits;
     let now = service.db.now().await?;
     let mut tx = service.db.begin().await?;
-    room::lock(&mut tx, &row.owner_key).await?;
+    limits::lock_bytes(&mut tx, &row.owner_key).await?;
     let text = "SELECT open_parts, reserved FROM uploads WHERE id = $1 AND state = 'uploading'";
     let found: Option<(String, i64)> = sqlx::query_as(text).bind(&row.id).fetch_optional(&mut *tx).await?;
     let Some((open, before)) = found else {
         return Err(Error::conflict("upload.complete", "this upload is over; there is nothing left to send"));
     };
     let sender = Sender { owner: &row.owner, owner_key: &row.owner_key, grant: row.grant_id.as_deref() };
-    let room = room::room(&mut tx, limits, sender, now).await?;
+    let room = room::room(&mut tx, config, sender, now).await?;
     // What this upload has been given before is its own.
     let budget = room.left.saturating_add(before.max(0) as u64);
     let mut account = Account::new(&parts, &open, now);
     let held = account.held();
-    if held > budget.min(limits.file_bytes) {
+    if held > budget.min(config.file_bytes) {
         tx.rollback().await?;
         give_up(service, row).await?;
-        return Err(if held > limits.file_bytes { too_large(row, held, limits.file_bytes) } else { room.refusal() });
+        return Err(if held > config.file_bytes { too_large(row, held, config.file_bytes) } else { room.refusal() });
     }
     let until = now + OPEN_FOR;
     let mut most = BTreeMap::new();
     for number in numbers {
         let number = u16::try_from(*number).unwrap_or_default();
-        let Some(bytes) = account.allow(number, budget.min(limits.file_bytes), until) else {
-            return Err(if budget > limits.file_bytes {
-                too_large(row, account.reserved(), limits.file_bytes)
+        let Some(bytes) = account.allow(number, budget.min(config.file_bytes), until) else {
+            return Err(if budget > config.file_bytes {
+                too_large(row, account.reserved(), config.file_bytes)
             } else {
                 room.refusal()
             });

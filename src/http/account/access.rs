@@ -1,36 +1,21 @@
 //! What opens the account: sessions, API tokens, upload grants.
 
 use super::{account, reader};
-use crate::db::{hash_secret, new_id, new_secret};
-use crate::domain::accounts::{grants, sessions, users};
+use crate::domain::accounts::tokens::Token;
+use crate::domain::accounts::{grants, sessions, tokens, users};
 use crate::domain::audit;
-use crate::domain::identity::Caller;
-use crate::domain::identity::Identity;
-use crate::domain::identity::Scope;
-use crate::domain::identity::SignedIn;
-use crate::domain::limits::Rule;
+use crate::domain::identity::{Caller, Identity, SignedIn};
 use crate::http::App;
 use crate::http::extract::{Json, Path};
 use crate::http::problem::{Answer, Problem, ProblemBody};
-use crate::mail::{Letter, post};
+use crate::outside::mail::{Letter, post};
 use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
-use loopmaster_core::retention::GRANT;
 use serde::{Deserialize, Serialize};
-use sqlx::Row;
 use utoipa::ToSchema;
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
-/// Tokens of one account that work.
-const MOST_TOKENS: i64 = 50;
-/// Made in a day, those counted that were revoked meanwhile.
-const TOKENS_A_DAY: u64 = 100;
-/// Minted in an hour, one a second: a page asks for one when a visitor comes to upload.
-const GRANTS_AN_HOUR: u64 = 3_600;
-/// Files one grant may take.
-const GRANT_FILES: i64 = 1000;
-
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SessionList {
     items: Vec<SessionAnswer>,
@@ -130,6 +115,21 @@ pub(super) struct TokenAnswer {
     token: Option<String>,
 }
 
+impl TokenAnswer {
+    fn of(token: Token, secret: Option<String>) -> Self {
+        let Token { id, name, scopes, created_at, used_at, expires_at } = token;
+        Self {
+            id,
+            name,
+            scopes,
+            created_at: timestamp::rfc3339(created_at),
+            used_at: used_at.map(timestamp::rfc3339),
+            expires_at: expires_at.map(timestamp::rfc3339),
+            token: secret,
+        }
+    }
+}
+
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TokenList {
     items: Vec<TokenAnswer>,
@@ -140,26 +140,8 @@ pub(super) struct TokenList {
     responses((status = 200, body = TokenList), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn list_tokens(State(app): State<App>, who: SignedIn) -> Answer<Json<TokenList>> {
     let mut c = reader(&app).await?;
-    let rows = sqlx::query("SELECT * FROM tokens WHERE user_id = $1 AND revoked_at IS NULL ORDER BY id DESC")
-        .bind(&who.user)
-        .fetch_all(&mut *c)
-        .await?;
-    let items = rows
-        .iter()
-        .map(|row| {
-            let scopes: String = row.try_get("scopes")?;
-            Ok(TokenAnswer {
-                id: row.try_get("id")?,
-                name: row.try_get("name")?,
-                scopes: scopes.split(' ').map(str::to_owned).collect(),
-                created_at: timestamp::rfc3339(row.try_get("created_at")?),
-                used_at: row.try_get::<Option<i64>, _>("used_at")?.map(timestamp::rfc3339),
-                expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(timestamp::rfc3339),
-                token: None,
-            })
-        })
-        .collect::<Answer<_>>()?;
-    Ok(Json(TokenList { items }))
+    let items = tokens::list(&mut c, &who.user).await?;
+    Ok(Json(TokenList { items: items.into_iter().map(|token| TokenAnswer::of(token, None)).collect() }))
 }
 
 /// Makes an API token. It is shown this once. Needs a recent sign-in.
@@ -171,59 +153,16 @@ pub(super) async fn create_token(
     Json(new): Json<NewToken>,
 ) -> Answer<(StatusCode, Json<TokenAnswer>)> {
     who.recent(&app.db).await?;
-    let name = new.name.trim();
-    if name.is_empty() || name.chars().count() > 60 || name.chars().any(char::is_control) {
-        return Err(Problem::unprocessable("token.name", "a token's name has 1 to 60 characters, on one line"));
-    }
-    let known = Scope::ALL.map(Scope::name);
-    if new.scopes.is_empty() || new.scopes.iter().any(|scope| !known.contains(&scope.as_str())) {
-        return Err(Problem::unprocessable("token.scopes", format!("name one or more of {}", known.join(", "))));
-    }
-    if new.days.is_some_and(|days| !(1..=3650).contains(&days)) {
-        return Err(Problem::unprocessable("token.days", "a token works 1 to 3650 days, or for ever without `days`"));
-    }
-    let scopes: Vec<&str> = known.into_iter().filter(|scope| new.scopes.iter().any(|asked| asked == scope)).collect();
     let now = app.db.now().await?;
-    let expires_at = new.days.map(|days| now + i64::from(days) * DAY);
-    let (id, token) = (new_id("tok"), new_secret("lmt"));
     let mut tx = app.db.begin().await?;
-    Rule::daily("tokens", TOKENS_A_DAY).spend(&mut tx, &who.user, 1).await?;
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM tokens WHERE user_id = $1 AND revoked_at IS NULL")
-        .bind(&who.user)
-        .fetch_one(&mut *tx)
-        .await?;
-    if count >= MOST_TOKENS {
-        return Err(Problem::conflict(
-            "token.too_many",
-            format!("an account has at most {MOST_TOKENS} tokens; revoke one first"),
-        ));
-    }
-    sqlx::query("INSERT INTO tokens (id, user_id, name, token_hash, scopes, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)")
-        .bind(&id)
-        .bind(&who.user)
-        .bind(name)
-        .bind(hash_secret(&token))
-        .bind(scopes.join(" "))
-        .bind(now)
-        .bind(expires_at)
-        .execute(&mut *tx)
-        .await?;
-    audit::record(&mut tx, &who.caller, "token.made", &id, &scopes.join(" "), now).await?;
+    let (made, token) = tokens::create(&mut tx, &who.user, &new.name, &new.scopes, new.days, now).await?;
+    audit::record(&mut tx, &who.caller, "token.made", &made.id, &made.scopes.join(" "), now).await?;
     if let Some(user) = users::by_id(&mut tx, &who.user).await? {
-        let letter = Letter::TokenMade { name: name.to_owned(), link: app.config.public_url.with("/account") };
+        let letter = Letter::TokenMade { name: made.name.clone(), link: app.config.public_url.with("/account") };
         post(&mut tx, &app.config, &user.email, &letter).await?;
     }
     tx.commit().await?;
-    let answer = TokenAnswer {
-        id,
-        name: name.to_owned(),
-        scopes: scopes.into_iter().map(str::to_owned).collect(),
-        created_at: timestamp::rfc3339(now),
-        used_at: None,
-        expires_at: expires_at.map(timestamp::rfc3339),
-        token: Some(token),
-    };
-    Ok((StatusCode::CREATED, Json(answer)))
+    Ok((StatusCode::CREATED, Json(TokenAnswer::of(made, Some(token)))))
 }
 
 /// Revokes a token with the grants it has minted, at once.
@@ -232,13 +171,7 @@ pub(super) async fn create_token(
 pub(super) async fn revoke_token(State(app): State<App>, who: SignedIn, Path(id): Path<String>) -> Answer<StatusCode> {
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let done = sqlx::query("UPDATE tokens SET revoked_at = $1 WHERE id = $2 AND user_id = $3 AND revoked_at IS NULL")
-        .bind(now)
-        .bind(&id)
-        .bind(&who.user)
-        .execute(&mut *tx)
-        .await?;
-    if done.rows_affected() == 0 {
+    if !tokens::revoke(&mut tx, &who.user, &id, now).await? {
         return Err(Problem::not_found("token", &id));
     }
     grants::revoke(&mut tx, "token_id", &id, now).await?;
@@ -281,31 +214,12 @@ pub(super) async fn create_grant(
             "grants are minted by a program with a token of yours, not by a browser",
         ));
     };
-    let most = i64::try_from(app.config.limits.user.stored_bytes).unwrap_or(i64::MAX);
-    if !(1..=GRANT_FILES).contains(&new.files) || !(1..=most).contains(&new.bytes) {
-        let detail = format!("a grant takes 1 to {GRANT_FILES} files and 1 to {most} bytes in all");
-        return Err(Problem::unprocessable("grant.caps", detail));
-    }
     let now = app.db.now().await?;
-    let (id, grant) = (new_id("grt"), new_secret("lmg"));
     let mut tx = app.db.begin().await?;
-    Rule::hourly("grants", GRANTS_AN_HOUR).spend(&mut tx, &user, 1).await?;
-    sqlx::query(
-        "INSERT INTO grants (id, grant_hash, user_id, token_id, files_left, bytes_left, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(&id)
-    .bind(hash_secret(&grant))
-    .bind(&user)
-    .bind(token)
-    .bind(new.files)
-    .bind(new.bytes)
-    .bind(now)
-    .bind(now + GRANT)
-    .execute(&mut *tx)
-    .await?;
+    let most = app.config.limits.user.stored_bytes;
+    let (id, grant, until) = grants::mint(&mut tx, &user, token, new.files, new.bytes, most, now).await?;
     audit::record(&mut tx, &caller, "grant.minted", &id, "", now).await?;
     tx.commit().await?;
     let url = app.config.public_url.with(&format!("/u/{grant}"));
-    Ok((StatusCode::CREATED, Json(GrantAnswer { id, grant, url, expires_at: timestamp::rfc3339(now + GRANT) })))
+    Ok((StatusCode::CREATED, Json(GrantAnswer { id, grant, url, expires_at: timestamp::rfc3339(until) })))
 }

@@ -8,8 +8,8 @@ use crate::domain::identity::SignedIn;
 use crate::domain::limits::Rule;
 use crate::http::App;
 use crate::http::extract::Json;
-use crate::http::problem::{Answer, Problem, ProblemBody};
-use crate::mail::{self, Letter};
+use crate::http::problem::{Answer, ProblemBody};
+use crate::outside::mail::{self, Letter};
 use crate::queue::{self, NewJob};
 use crate::timestamp;
 use axum::extract::State;
@@ -57,21 +57,11 @@ pub(super) async fn export(State(app): State<App>, who: SignedIn) -> Answer<(Sta
 pub(super) async fn export_state(State(app): State<App>, who: SignedIn) -> Answer<Json<ExportState>> {
     let mut c = reader(&app).await?;
     let plain = |state| Json(ExportState { state, url: None, expires_at: None });
-    let under_way: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE kind = 'export' AND subject = $1")
-        .bind(&who.user)
-        .fetch_one(&mut *c)
-        .await?;
-    if under_way > 0 {
-        return Ok(plain("preparing"));
-    }
-    let Some((key, until)) = export::latest(&mut c, &who.user).await? else {
-        let last: Option<String> = sqlx::query_scalar(
-            "SELECT state FROM job_history WHERE kind = 'export' AND subject = $1 ORDER BY ended_at DESC LIMIT 1",
-        )
-        .bind(&who.user)
-        .fetch_optional(&mut *c)
-        .await?;
-        return Ok(plain(if last.as_deref() == Some("dead") { "failed" } else { "none" }));
+    let (key, until) = match export::state(&mut c, &who.user).await? {
+        export::State::Preparing => return Ok(plain("preparing")),
+        export::State::Failed => return Ok(plain("failed")),
+        export::State::None => return Ok(plain("none")),
+        export::State::Ready { key, until } => (key, until),
     };
     drop(c);
     let recent = who.recent(&app.db).await.is_ok();
@@ -96,16 +86,11 @@ pub(super) async fn delete(State(app): State<App>, who: SignedIn) -> Answer<(Sta
     who.recent(&app.db).await?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let user =
-        users::by_id(&mut tx, &who.user).await?.ok_or_else(|| Problem::internal("no row of a signed-in user"))?;
+    let user = users::of_session(&mut tx, &who.user).await?;
     // Asked twice, the first day stands.
     let after = user.delete_after.unwrap_or(now + i64::from(app.config.retention.account_grace_days) * DAY);
     if user.delete_after.is_none() {
-        sqlx::query("UPDATE users SET delete_after = $1 WHERE id = $2")
-            .bind(after)
-            .bind(&user.id)
-            .execute(&mut *tx)
-            .await?;
+        users::delete_after(&mut tx, &user.id, after).await?;
         audit::record(&mut tx, &who.caller, "account.delete_asked", &user.id, "", now).await?;
         let letter = Letter::Closing { on: mail::day(after), link: app.config.public_url.with("/account") };
         mail::post(&mut tx, &app.config, &user.email, &letter).await?;
@@ -120,11 +105,7 @@ pub(super) async fn delete(State(app): State<App>, who: SignedIn) -> Answer<(Sta
 pub(super) async fn keep(State(app): State<App>, who: SignedIn) -> Answer<Json<Leaving>> {
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let kept = sqlx::query("UPDATE users SET delete_after = NULL WHERE id = $1 AND delete_after IS NOT NULL")
-        .bind(&who.user)
-        .execute(&mut *tx)
-        .await?;
-    if kept.rows_affected() > 0 {
+    if users::keep(&mut tx, &who.user).await? {
         audit::record(&mut tx, &who.caller, "account.kept", &who.user, "", now).await?;
     }
     tx.commit().await?;

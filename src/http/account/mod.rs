@@ -8,11 +8,8 @@ pub mod profile;
 
 use super::App;
 use super::problem::{Answer, Problem};
-use crate::domain::identity::Caller;
-use crate::domain::identity::Identity;
-use crate::domain::identity::Scope;
-use sqlx::Any;
-use sqlx::pool::PoolConnection;
+use crate::db::Reader;
+use crate::domain::identity::{Caller, Identity, Scope};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -40,8 +37,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(contact::confirmation, contact::confirm))
 }
 
-async fn reader(app: &App) -> Answer<PoolConnection<Any>> {
-    Ok(app.db.read().acquire().await?)
+async fn reader(app: &App) -> Answer<Reader> {
+    Ok(app.db.reader().await?)
 }
 
 /// Whose account it is: somebody signed in, or a program with the scope `account`.

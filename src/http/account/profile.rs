@@ -4,10 +4,9 @@ use super::{account, reader};
 use crate::domain::accounts::picture;
 use crate::domain::accounts::{email, users};
 use crate::domain::audit;
-use crate::domain::identity::Caller;
-use crate::domain::identity::Scope;
-use crate::domain::identity::SignedIn;
+use crate::domain::identity::{Caller, Scope, SignedIn};
 use crate::domain::limits::{Rule, quota};
+use crate::domain::masters;
 use crate::domain::uploads::room::stored_bytes;
 use crate::http::App;
 use crate::http::extract::Json;
@@ -18,7 +17,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use loopmaster_core::retention::POLICY;
 use serde::{Deserialize, Serialize};
-use sqlx::AnyConnection;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -102,11 +100,6 @@ struct Quota {
     used: u64,
 }
 
-async fn counted(c: &mut AnyConnection, text: &'static str, owner: &str) -> Answer<u64> {
-    let count: i64 = sqlx::query_scalar(text).bind(owner).fetch_one(c).await?;
-    Ok(count.unsigned_abs())
-}
-
 /// Who one is and what one may use.
 #[utoipa::path(get, path = "/me", tag = "account", security((), ("bearer" = [])), responses((status = 200, body = Me), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn me(State(app): State<App>, caller: Caller) -> Answer<Json<Me>> {
@@ -117,18 +110,13 @@ pub(super) async fn me(State(app): State<App>, caller: Caller) -> Answer<Json<Me
         _ => None,
     };
     let guest = match &caller.guest {
-        Some(id) => {
-            let text = "SELECT COUNT(*) FROM masters JOIN guests ON guests.id = masters.owner
-                WHERE owner = $1 AND deleted_at IS NULL AND merged_into IS NULL";
-            Some(GuestAnswer { masters: counted(&mut c, text, id).await? })
-        }
+        Some(id) => Some(GuestAnswer { masters: masters::count_of_guest(&mut c, id).await? }),
         None => None,
     };
     let owner = caller.owner().unwrap_or_default();
     let allowed = quota(&app.config.limits, &caller);
     let tracks = Rule::daily("tracks", allowed.tracks_a_day).used(&app.db, caller.owner_key()).await?;
-    let waiting = "SELECT COUNT(*) FROM masters WHERE owner = $1 AND state IN ('waiting', 'running')";
-    let waiting = counted(&mut c, waiting, owner).await?;
+    let waiting = masters::count_open(&mut c, owner).await?;
     drop(c);
     let bytes = stored_bytes(&app.db, owner).await?;
     let quotas = Quotas {
@@ -168,28 +156,16 @@ pub(super) async fn change(
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
     if let Some(name) = &changes.name {
-        let name = name.trim();
-        if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
-            return Err(Problem::unprocessable("account.name", "a name has 1 to 100 characters, on one line"));
-        }
-        sqlx::query("UPDATE users SET name = $1 WHERE id = $2").bind(name).bind(user).execute(&mut *tx).await?;
+        users::rename(&mut tx, user, name).await?;
     }
     if let Some(wanted) = changes.mail_when_ready {
-        sqlx::query("UPDATE users SET mail_when_ready = $1 WHERE id = $2")
-            .bind(i64::from(wanted))
-            .bind(user)
-            .execute(&mut *tx)
-            .await?;
+        users::set_mail_when_ready(&mut tx, user, wanted).await?;
     }
     if changes.accept_policy == Some(true) {
-        sqlx::query("UPDATE users SET policy_version = $1 WHERE id = $2")
-            .bind(POLICY)
-            .bind(user)
-            .execute(&mut *tx)
-            .await?;
+        users::accept_policy(&mut tx, user).await?;
         audit::record(&mut tx, &caller, "policy.accepted", user, POLICY, now).await?;
     }
-    let changed = users::by_id(&mut tx, user).await?.ok_or_else(|| Problem::internal("no row of a signed-in user"))?;
+    let changed = users::of_session(&mut tx, user).await?;
     tx.commit().await?;
     Ok(Json(UserAnswer::of(&app, changed).await?))
 }
@@ -217,14 +193,14 @@ pub(super) async fn remove_picture(State(app): State<App>, who: SignedIn) -> Ans
 
 async fn again(app: &App, user: &str) -> Answer<Json<UserAnswer>> {
     let mut c = reader(app).await?;
-    let user = users::by_id(&mut c, user).await?.ok_or_else(|| Problem::internal("no row of a signed-in user"))?;
+    let user = users::of_session(&mut c, user).await?;
     drop(c);
     Ok(Json(UserAnswer::of(app, user).await?))
 }
 
 /// A mail address in the one spelling accounts have.
 pub(in crate::http) fn valid_address(typed: &str) -> Answer<String> {
-    crate::mail::address(typed).ok_or_else(|| {
+    crate::outside::address::address(typed).ok_or_else(|| {
         let shown: String = typed.chars().filter(|c| !c.is_control()).take(100).collect();
         Problem::unprocessable(
             "request.email",
@@ -258,8 +234,7 @@ pub(super) async fn change_email(
     let new = valid_address(&body.email)?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let user =
-        users::by_id(&mut tx, &who.user).await?.ok_or_else(|| Problem::internal("no row of a signed-in user"))?;
+    let user = users::of_session(&mut tx, &who.user).await?;
     if user.email == new {
         return Err(Problem::unprocessable(
             "account.email_same",

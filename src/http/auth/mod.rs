@@ -6,9 +6,9 @@ use super::extract::{Json, Path};
 use super::problem::{Answer, Problem, ProblemBody};
 use crate::domain::accounts::{email, merge, oidc, picture, sessions, users};
 use crate::domain::audit;
-use crate::domain::identity::Caller;
-use crate::domain::identity::Identity;
-use crate::domain::identity::SignedIn;
+use crate::domain::error::Error;
+use crate::domain::identity::{Caller, Identity, SignedIn};
+use crate::outside::oidc::Provider;
 use crate::timestamp;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -224,7 +224,7 @@ async fn signed_in(
     session: &sessions::Opened,
     same_browser: bool,
 ) -> Answer<(HeaderMap, SignedInAnswer)> {
-    let mut reader = app.db.read().acquire().await?;
+    let mut reader = app.db.reader().await?;
     let guest_masters =
         if same_browser { merge::count(&mut reader, &session.id, caller.guest.as_deref()).await? } else { 0 };
     drop(reader);
@@ -246,7 +246,7 @@ async fn code(
     let mut tx = app.db.begin().await?;
     let done = email::try_code(&mut tx, &app, &body.login, &body.code, &caller, now).await;
     // A wrong code counts, so it is written down; only a broken transaction is not.
-    if done.as_ref().err().is_none_or(|error| error.is_refusal()) {
+    if done.as_ref().err().is_none_or(Error::is_refusal) {
         tx.commit().await?;
     }
     let done = done?;
@@ -287,7 +287,7 @@ async fn wait(
 async fn show(State(app): State<App>, caller: Caller, Path(token): Path<String>) -> Answer<Json<LinkAnswer>> {
     through_edge(&caller)?;
     let now = app.db.now().await?;
-    let mut reader = app.db.read().acquire().await?;
+    let mut reader = app.db.reader().await?;
     let email::Shown { email, same_browser, purpose, state } = email::show(&mut reader, &token, &caller, now).await?;
     Ok(Json(LinkAnswer { email, same_browser, state, purpose }))
 }
@@ -317,7 +317,7 @@ async fn press(
     }
 }
 
-fn offered(app: &App) -> Answer<&oidc::Provider> {
+fn offered(app: &App) -> Answer<&Provider> {
     app.google.as_ref().ok_or_else(|| {
         Problem::new(
             StatusCode::NOT_FOUND,
@@ -345,10 +345,10 @@ async fn google(
         return Err(Problem::unprocessable("auth.next", detail));
     }
     let provider = offered(&app)?;
-    let metadata = provider.prepare().await?;
+    let asked = oidc::authorize(provider).await?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let (url, browser) = provider.begin(&mut tx, metadata, &caller, &body.next, now).await?;
+    let (url, browser) = oidc::begin(provider, &mut tx, asked, &caller, &body.next, now).await?;
     tx.commit().await?;
     let mut headers = HeaderMap::new();
     cookie(&mut headers, signing::SET_LOGIN, &browser, SIGN_IN);
@@ -364,10 +364,10 @@ async fn google_callback(State(app): State<App>, caller: Caller, Json(body): Jso
     let provider = offered(&app)?;
     let now = app.db.now().await?;
     let mut tx = app.db.begin().await?;
-    let asked = provider.take(&mut tx, &body.state, &caller, now).await?;
+    let asked = oidc::take(provider, &mut tx, &body.state, &caller, now).await?;
     tx.commit().await?;
     // The network is not asked while a transaction is open.
-    let person = provider.exchange(&asked, &body.code).await?;
+    let person = oidc::exchange(provider, &asked, &body.code).await?;
     let mut tx = app.db.begin().await?;
     let reached = oidc::sign_in(&mut tx, &app, &person, &caller, now).await?;
     tx.commit().await?;
@@ -398,7 +398,7 @@ async fn google_callback(State(app): State<App>, caller: Caller, Json(body): Jso
 #[utoipa::path(get, path = "/auth/merge", tag = "auth",
     responses((status = 200, body = MergeCount), (status = "4XX", body = ProblemBody)))]
 async fn merge_count(State(app): State<App>, who: SignedIn) -> Answer<Json<MergeCount>> {
-    let mut reader = app.db.read().acquire().await?;
+    let mut reader = app.db.reader().await?;
     let masters = merge::count(&mut reader, &who.session, who.caller.guest.as_deref()).await?;
     Ok(Json(MergeCount { masters }))
 }

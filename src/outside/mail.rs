@@ -3,10 +3,8 @@
 //! Text first, one button. A letter waits as a queue job of kind `mail`, sealed, because links and codes are secrets until used.
 
 use crate::config::Config;
-use crate::db::{Db, DbError, Tx, new_id};
-use crate::domain::retention::ageing;
+use crate::db::{DbError, Tx, new_id};
 use crate::queue::{self, NewJob};
-use crate::secrets::Keys;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::{Address, AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
@@ -322,7 +320,8 @@ impl Letter {
     }
 
     /// Where an answer should go, when not to the sender.
-    fn reply_to(&self) -> Option<&str> {
+    #[must_use]
+    pub fn reply_to(&self) -> Option<&str> {
         match self {
             Self::Ticket { from, .. } => Some(from),
             _ => None,
@@ -389,7 +388,7 @@ const SEALED_FOR: &str = "mail";
 /// Posts a letter in the transaction that gives the reason for it.
 pub async fn post(tx: &mut Tx, config: &Config, to: &str, letter: &Letter) -> Result<(), DbError> {
     let waiting = serde_json::to_vec(&Waiting { to: to.to_owned(), letter: letter.clone() }).unwrap_or_default();
-    let sealed = Keys::of(config).seal(SEALED_FOR, &waiting);
+    let sealed = config.keys().seal(SEALED_FOR, &waiting);
     queue::enqueue(tx, &NewJob::chore("mail", &new_id("mail"), sealed)).await?;
     Ok(())
 }
@@ -397,48 +396,9 @@ pub async fn post(tx: &mut Tx, config: &Config, to: &str, letter: &Letter) -> Re
 /// A letter that waits: to whom, and what.
 #[must_use]
 pub fn open(config: &Config, payload: &str) -> Option<(String, Letter)> {
-    let plain = Keys::of(config).open(SEALED_FOR, payload)?;
+    let plain = config.keys().open(SEALED_FOR, payload)?;
     let Waiting { to, letter } = serde_json::from_slice(&plain).ok()?;
     Some((to, letter))
-}
-
-/// Does a job of kind `mail`.
-pub async fn deliver(mailer: &Mailer, config: &Config, db: &Db, id: &str, payload: &str) -> Result<(), MailError> {
-    let Some((to, letter)) = open(config, payload) else {
-        return Err(MailError::Permanent("the letter cannot be opened: the service's secret has changed".to_owned()));
-    };
-    if matches!(letter, Letter::SignIn { .. }) {
-        // Decided here and not where it was asked for, so that the answer there takes the same time for everybody.
-        let banned =
-            sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM users WHERE email = $1 AND banned_at IS NOT NULL")
-                .bind(&to)
-                .fetch_one(db.read())
-                .await
-                .map_err(|error| MailError::Transient(error.to_string()))?;
-        if banned > 0 {
-            return Ok(());
-        }
-    }
-    // What a server answers is written down and logged, and often repeats the address.
-    mailer.send(id, &to, &letter).await.map_err(|error| error.without(&to))?;
-    if let Letter::SongsAge { notice, .. } = &letter {
-        // Only what has left counts. Where this fails the letter goes out twice.
-        ageing::sent(db, notice).await.map_err(|problem| MailError::Transient(problem.to_string()))?;
-    }
-    Ok(())
-}
-
-/// Takes back letters that wait and are to one of these addresses, or pass on what somebody with it wrote.
-pub async fn withdraw(tx: &mut Tx, config: &Config, addresses: &[String]) -> Result<(), DbError> {
-    let text = "SELECT subject, payload FROM jobs WHERE kind = 'mail' AND state = 'waiting'";
-    let waiting: Vec<(String, String)> = sqlx::query_as(text).fetch_all(&mut **tx).await?;
-    for (subject, payload) in waiting {
-        let Some((to, letter)) = open(config, &payload) else { continue };
-        if addresses.iter().any(|address| *address == to || letter.reply_to() == Some(address)) {
-            queue::cancel(tx, "mail", &subject).await?;
-        }
-    }
-    Ok(())
 }
 
 /// How long letters stay in the folder that takes the place of a mail server.
@@ -516,7 +476,7 @@ pub enum MailError {
 impl MailError {
     /// The same, not naming this address.
     #[must_use]
-    fn without(self, address: &str) -> Self {
+    pub fn without(self, address: &str) -> Self {
         let hide = |text: String| {
             let lower = text.to_ascii_lowercase();
             let mut hidden = String::with_capacity(text.len());
@@ -547,15 +507,6 @@ pub struct Mailer {
 enum Way {
     Smtp(AsyncSmtpTransport<Tokio1Executor>),
     Folder(PathBuf),
-}
-
-/// Whether this is an address mail can be sent to, in the one spelling accounts are kept under.
-#[must_use]
-pub fn address(typed: &str) -> Option<String> {
-    let address: Address = typed.trim().to_lowercase().parse().ok()?;
-    // A name without a dot is a machine of the local network; nobody's mailbox on the internet.
-    let named = address.domain().contains('.') && !address.domain().starts_with('[');
-    (named && typed.len() <= 254).then(|| address.to_string())
 }
 
 impl Mailer {
@@ -620,12 +571,6 @@ impl Mailer {
     }
 }
 
-/// Whether this is an address of an SMTP server.
-#[must_use]
-pub fn is_smtp(url: &str) -> bool {
-    AsyncSmtpTransport::<Tokio1Executor>::from_url(url).is_ok()
-}
-
 fn sender(from: &str) -> Result<Mailbox, String> {
     from.parse().map_err(|error| format!("mail.from is not a mail address (\"{from}\"): {error}"))
 }
@@ -633,25 +578,6 @@ fn sender(from: &str) -> Result<Mailbox, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_have_one_spelling() {
-        assert_eq!(address(" Ana@Example.COM "), Some("ana@example.com".to_owned()));
-        for bad in [
-            "",
-            "ana",
-            "ana@",
-            "@example.com",
-            "ana@localhost",
-            "ana@[127.0.0.1]",
-            "a@b.c\r\nBcc: x@y.z",
-            "Ana <a@b.c>",
-            "a b@c.de",
-        ] {
-            assert_eq!(address(bad), None, "{bad}");
-        }
-        assert_eq!(address(&format!("{}@example.com", "a".repeat(300))), None);
-    }
 
     #[test]
     fn letters_that_name_an_address_are_found() {

@@ -3,20 +3,17 @@
 //! A delivery is a row, written in the transaction of what it tells, and a queue job that tries for three days. The receiver finds the
 //! same `webhook-id` on every try. While a secret is replaced, both sign.
 
-pub mod guard;
-
 use crate::config::Config;
 use crate::db::{Db, DbError, Tx, new_id};
 use crate::digest::hmac;
 use crate::domain::error::{Error, Result};
-use crate::mail::{self, Letter};
+use crate::outside::mail::{self, Letter};
+use crate::outside::webhooks::guard::Guard;
+use crate::outside::webhooks::{Outcome, send};
 use crate::queue::{self, NewJob};
-use crate::secrets::Keys;
 use crate::timestamp::rfc3339;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use guard::{Guard, Refused};
-use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Row};
 use std::time::Duration;
@@ -33,8 +30,6 @@ pub const OVERLAP: i64 = 24 * HOUR;
 const WAITS: [u64; 9] = [5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600, 18 * 3600, 24 * 3600];
 /// A webhook is switched off when a delivery was given up and none has succeeded for this long.
 const PATIENCE: i64 = 5 * 24 * HOUR;
-/// A receiver has this long to answer.
-const TIMEOUT: Duration = Duration::from_secs(15);
 const HOUR: i64 = 60 * 60 * 1000;
 const SEALED_FOR: &str = "webhook";
 
@@ -136,7 +131,7 @@ pub async fn create(
         .bind(user)
         .bind(&webhook.url)
         .bind(webhook.events.join(" "))
-        .bind(Keys::of(config).seal(SEALED_FOR, secret.as_bytes()))
+        .bind(config.keys().seal(SEALED_FOR, secret.as_bytes()))
         .bind(now)
         .execute(&mut **tx)
         .await?;
@@ -170,6 +165,26 @@ pub async fn remove(tx: &mut Tx, user: &str, id: &str) -> Result<()> {
     Ok(())
 }
 
+/// Removes all webhooks of an account that goes, with their logs.
+pub async fn remove_all(tx: &mut Tx, user: &str) -> Result<()> {
+    for text in [
+        "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhooks WHERE user_id = $1",
+    ] {
+        sqlx::query(text).bind(user).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Removes what was told of something that is gone.
+pub async fn forget(tx: &mut Tx, owner: &str, id: &str) -> Result<()> {
+    // Those of the version before do not say what they are about.
+    let text = "DELETE FROM deliveries WHERE (subject = $2 OR (subject IS NULL AND body LIKE $3))
+        AND webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)";
+    sqlx::query(text).bind(owner).bind(id).bind(format!("%{id}%")).execute(&mut **tx).await?;
+    Ok(())
+}
+
 async fn owned(c: &mut AnyConnection, user: &str, id: &str) -> Result<()> {
     let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM webhooks WHERE id = $1 AND user_id = $2")
         .bind(id)
@@ -185,7 +200,7 @@ pub async fn rotate(tx: &mut Tx, config: &Config, user: &str, id: &str, now: i64
     let secret = new_secret();
     sqlx::query("UPDATE webhooks SET old_secret = secret, old_secret_until = $1, secret = $2 WHERE id = $3")
         .bind(now + OVERLAP)
-        .bind(Keys::of(config).seal(SEALED_FOR, secret.as_bytes()))
+        .bind(config.keys().seal(SEALED_FOR, secret.as_bytes()))
         .bind(id)
         .execute(&mut **tx)
         .await?;
@@ -275,17 +290,6 @@ pub async fn deliveries(c: &mut AnyConnection, user: &str, id: &str) -> Result<V
         .collect()
 }
 
-/// What one try found.
-enum Outcome {
-    Taken(i64),
-    /// 410: the receiver is gone for good.
-    Gone,
-    /// Status, what went wrong, what the receiver asks for.
-    Failed(Option<i64>, String, Option<Duration>),
-    /// Trying again would be refused again.
-    Refused(String),
-}
-
 /// Does a job of kind `webhook`: one try.
 pub async fn deliver(db: &Db, config: &Config, guard: &Guard, id: &str) -> Result<Tried> {
     let now = db.now().await?;
@@ -303,7 +307,7 @@ pub async fn deliver(db: &Db, config: &Config, guard: &Guard, id: &str) -> Resul
     if over || row.try_get::<Option<i64>, _>("disabled_at")?.is_some() {
         return Ok(Tried::Ended);
     }
-    let keys = Keys::of(config);
+    let keys = config.keys();
     let open = |sealed: String| keys.open(SEALED_FOR, &sealed).and_then(|plain| String::from_utf8(plain).ok());
     let mut secrets = vec![open(row.try_get("secret")?)];
     if row.try_get::<Option<i64>, _>("old_secret_until")?.is_some_and(|until| until > now) {
@@ -412,71 +416,6 @@ async fn record(
         }
     }
     Ok(Tried::Ended)
-}
-
-/// Sends to the one address the guard has looked at. Nothing of the answer's body is read, and redirects are not followed: they would
-/// lead where nobody has looked.
-async fn send(guard: &Guard, url: &str, id: &str, seconds: i64, signatures: &str, body: String) -> Outcome {
-    let form = match guard.form(url) {
-        Ok(form) => form,
-        Err(refused) => return Outcome::Refused(refused.to_string()),
-    };
-    let address = match guard.pin(&form).await {
-        Ok(address) => address,
-        Err(refused @ Refused::Unresolved { .. }) => return Outcome::Failed(None, refused.to_string(), None),
-        Err(refused) => return Outcome::Refused(refused.to_string()),
-    };
-    let client = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .timeout(TIMEOUT)
-        .user_agent(concat!("LoopMastering/", env!("CARGO_PKG_VERSION")))
-        .resolve(form.host_str().unwrap_or_default(), address)
-        .build();
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => return Outcome::Failed(None, error.to_string(), None),
-    };
-    let request = client
-        .post(form)
-        .header("content-type", "application/json")
-        .header("webhook-id", id)
-        .header("webhook-timestamp", seconds)
-        .header("webhook-signature", signatures)
-        .body(body);
-    match request.send().await {
-        Err(error) => Outcome::Failed(None, plain(&error), None),
-        Ok(answer) => {
-            let status = answer.status();
-            let code = i64::from(status.as_u16());
-            if status.is_success() {
-                Outcome::Taken(code)
-            } else if status == reqwest::StatusCode::GONE {
-                Outcome::Gone
-            } else if status.is_redirection() {
-                Outcome::Failed(
-                    Some(code),
-                    "It redirects; redirects are not followed. Use the final URL.".to_owned(),
-                    None,
-                )
-            } else {
-                let asked = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
-                let asked = asked.map(|seconds: u64| Duration::from_secs(seconds.min(24 * 3600)));
-                Outcome::Failed(Some(code), format!("It answered {status}."), asked)
-            }
-        }
-    }
-}
-
-/// What a user can do something about, without our own internals.
-fn plain(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        format!("It did not answer within {} seconds.", TIMEOUT.as_secs())
-    } else if error.is_connect() {
-        "No connection, or no valid certificate.".to_owned()
-    } else {
-        "The connection broke off.".to_owned()
-    }
 }
 
 #[cfg(test)]

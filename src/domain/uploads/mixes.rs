@@ -10,7 +10,7 @@
 //!
 //! Where it makes no difference who deletes (a page, a token, an operator, a period that is over), the rule makes none.
 
-use super::purge_upload;
+use super::removal::purge;
 use crate::db::Tx;
 use crate::domain::error::{Error, Result};
 
@@ -75,6 +75,13 @@ pub async fn release(tx: &mut Tx, upload: &str, now: i64) -> Result<bool> {
         sqlx::query(text).bind(upload).execute(&mut **tx).await?;
         return Ok(false);
     }
-    purge_upload(tx, upload, now).await?;
+    purge(tx, upload, now).await?;
     Ok(true)
+}
+
+/// Whether masters were made from an upload, or are about to be.
+pub async fn is_used(tx: &mut Tx, upload: &str) -> Result<bool> {
+    let text = format!("SELECT COUNT(*) FROM uploads WHERE id = $1 AND NOT {UNUSED}");
+    let used: i64 = sqlx::query_scalar(tx.sql(&text)).bind(upload).fetch_one(&mut **tx).await?;
+    Ok(used > 0)
 }

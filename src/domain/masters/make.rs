@@ -1,0 +1,196 @@
+//! Masters are asked for: of uploads, or once more of a mix that has been mastered.
+
+use super::Master;
+use super::enqueue::{Track, enqueue, room_in_queue};
+use crate::db::{Tx, bump_version};
+use crate::domain::error::{Error, Result};
+use crate::domain::idempotency::Ticket;
+use crate::domain::identity::Visitor;
+use crate::domain::limits::{Rule, quota, spend};
+use crate::domain::uploads::mixes;
+use crate::domain::uploads::{self, Row, State as Sent};
+use crate::domain::{batches, guests, settings};
+use crate::service::Service;
+use loopmaster_core::Settings;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What is to be mastered.
+#[derive(Debug)]
+pub struct MasterRequest {
+    /// Uploads, by id or by the key that the Companion contract gave.
+    pub uploads: Vec<String>,
+    /// For all of them.
+    pub settings: Settings,
+    /// A finished record to come close to: another upload.
+    pub reference_upload: Option<String>,
+    /// Put them into a batch of their own.
+    pub batch: Option<NewBatch>,
+}
+
+/// Several tracks that belong together.
+#[derive(Debug)]
+pub struct NewBatch {
+    /// To be shown.
+    pub name: String,
+    /// One album: the order counts.
+    pub album: bool,
+}
+
+/// What was queued.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Made {
+    items: Vec<Master>,
+    /// `bat_…`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<String>,
+}
+
+/// One master for each upload, all queued or none; the answer is kept with the ticket.
+pub async fn make(service: &Service, visitor: &Visitor, new: MasterRequest, ticket: &Ticket) -> Result<Made> {
+    let most = service.config.limits.batch_tracks;
+    if new.uploads.is_empty() || new.uploads.len() as u64 > most {
+        return Err(Error::invalid(
+            "master.too_many",
+            format!("{} uploads were named; name 1 to {most} at a time", new.uploads.len()),
+        ));
+    }
+    settings::validate(&new.settings)?;
+    let settings = serde_json::to_string(&new.settings).map_err(Error::internal)?;
+    if let Some(id) = &new.reference_upload {
+        arrived(service, visitor, id).await?;
+    }
+    let mut uploads = Vec::with_capacity(new.uploads.len());
+    for name in &new.uploads {
+        // uploads/<id>.<random>
+        let id = name.strip_prefix("uploads/").and_then(|rest| rest.split('.').next()).unwrap_or(name);
+        uploads.push(arrived(service, visitor, id).await?);
+    }
+
+    let mut tx = service.db.begin().await?;
+    let now = tx.now().await?;
+    guests::welcome(&mut tx, visitor, now).await?;
+    let batch = match &new.batch {
+        Some(batch) => {
+            Some(batches::insert(&mut tx, visitor.owner(), &batch.name, batch.album, uploads.len() as u64, now).await?)
+        }
+        None => None,
+    };
+    let ids = queue_all(
+        service,
+        visitor,
+        &mut tx,
+        &uploads,
+        &settings,
+        new.reference_upload.as_deref(),
+        batch.as_deref(),
+        now,
+    )
+    .await?;
+    let items = written(&mut tx, &ids).await?;
+    let made = Made { items, batch };
+    ticket.keep(&mut tx, &made).await?;
+    tx.commit().await?;
+    Ok(made)
+}
+
+/// Another master from the mix of one that is there.
+pub async fn again(
+    service: &Service,
+    visitor: &Visitor,
+    id: &str,
+    settings: &Settings,
+    reference: Option<&str>,
+    ticket: &Ticket,
+) -> Result<Master> {
+    let before = super::find(&service.db, visitor.owner(), id).await?;
+    settings::validate(settings)?;
+    let settings = serde_json::to_string(settings).map_err(Error::internal)?;
+    if let Some(reference) = reference {
+        arrived(service, visitor, reference).await?;
+    }
+    let mut upload = arrived(service, visitor, &before.upload_id()).await?;
+    upload.title = Some(before.title.clone());
+    upload.batch_id = before.batch;
+    upload.batch_position = before.position;
+    let mut tx = service.db.begin().await?;
+    let now = tx.now().await?;
+    let ids = queue_all(service, visitor, &mut tx, &[upload], &settings, reference, None, now).await?;
+    let master = written(&mut tx, &ids).await?.pop().ok_or_else(|| Error::internal("nothing was queued"))?;
+    ticket.keep(&mut tx, &master).await?;
+    tx.commit().await?;
+    Ok(master)
+}
+
+/// Spends the allowance and queues one master for each upload.
+#[expect(clippy::too_many_arguments, reason = "what a row of `masters` is made of")]
+async fn queue_all(
+    service: &Service,
+    visitor: &Visitor,
+    tx: &mut Tx,
+    uploads: &[Row],
+    settings: &str,
+    reference: Option<&str>,
+    batch: Option<&str>,
+    now: i64,
+) -> Result<Vec<String>> {
+    let mine = quota(&service.config.limits, visitor);
+    let held: Vec<&str> = uploads.iter().map(|row| row.id.as_str()).chain(reference).collect();
+    mixes::hold(tx, visitor.owner(), &held).await?;
+    let count = uploads.len() as u64;
+    let costs = [(Rule::hourly("creates", mine.creates_an_hour), 1), (Rule::daily("tracks", mine.tracks_a_day), count)];
+    spend(tx, visitor.owner_key(), &costs).await?;
+    room_in_queue(tx, &service.config.limits, visitor, count).await?;
+    let version = bump_version(tx, visitor.owner()).await?;
+    let tracks: Vec<Track<'_>> = uploads
+        .iter()
+        .enumerate()
+        .map(|(position, row)| Track {
+            owner: visitor.owner(),
+            owner_key: visitor.owner_key(),
+            upload: &row.id,
+            media_type: &row.media_type,
+            name: &row.name,
+            bytes: row.bytes,
+            title: row.shown_title(),
+            settings,
+            reference,
+            batch: batch.or(row.batch_id.as_deref()),
+            position: if batch.is_some() { Some(position as i64) } else { row.batch_position },
+        })
+        .collect();
+    let ids = enqueue(&service.config, tx, &tracks, version, now).await?;
+    uploads::mastered(tx, uploads, visitor.user().is_some()).await?;
+    Ok(ids)
+}
+
+/// The upload, stored; what came by a POST is adopted now.
+async fn arrived(service: &Service, visitor: &Visitor, id: &str) -> Result<Row> {
+    let row = uploads::find(&service.db, visitor.owner(), id).await?;
+    match row.state {
+        Sent::Stored => Ok(row),
+        Sent::Completing => uploads::settle(service, id).await,
+        Sent::Uploading if row.s3_upload.is_none() => uploads::settle(service, id).await,
+        Sent::Uploading => Err(Error::conflict(
+            "upload.not_complete",
+            format!("“{}” is not complete; send all parts and complete it first", row.name),
+        )
+        .with("upload", id)),
+        Sent::Aborted | Sent::Gone => {
+            Err(Error::conflict("upload.aborted", format!("“{}” was given up or has expired; send it again", row.name))
+                .with("upload", id))
+        }
+    }
+}
+
+/// The rows just written, as they will be seen.
+pub(super) async fn written(tx: &mut Tx, ids: &[String]) -> Result<Vec<Master>> {
+    let columns = super::COLUMNS;
+    let mut items = Vec::with_capacity(ids.len());
+    for id in ids {
+        let text =
+            tx.sql(&format!("SELECT {columns} FROM masters m JOIN uploads u ON u.id = m.upload_id WHERE m.id = $1"));
+        items.push(super::read(&sqlx::query(text).bind(id).fetch_one(&mut **tx).await?)?);
+    }
+    Ok(items)
+}
