@@ -8,7 +8,7 @@ use super::problem::{Answer, Problem, ProblemBody};
 use crate::domain::identity::{Scope, Visitor};
 use crate::domain::masters::change::Deleted;
 use crate::domain::masters::listing::{Listed, Sort};
-use crate::domain::masters::make::{Made, MasterRequest, NewBatch};
+use crate::domain::masters::make::{Following, Made, MasterRequest, NewBatch};
 use crate::domain::masters::{self, Master, State as Is, change, listing, make};
 use crate::domain::settings::SettingsSchema;
 use axum::extract::State;
@@ -185,13 +185,15 @@ pub struct Rerun {
     #[serde(default)]
     #[schema(value_type = SettingsSchema)]
     settings: Settings,
-    /// A finished record to come close to: another upload.
-    reference_upload: Option<String>,
+    /// A finished record to come close to: another upload. Left out, the first master's; null, none.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    reference_upload: Following,
 }
 
 /// Master again with other settings
 ///
-/// Makes another master from the same mix; the first stays.
+/// Makes another master from the same mix, towards the same reference unless another one or none is given; the first stays.
 #[utoipa::path(post, path = "/masters/{id}/rerun", tag = "masters", operation_id = "master_rerun", request_body = Rerun,
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
     responses((status = 201, body = Master), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
@@ -207,7 +209,7 @@ async fn rerun(
         Begun::First(ticket) => ticket,
         Begun::Repeat(response) => return Ok(response),
     };
-    let outcome = make::again(&app, &visitor, &id, &wish.settings, wish.reference_upload.as_deref(), &ticket).await;
+    let outcome = make::again(&app, &visitor, &id, &wish.settings, wish.reference_upload, &ticket).await;
     let master = ticket.settle(&app.db, outcome).await?;
     Ok((StatusCode::CREATED, Json(master)).into_response())
 }

@@ -83,6 +83,28 @@ pub(crate) async fn finish(service: &Service, master: &str, content: &[u8]) -> V
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_master_follows_the_same_reference_unless_told_otherwise() {
+    for service in Service::both(|_| {}).await {
+        let guest = service.guest();
+        let mix = stored(&service, &guest, "mix.wav").await;
+        let (record, other) =
+            (stored(&service, &guest, "record.flac").await, stored(&service, &guest, "other.flac").await);
+        let made = guest.post("/v1/masters", json!({ "uploads": [mix], "reference_upload": record })).await.good();
+        let path = format!("/v1/masters/{}/rerun", ids(&made)[0]);
+        for (asked, kept) in [
+            (json!({ "settings": { "style": "warm" } }), json!(record)),
+            (json!({ "reference_upload": other }), json!(other)),
+            (json!({ "reference_upload": null }), Value::Null),
+        ] {
+            let again = guest.post(&path, asked.clone()).await.good();
+            assert_eq!(again["reference_upload"], kept, "{}: {asked}", service.name);
+        }
+        let strange = guest.post(&path, json!({ "reference_upload": "upl_x" })).await;
+        assert_eq!(strange.problem(), (404, "upload.not_found".to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tracks_are_queued_listed_stopped_and_made_again() {
     for service in Service::both(|_| {}).await {
         let guest = service.guest();

@@ -403,7 +403,7 @@ fn another(job: &Job) -> Markup {
     html! {
         section.another aria-labelledby="another" data-upload=[master.upload.as_ref().map(|u| u.id.as_str())] {
             h2 #another { "Try another" }
-            p.muted { "No new upload. This version stays." }
+            p.muted { "No new upload. This version stays." @if master.reference_upload.is_some() { " The next one follows the same reference." } }
             form.pills method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
                 @for style in Style::ALL {
                     @if style != now.style {

@@ -125,6 +125,8 @@ pub struct Master {
     pub batch: Option<String>,
     /// Place in its batch.
     pub position: Option<u64>,
+    /// Upload of the record it follows.
+    pub reference_upload: Option<String>,
     /// What was asked for.
     #[serde(deserialize_with = "lenient_settings")]
     pub settings: Settings,

@@ -12,7 +12,7 @@ use crate::domain::uploads::{self, Row, State as Sent};
 use crate::domain::{batches, guests, settings};
 use crate::service::Service;
 use loopmaster_core::Settings;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// What is to be mastered.
@@ -94,19 +94,42 @@ pub async fn make(service: &Service, visitor: &Visitor, new: MasterRequest, tick
     Ok(made)
 }
 
+/// Which record another master follows. Of JSON: what is left out is `Same`, null is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Following {
+    /// The one of the first master.
+    #[default]
+    Same,
+    /// None.
+    None,
+    /// This upload.
+    Upload(String),
+}
+
+impl<'de> Deserialize<'de> for Following {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> std::result::Result<Self, D::Error> {
+        Ok(Option::deserialize(value)?.map_or(Self::None, Self::Upload))
+    }
+}
+
 /// Another master from the mix of one that is there.
 pub async fn again(
     service: &Service,
     visitor: &Visitor,
     id: &str,
     settings: &Settings,
-    reference: Option<&str>,
+    following: Following,
     ticket: &Ticket,
 ) -> Result<Master> {
     let before = super::find(&service.db, visitor.owner(), id).await?;
+    let reference = match following {
+        Following::Same => before.reference_upload.clone(),
+        Following::None => None,
+        Following::Upload(id) => Some(id),
+    };
     settings::validate(settings)?;
     let settings = serde_json::to_string(settings).map_err(Error::internal)?;
-    if let Some(reference) = reference {
+    if let Some(reference) = &reference {
         arrived(service, visitor, reference).await?;
     }
     let mut upload = arrived(service, visitor, &before.upload_id()).await?;
@@ -115,7 +138,7 @@ pub async fn again(
     upload.batch_position = before.position;
     let mut tx = service.db.begin().await?;
     let now = tx.now().await?;
-    let ids = queue_all(service, visitor, &mut tx, &[upload], &settings, reference, None, now).await?;
+    let ids = queue_all(service, visitor, &mut tx, &[upload], &settings, reference.as_deref(), None, now).await?;
     let master = written(&mut tx, &ids).await?.pop().ok_or_else(|| Error::internal("nothing was queued"))?;
     ticket.keep(&mut tx, &master).await?;
     tx.commit().await?;
