@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs LoopMastering for this user, from a release where there is one for this machine, else from the checkout it lies in:
 #   infra/install.sh [FOLDER-OR-URL-OF-A-RELEASE]        into ~/.local, or $PREFIX
-# Every file is held against SHA256SUMS of the release before anything is installed; what was there before is replaced as a whole.
+# The archive is held against SHA256SUMS of the release before anything is installed; what was there before is replaced as a whole.
 set -euo pipefail
 stop() { printf '%s\n' "$*" >&2; exit 1; }
 prefix=${PREFIX:-$HOME/.local}

@@ -159,14 +159,14 @@ build() {
   local text count=0 clear= failed=0
   [ ! -t 2 ] || clear=$'\r\033[K'
   cargo build --locked --target-dir target "$@" 2>&1 | while IFS= read -r text; do
-    case $text in
-      *' Finished '* | *' Blocking '*) ;;
-      *' Compiling '*)
-        count=$((count + 1))
-        if [ -n "$clear" ]; then printf '%s%4d %s' "$clear" "$count" "${text#"${text%%[! ]*}"}"; else printf '%s\n' "$text"; fi
-        ;;
-      *) printf '%s%s\n' "$clear" "$text" ;;
-    esac
+    if [[ $text =~ ^\ *(Finished|Blocking)\  ]]; then
+      continue
+    elif [[ -n $clear && $text =~ ^\ *(Compiling .*) ]]; then
+      count=$((count + 1))
+      printf '%s%4d %s' "$clear" "$count" "${BASH_REMATCH[1]}"
+    else
+      printf '%s%s\n' "$clear" "$text"
+    fi
   done >&2 || failed=$? # the caller has set pipefail
   [ -z "$clear" ] || printf '%s' "$clear" >&2
   return "$failed"

@@ -2,6 +2,7 @@
 //! once. The defaults serve the whole product on this machine; secrets that are missing there are made at the first start and kept
 //! in the data folder.
 
+use crate::digest::hex;
 use crate::outside::address;
 use crate::secrets::{Keys, redacted, weakness};
 use crate::store::StorageConfig;
@@ -9,7 +10,6 @@ use loopmaster_core::retention::{LONGEST_COOKIE_DAYS, Retention};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -465,10 +465,7 @@ impl Secret {
     #[must_use]
     pub fn random() -> Self {
         let bytes: [u8; 32] = rand::random();
-        Self(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+        Self(hex(&bytes))
     }
 }
 

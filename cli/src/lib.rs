@@ -45,7 +45,7 @@ impl Backends for Processor {
     }
 
     fn card(&self) -> Result<Box<dyn Backend>, (&'static str, String)> {
-        let message = "this is the small program, which knows no graphics cards; build the whole one: \
+        let message = "this program is built without graphics cards; build the full one: \
                        cargo build --release --package loopmaster";
         Err(("gpu.not_built", message.to_owned()))
     }

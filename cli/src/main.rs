@@ -12,7 +12,7 @@ use std::process::ExitCode;
     version,
     max_term_width = 110,
     arg_required_else_help = true,
-    after_help = "This is the small program. The whole of LoopMastering also has push, serve, work, migrate, config, admin, gpu and completions."
+    after_help = "This is the small program. The full one, `loopmaster`, also has push, serve, work, migrate, config, admin, gpu and completions."
 )]
 struct Cli {
     /// What to do.

@@ -126,7 +126,7 @@ impl Watch for Track<'_> {
     }
 
     fn stage(&self, stage: Stage, detail: &str) {
-        self.clock.stage(stage);
+        self.clock.stage(stage, detail);
         let before: u64 = SHARES.iter().take_while(|(s, _)| *s != stage).map(|(_, share)| share).sum();
         self.bar.set_position(before);
         let mut text = stage.name().to_owned();

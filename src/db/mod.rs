@@ -12,9 +12,9 @@ mod writer;
 
 pub use changes::{Change, Changes};
 
+use crate::digest::{hex, sha256};
 use crate::secrets::redacted;
 use rand::RngExt;
-use sha2::{Digest, Sha256};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, SqlSafeStr, Transaction};
@@ -426,21 +426,13 @@ pub fn new_secret(prefix: &str) -> String {
 /// What is kept of a secret: SHA-256 in hex.
 #[must_use]
 pub fn hash_secret(secret: &str) -> String {
-    hex(&Sha256::digest(secret.as_bytes()))
+    sha256(secret.as_bytes())
 }
 
 /// An optional real, to be bound to `CAST($n AS DOUBLE PRECISION)`.
 #[must_use]
 pub fn real(value: Option<f64>) -> Option<String> {
     value.filter(|value| value.is_finite()).map(|value| format!("{value:?}"))
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn migrations() -> Vec<Migration> {

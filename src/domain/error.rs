@@ -97,21 +97,10 @@ pub struct Allowance {
 
 /// A refusal or a failure, with the cause only we see.
 #[derive(Clone)]
-pub struct Error(Box<Inner>);
-
-#[derive(Clone)]
-struct Inner {
-    kind: Kind,
-    code: Cow<'static, str>,
-    detail: String,
-    more: Map<String, Value>,
-    retry_after: Option<u64>,
-    allowance: Option<Allowance>,
-    cause: Option<Arc<str>>,
-}
+pub struct Error(Box<Parts>);
 
 /// What an error is made of, for whoever puts it into another form.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Parts {
     /// See [`Error::kind`].
     pub kind: Kind,
@@ -133,7 +122,7 @@ impl Error {
     /// An error with a stable code `part.what`, and a sentence with the values and the way out.
     #[must_use]
     pub fn new(kind: Kind, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(Parts {
             kind,
             code: code.into(),
             detail: detail.into(),
@@ -278,8 +267,7 @@ impl Error {
     /// All of it.
     #[must_use]
     pub fn into_parts(self) -> Parts {
-        let Inner { kind, code, detail, more, retry_after, allowance, cause } = *self.0;
-        Parts { kind, code, detail, more, retry_after, allowance, cause }
+        *self.0
     }
 }
 

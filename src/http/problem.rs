@@ -77,18 +77,6 @@ impl Problem {
         Error::unauthorized(code, detail).into()
     }
 
-    /// See [`Error::forbidden`].
-    #[must_use]
-    pub fn forbidden(code: &'static str, detail: impl Into<String>) -> Self {
-        Error::forbidden(code, detail).into()
-    }
-
-    /// See [`Error::conflict`].
-    #[must_use]
-    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
-        Error::conflict(code, detail).into()
-    }
-
     /// 422: well-formed, and still not possible.
     #[must_use]
     pub fn unprocessable(code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {

@@ -3,7 +3,7 @@
 
 use super::api::{Api, Artifact, patiently};
 use super::error::PushError;
-use super::send::hex;
+use crate::digest::hex;
 use reqwest::StatusCode;
 use reqwest::header::RANGE;
 use sha2::{Digest, Sha256};

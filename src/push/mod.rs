@@ -521,7 +521,7 @@ fn journal_name<'a>(args: &PushArgs, settings: &Value, kind: &str, paths: impl I
     for path in paths {
         add(whole(path).as_os_str().as_encoded_bytes());
     }
-    send::hex(&hash.finalize()[..16])
+    crate::digest::hex(&hash.finalize()[..16])
 }
 
 fn token(args: &PushArgs) -> Result<String, PushError> {

@@ -4,6 +4,7 @@ use super::api::{Api, Arrived, NewUpload, Upload, patiently};
 use super::error::PushError;
 use super::fits;
 use super::journal::{Journal, Step};
+use crate::digest::hex;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::settings::Limits;
@@ -68,14 +69,6 @@ impl Source {
         let done = tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         done.map_err(|source| PushError::File { path: self.path.clone(), source })
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// How a file is told to the service.

@@ -726,7 +726,7 @@ fn parts_etag(parts: &[PartTag]) -> Option<String> {
             (0..16).map(|at| u8::from_str_radix(&part.etag[2 * at..2 * at + 2], 16).ok()).collect();
         md5.update(&digest?);
     }
-    Some(format!("{}-{}", embedded::hex(&md5.finalize()), parts.len()))
+    Some(format!("{}-{}", crate::digest::hex(&md5.finalize()), parts.len()))
 }
 
 fn encode_path(key: &str) -> String {

@@ -1,6 +1,6 @@
 //! Browser uploads by form: POST policies with AWS signature version 4, which aws-sdk-s3 does not sign.
 
-use super::embedded::hex;
+use crate::digest::hex;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit, Mac};

@@ -446,8 +446,8 @@ struct Line {
 impl Watch for Line {
     fn length(&mut self, _seconds: f64) {}
 
-    fn stage(&self, stage: Stage, _detail: &str) {
-        self.clock.stage(stage);
+    fn stage(&self, stage: Stage, detail: &str) {
+        self.clock.stage(stage, detail);
         self.shared.stages().insert(self.master.clone(), (self.owner.clone(), stage));
     }
 
@@ -567,7 +567,7 @@ fn describe(piece: &Piece, sha256: Option<&str>, taken: &mut HashSet<String>) ->
         "svg" => "image/svg+xml",
         _ => "application/octet-stream",
     };
-    let sha256 = sha256.map_or_else(|| crate::db::hex(&sha.finalize()), str::to_owned);
+    let sha256 = sha256.map_or_else(|| crate::digest::hex(&sha.finalize()), str::to_owned);
     Ok(Artifact {
         kind: piece.kind.as_str(),
         role: piece.role.clone(),

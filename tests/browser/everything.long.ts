@@ -60,7 +60,7 @@ test("a session that was ended elsewhere asks to sign in again", async ({ page, 
   await signIn(there, email);
   await there.waitForURL(/\/account/);
   await there.getByRole("button", { name: "Sign out everywhere else" }).click();
-  await expect(there.getByText("Sign out")).toHaveCount(0);
+  await expect(there.getByText("End session")).toHaveCount(0);
   await page.goto("/account");
   await expect(page.getByRole("button", { name: "Send me a code" })).toBeVisible();
   expect(await mail(email, 0)).toContain(email);

@@ -97,10 +97,9 @@ async fn the_cage_is_tried_by_processor_time() {
     let late =
         format!("case \"$*\" in *'\"time\"'*) sleep 12;; esac; exec {} \"$@\"", env!("CARGO_BIN_EXE_loopmaster"));
     impostor(&folder, &late).check().await.unwrap();
-    // And with what a busy machine leaves to a process that comes last: a seventieth of a core. The scheduler's idle class gets a
-    // three-hundredth, which is the ten minutes of the trial on a machine that does nothing else.
+    // And with what a busy machine leaves to a process that comes last.
     let last = tempfile::tempdir().unwrap();
-    let idle = format!("exec nice -n 19 {} \"$@\"", env!("CARGO_BIN_EXE_loopmaster"));
+    let idle = format!("exec chrt --idle 0 {} \"$@\"", env!("CARGO_BIN_EXE_loopmaster"));
     let busy = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {

@@ -16,37 +16,23 @@ pub trait Watch {
     fn times(&self) -> Vec<(Stage, f64)>;
 }
 
-/// When each stage began.
+/// When each stage began, for whom the times are enough.
 #[derive(Debug, Default)]
 pub struct Clock(RefCell<Vec<(Stage, Instant)>>);
 
-impl Clock {
-    /// A stage begins.
-    pub fn stage(&self, stage: Stage) {
+impl Watch for Clock {
+    fn length(&mut self, _seconds: f64) {}
+
+    fn stage(&self, stage: Stage, _detail: &str) {
         self.0.borrow_mut().push((stage, Instant::now()));
     }
 
-    /// Seconds spent in each stage so far, in the order of the stages.
-    #[must_use]
-    pub fn times(&self) -> Vec<(Stage, f64)> {
+    fn times(&self) -> Vec<(Stage, f64)> {
         let stages = self.0.borrow();
         let ends = stages.iter().skip(1).map(|(_, at)| *at).chain([Instant::now()]);
         let spent: Vec<(Stage, f64)> =
             stages.iter().zip(ends).map(|((stage, at), end)| (*stage, (end - *at).as_secs_f64())).collect();
         let total = |stage: Stage| spent.iter().filter(|(s, _)| *s == stage).map(|(_, seconds)| seconds).sum::<f64>();
         Stage::ALL.into_iter().map(|stage| (stage, total(stage))).filter(|(_, seconds)| *seconds > 0.0).collect()
-    }
-}
-
-/// Only the times are wanted.
-impl Watch for Clock {
-    fn length(&mut self, _seconds: f64) {}
-
-    fn stage(&self, stage: Stage, _detail: &str) {
-        Self::stage(self, stage);
-    }
-
-    fn times(&self) -> Vec<(Stage, f64)> {
-        Self::times(self)
     }
 }

@@ -210,6 +210,11 @@ impl Tone {
         curves.iter().all(|curve| curve.is_empty()) && self.subsonic.is_none() && !self.ultrasonic
     }
 
+    /// Whether mid passes as it is, up to the end of the band.
+    pub(crate) fn is_mid_flat(&self) -> bool {
+        self.mid.is_empty() && self.subsonic.is_none()
+    }
+
     fn subsonic_at(&self, hz: f64) -> f64 {
         self.subsonic.map_or(0.0, |corner| Db::from_power(1.0 / (1.0 + (corner.0 / hz).powi(4))).0)
     }

@@ -330,7 +330,7 @@ fn tone(report: &Report) -> Markup {
             if shift.0 > 0.0 { "lower" } else { "higher" }
         ),
     });
-    let flat = tone.mid.is_empty() && tone.subsonic.is_none();
+    let flat = tone.is_mid_flat();
     html! {
         section.tone {
             (titled("Tone", &html! { @if shift.is_some() { (key("mix", "mix")) (key("master", "master")) @if !flat { (key("target", "planned filter")) } } }))

@@ -178,7 +178,7 @@ fn sessions(sessions: &[Session]) -> Markup {
                         @if !session.current {
                             form method="post" action="/account/revoke" data-api={ "DELETE /v1/me/sessions/" (session.id) } data-then="remove" {
                                 input type="hidden" name="id" value=(session.id);
-                                button.quiet { "Sign out" }
+                                button.quiet { "End session" }
                             }
                         }
                     }

@@ -275,7 +275,7 @@ fn loudness(now: &Settings, destinations: &[Destination]) -> Markup {
                     span { "LUFS" }
                 }
             }
-            p.muted.note data-loudness-note aria-live="polite" { "As loud as this style and this recording sound good. Balanced usually lands near −12 LUFS." }
+            p.muted.note data-loudness-note aria-live="polite" { "As loud as this style and recording allow. Balanced usually lands near −12 LUFS." }
         }
     }
 }

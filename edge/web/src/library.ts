@@ -4,7 +4,7 @@ import { insist } from "./api";
 import { watch, type Summary } from "./events";
 import { UNDO_MS } from "./periods";
 import { fetchPeaks, bars } from "./player/peaks";
-import { explain, icon, pack, refresh, toast } from "./site";
+import { explain, icon, refresh, take, toast } from "./site";
 import { count } from "./text";
 
 const WORDS: Record<string, [string, string]> = { waiting: ["clock", "Waiting"], running: ["loop", "Working"], done: ["verified", "Done"], failed: ["warning", "Failed"], cancelled: ["wrong", "Stopped"] };
@@ -106,7 +106,7 @@ class LibraryElement extends HTMLElement {
       const what = ((event as SubmitEvent).submitter as HTMLElement | null)?.dataset.act;
       const ids = this.chosen().map((box) => box.value);
       if (ids.length === 0) return;
-      if (what === "zip") void pack({ masters: ids });
+      if (what === "zip") void take({ zip: { masters: ids } });
       else void this.take(ids);
     });
     show();
@@ -245,7 +245,7 @@ class LibraryElement extends HTMLElement {
     const form = this.querySelector<HTMLFormElement>("form[data-zip]");
     form?.addEventListener("submit", (event) => {
       event.preventDefault();
-      void pack({ batch: form.dataset.zip ?? "" });
+      void take({ zip: { batch: form.dataset.zip ?? "" } });
     });
   }
 

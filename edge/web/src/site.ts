@@ -2,7 +2,7 @@
 
 import "./site.css";
 import { Problem, ask, insist, sleep } from "./api";
-import { type Zip, hasPending, keepPending, sweep, takePending } from "./storage";
+import { type Pending, hasPending, keepPending, sweep, takePending } from "./storage";
 
 export const icon = (name: string): string => `<svg class="icon" aria-hidden="true"><use href="#i-${name}"></use></svg>`;
 
@@ -169,31 +169,16 @@ function showOnce(secret: string): void {
   line.scrollIntoView({ block: "center" });
 }
 
-/** Fetches a file. A guest who asks for a master signs in first; the wish waits in this tab. */
-export async function download(artifact: string, name: string): Promise<void> {
+/** Fetches a file, or several masters in one archive. Whoever is not signed in gets it after signing in. */
+export async function take(wanted: Pending): Promise<void> {
+  const zip = "zip" in wanted;
   try {
-    const { url } = await insist<{ url: string }>(`/artifacts/${artifact}/link`, { method: "POST" }, undefined, 5);
-    location.assign(url);
-    toast(`${name} is on its way.`);
+    const asked = zip ? insist<{ url: string }>("/zips", { method: "POST", body: wanted.zip }, undefined, 3) : insist<{ url: string }>(`/artifacts/${wanted.artifact}/link`, { method: "POST" }, undefined, 5);
+    location.assign((await asked).url);
+    toast(`${zip ? "The ZIP" : wanted.name} is on its way.`);
   } catch (error) {
     if (error instanceof Problem && error.code === "auth.sign_in_required") {
-      keepPending({ artifact, name });
-      location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
-      return;
-    }
-    toast(explain(error));
-  }
-}
-
-/** Several masters in one archive; whoever is not signed in gets it after signing in. */
-export async function pack(zip: Zip): Promise<void> {
-  try {
-    const { url } = await insist<{ url: string }>("/zips", { method: "POST", body: zip }, undefined, 3);
-    location.assign(url);
-    toast("The ZIP is on its way.");
-  } catch (error) {
-    if (error instanceof Problem && error.code === "auth.sign_in_required") {
-      keepPending({ zip });
+      keepPending(wanted);
       location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
       return;
     }
@@ -241,7 +226,7 @@ document.addEventListener("click", (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   if (link.dataset.kind === "report") return; // opens as a page
   event.preventDefault();
-  void download(link.dataset.artifact ?? "", link.dataset.name ?? "The file");
+  void take({ artifact: link.dataset.artifact ?? "", name: link.dataset.name ?? "The file" });
 });
 
 localTimes();
@@ -250,5 +235,5 @@ document.documentElement.classList.add("script");
 for (const box of document.querySelectorAll<HTMLElement>("[data-away]")) void comeBack(box);
 if (signedIn() && hasPending() && !location.pathname.startsWith("/sign-in")) {
   const pending = takePending();
-  if (pending) void ("zip" in pending ? pack(pending.zip) : download(pending.artifact, pending.name));
+  if (pending) void take(pending);
 }

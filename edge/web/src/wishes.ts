@@ -13,7 +13,7 @@ export function enliven(form: HTMLElement): void {
     const custom = select?.value === "custom";
     form.querySelector("[data-custom]")?.toggleAttribute("hidden", !custom);
     const said = form.querySelector("[data-loudness-note]");
-    if (said) said.textContent = chosen?.dataset.note ?? (custom ? "From −40 to −5; most records are between −16 and −8." : "As loud as this style and this recording sound good. Balanced usually lands near −12 LUFS.");
+    if (said) said.textContent = chosen?.dataset.note ?? (custom ? "From −40 to −5; most records are between −16 and −8." : "As loud as this style and recording allow. Balanced usually lands near −12 LUFS.");
     const strength = form.querySelector<HTMLInputElement>("input[name=strength]");
     const output = form.querySelector("output");
     if (strength && output) output.textContent = strength.value;

@@ -14,7 +14,6 @@ mod sweep;
 
 pub use super::policy::Credentials;
 pub use disk::free_bytes;
-pub(super) use receive::hex;
 pub(super) use signed::MOST_BYTES;
 pub use sweep::Swept;
 

@@ -1,6 +1,7 @@
 //! Bytes on their way in and out: streamed to the disk in stretches, hashed on the way, never held whole.
 
 use super::disk::{Disk, NewBlob, Piece, Reading, Sums, disk_error, locked};
+use crate::digest::hex;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -135,14 +136,6 @@ impl Received {
     pub(super) fn piece(&self) -> Piece {
         Piece { blob: self.blob.name.clone(), bytes: self.bytes }
     }
-}
-
-pub(in crate::store) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 struct Sink {

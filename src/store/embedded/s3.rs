@@ -3,9 +3,10 @@
 use super::disk::{About, Condition, Disk, Listed, Piece, Reading, Record, Sums, disk_error, now, timestamp};
 use super::keys::Walk;
 use super::multipart::{Growth, Part, Upload};
-use super::receive::{Announced, Arrival, blocking, body, hex, receive, stream};
+use super::receive::{Announced, Arrival, blocking, body, receive, stream};
 use super::signed;
 use super::{LARGEST_PART, SMALLEST_PART};
+use crate::digest::hex;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use s3s::crypto::{Checksum as _, Md5};

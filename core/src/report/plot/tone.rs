@@ -65,19 +65,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 /// Gain of the planned mid filter at `hz`: equalisation and subsonic cut.
 fn planned(tone: &Tone, hz: f64) -> f64 {
-    let points = &tone.mid;
-    let equaliser = match points.iter().position(|(at, _)| at.0 >= hz) {
-        Some(0) => points[0].1.0,
-        Some(i) => {
-            let ((f0, g0), (f1, g1)) = (points[i - 1], points[i]);
-            let along = (hz / f0.0).ln() / (f1.0 / f0.0).ln().max(1e-9);
-            g0.0 + (g1.0 - g0.0) * along
-        }
-        None => points.last().map_or(0.0, |(_, gain)| gain.0),
-    };
-    // Second-order Butterworth high-pass.
-    let cut = tone.subsonic.map_or(0.0, |corner| -10.0 * (1.0 + (corner.0 / hz).powi(4)).log10());
-    equaliser + cut
+    tone.gains(hz)[0]
 }
 
 /// How the master's tone differs from the mix's, once loudness is taken out.
@@ -126,7 +114,7 @@ pub fn spectrum(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
     let before = smoothed(&mix.hz, &mix.mid);
     let after: Vec<(f64, f64)> =
         smoothed(&master.hz, &master.mid).into_iter().map(|(hz, level)| (hz, level - shift)).collect();
-    let flat = tone.mid.iter().all(|(_, gain)| gain.0 == 0.0) && tone.subsonic.is_none();
+    let flat = tone.is_mid_flat();
     let target: Vec<(f64, f64)> =
         before.iter().filter(|_| !flat).map(|(hz, level)| (*hz, level + planned(tone, *hz))).collect();
     let shown = |points: &[(f64, f64)]| {
@@ -181,7 +169,7 @@ pub fn spectrum(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
 #[must_use]
 pub fn tone(mix: &Spectrum, master: &Spectrum, tone: &Tone) -> String {
     let Some(Difference { points, .. }) = difference(mix, master, tone) else { return String::new() };
-    let flat = tone.mid.is_empty() && tone.subsonic.is_none();
+    let flat = tone.is_mid_flat();
     let plan: Vec<(f64, f64)> = points.iter().map(|(hz, _)| (*hz, planned(tone, *hz))).collect();
     // Differences outside 25 Hz–18 kHz are mostly noise and subsonics: they may leave the drawing.
     let reach = |points: &[(f64, f64)]| {

@@ -189,7 +189,7 @@ async fn a_guest_cookie_lives_as_long_as_the_operator_keeps_guest_tracks() {
     let (edge, api) = stack(&[], options()).await;
     let life = |got: &Got| {
         let lines = got.headers.get_all("set-cookie").into_iter().map(|line| line.to_str().unwrap());
-        let line = lines.filter(|line| line.starts_with(GUEST)).last().map(str::to_owned);
+        let line = lines.filter(|line| line.starts_with(GUEST)).next_back().map(str::to_owned);
         line.map(|line| line.split("Max-Age=").nth(1).unwrap().split(';').next().unwrap().parse::<u64>().unwrap())
     };
     // Also on a page that needs nothing else of the api.
