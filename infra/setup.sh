@@ -24,6 +24,22 @@ need_packages() {
     stop "apt-get could not install ${missing[*]}. Install them by hand and start again."
 }
 
+# need_unpacked PROGRAM PACKAGE: a program of a Debian package, unpacked into the cache and not installed, since the package would start
+# a server. False where it cannot be had.
+need_unpacked() {
+  local folder=${tools%/bin}/unpacked/$2 part
+  command -v "$1" >/dev/null && return
+  if [ ! -x "$folder/usr/bin/$1" ]; then
+    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
+    say "Fetching $1 once …"
+    mkdir -p "${folder%/*}"
+    part=$(mktemp -d "$folder.XXXXXX")
+    (cd "$part" && apt-get download "$2" >/dev/null 2>&1 && dpkg-deb -x "$2"_*.deb unpacked) || { rm -rf "$part"; return 1; }
+    rm -rf "$folder" && mv "$part/unpacked" "$folder" && rm -rf "$part"
+  fi
+  PATH=$PATH:$folder/usr/bin
+}
+
 # The programs of a PostgreSQL server, for tests that start one of their own. Debian keeps them out of PATH.
 need_postgres() {
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || need_packages pg_ctlcluster:postgresql
