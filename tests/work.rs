@@ -20,7 +20,7 @@ use serde_json::Value;
 use sqlx::Row;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -32,11 +32,13 @@ pub(crate) struct Folder {
     root: PathBuf,
     /// So many of the next puts fail.
     pub(crate) failing: AtomicUsize,
+    /// Masters are not stored as long as this holds.
+    pub(crate) masters_wait: AtomicBool,
 }
 
 impl Folder {
     pub(crate) fn in_folder(root: PathBuf) -> Self {
-        Self { root, failing: AtomicUsize::new(0) }
+        Self { root, ..Self::default() }
     }
 }
 
@@ -59,6 +61,9 @@ impl Files for Folder {
         _media_type: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<(), FilesError>> + Send + 'a>> {
         Box::pin(async move {
+            while key.contains("-master-wav") && self.masters_wait.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             let fails = self.failing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
             if fails.is_ok() {
                 return Err(FilesError::Away("503 SlowDown".to_owned()));
@@ -301,6 +306,115 @@ async fn a_track_from_upload_to_artifacts() {
         let ended = service.ended.lock().unwrap().clone();
         assert_eq!(ended.iter().map(|ended| ended.state).collect::<Vec<_>>(), ["done"]);
     }
+}
+
+/// What is told of a master: its files as (kind, role, key), and the result.
+async fn told(service: &Service, master: &str) -> (Vec<(String, String, String)>, Option<Value>) {
+    let text = "SELECT kind, role, key FROM artifacts WHERE master_id = $1 ORDER BY kind, role";
+    let files = sqlx::query_as(text).bind(master).fetch_all(service.db.read()).await.unwrap();
+    let text = "SELECT result FROM results WHERE master_id = $1";
+    let result: Option<String> = sqlx::query_scalar(text).bind(master).fetch_optional(service.db.read()).await.unwrap();
+    (files, result.map(|text| serde_json::from_str(&text).unwrap()))
+}
+
+/// Until a running master can be heard.
+async fn audible(service: &Service, master: &str) -> (Vec<(String, String, String)>, Value) {
+    let until = Instant::now() + Duration::from_secs(90);
+    loop {
+        if let (files, Some(result)) = told(service, master).await {
+            return (files, result);
+        }
+        assert!(Instant::now() < until, "{master} is {} and was never heard", service.state(master).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_master_is_heard_before_its_files_are_there() {
+    for test in databases().await {
+        let service = Service::new(&test);
+        service.files.masters_wait.store(true, Ordering::Relaxed);
+        let [heard, bulk, stopped] = [Class::Interactive, Class::Bulk, Class::Interactive];
+        let heard = service.order("usr_1", "a.wav", &song(75.0), heard, PLAIN).await;
+        let bulk = service.order("usr_2", "b.wav", &song(75.0), bulk, PLAIN).await;
+        let stopped = service.order("usr_3", "c.wav", &song(75.0), stopped, PLAIN).await;
+        let all = [heard.clone(), bulk.clone(), stopped.clone()];
+        let excerpts = working(service.config(), service.services(), async {
+            let (files, result) = audible(&service, &heard).await;
+            let row = service.row(&heard).await;
+            assert_eq!((row.get::<&str, _>("state"), row.get::<i64, _>("attempt")), ("running", 0), "{}", test.name());
+            let roles: Vec<(&str, &str)> = files.iter().map(|(kind, role, _)| (kind.as_str(), role.as_str())).collect();
+            let wanted = [
+                ("preview", "master-excerpt"),
+                ("preview", "mix-excerpt"),
+                ("waveform", "master"),
+                ("waveform", "mix"),
+            ];
+            assert_eq!(roles, wanted);
+            let excerpt = &result["preview"]["excerpt"];
+            let (start, seconds) = (excerpt["start"].as_f64().unwrap(), excerpt["seconds"].as_f64().unwrap());
+            assert!(start % 10.0 == 0.0 && start + seconds <= 75.0 && seconds <= 40.0, "{excerpt}");
+            let loudest = result["preview"]["loudest_start"].as_f64().unwrap();
+            assert!(loudest >= start && loudest < start + 10.0, "it begins with the loudest place: {result}");
+            for (_, _, key) in &files[..2] {
+                let path = service.files.root.join(key);
+                let part = loopmaster_core::decode::decode_file(&path, &Limits::default()).unwrap();
+                assert!((part.audio.seconds() - seconds).abs() < 0.05, "{key}: {} s", part.audio.seconds());
+            }
+
+            // The other is stopped by its owner while it can be heard: nothing of it is told any more.
+            audible(&service, &stopped).await;
+            let mut tx = service.db.begin().await.unwrap();
+            queue::cancel(&mut tx, "master", &stopped).await.unwrap();
+            tx.commit().await.unwrap();
+            service.settled(std::slice::from_ref(&stopped), 90).await;
+            assert_eq!(service.state(&stopped).await, "cancelled");
+            assert_eq!(told(&service, &stopped).await, (Vec::new(), None));
+
+            assert_eq!(told(&service, &bulk).await.1, None, "nobody listens to a catalogue while it is made");
+            service.files.masters_wait.store(false, Ordering::Relaxed);
+            service.settled(&all, 90).await;
+            files
+        })
+        .await;
+
+        let (files, result) = told(&service, &heard).await;
+        assert_eq!((files.len(), service.state(&heard).await.as_str()), (11, "done"));
+        assert!(files.iter().all(|(_, role, _)| !role.contains("excerpt")));
+        assert!(result.is_some_and(|result| result["preview"]["excerpt"].is_null() && result["reasons"].is_array()));
+        // Those who listen to the excerpt hear it to its end; then it goes.
+        for (key, state, _) in service.objects(&heard).await {
+            let gone = excerpts.iter().any(|(_, _, excerpt)| *excerpt == key);
+            assert_eq!(state, if gone { "intent" } else { "stored" }, "{key}");
+        }
+        let text = "SELECT COUNT(*) FROM objects WHERE master_id = $1 AND state = 'intent' AND sweep_after IS NULL";
+        let kept: i64 = sqlx::query_scalar(text).bind(&heard).fetch_one(service.db.read()).await.unwrap();
+        assert_eq!(kept, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_heard_of_a_run_that_failed_is_not_told() {
+    let test = sqlite().await;
+    let service = Service::new(&test);
+    service.files.masters_wait.store(true, Ordering::Relaxed);
+    let master = service.order("usr_1", "a.wav", &song(75.0), Class::Interactive, PLAIN).await;
+    working(service.config(), service.services(), async {
+        audible(&service, &master).await;
+        service.files.failing.store(1, Ordering::Relaxed);
+        service.files.masters_wait.store(false, Ordering::Relaxed);
+        let until = Instant::now() + Duration::from_mins(1);
+        while service.state(&master).await == "running" {
+            assert!(Instant::now() < until);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(service.state(&master).await, "waiting");
+        assert_eq!(told(&service, &master).await, (Vec::new(), None));
+        // The next run is heard and done.
+        service.settled(std::slice::from_ref(&master), 90).await;
+    })
+    .await;
+    assert_eq!((service.state(&master).await.as_str(), told(&service, &master).await.0.len()), ("done", 11));
 }
 
 /// A kick in the middle over a bass whose channels are opposed: limited hard, it breaks the check of bass in mono.

@@ -178,9 +178,11 @@ pub async fn intend_of_attempt(
     Ok(())
 }
 
-/// The objects of this attempt are the master's.
+/// The objects of this attempt that the master's artifacts are in are its own. Others, such as an excerpt for those who could not wait,
+/// go when their time comes.
 pub async fn keep_of_attempt(tx: &mut Tx, master: &str, attempt: i64) -> Result<(), DbError> {
-    let text = "UPDATE objects SET state = 'stored', sweep_after = NULL WHERE master_id = $1 AND attempt = $2 AND state = 'intent'";
+    let text = "UPDATE objects SET state = 'stored', sweep_after = NULL WHERE master_id = $1 AND attempt = $2 AND state = 'intent'
+        AND key IN (SELECT key FROM artifacts WHERE master_id = $1)";
     sqlx::query(text).bind(master).bind(attempt).execute(&mut **tx).await?;
     Ok(())
 }

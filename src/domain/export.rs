@@ -153,7 +153,7 @@ async fn files(db: &Db, user: &str) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let masters: Vec<(String, String, i64, String, String)> = sqlx::query_as(
         "SELECT artifacts.key, artifacts.name, artifacts.bytes, artifacts.id, masters.id FROM artifacts
-         JOIN masters ON masters.id = master_id WHERE owner = $1 AND deleted_at IS NULL ORDER BY masters.id, artifacts.id",
+         JOIN masters ON masters.id = master_id WHERE owner = $1 AND state = 'done' AND deleted_at IS NULL ORDER BY masters.id, artifacts.id",
     )
     .bind(user)
     .fetch_all(db.read())
@@ -236,7 +236,8 @@ fn options(bytes: u64) -> SimpleFileOptions {
 
 /// Whether files that were packed are still the user's to have.
 async fn all_there(tx: &mut Tx, user: &str, ids: &[String]) -> Result<bool> {
-    let masters = "SELECT artifacts.id FROM artifacts JOIN masters ON masters.id = master_id WHERE owner = $1 AND deleted_at IS NULL";
+    let masters = "SELECT artifacts.id FROM artifacts JOIN masters ON masters.id = master_id
+        WHERE owner = $1 AND state = 'done' AND deleted_at IS NULL";
     let mixes = format!("SELECT u.id FROM uploads u WHERE u.owner = $1 AND u.state = 'stored' AND NOT {HIDDEN}");
     let mut there: HashSet<String> =
         sqlx::query_scalar(masters).bind(user).fetch_all(&mut **tx).await?.into_iter().collect();

@@ -322,6 +322,13 @@ pub async fn heartbeat(db: &Db, leases: &[&Lease]) -> Result<Vec<Beat>, DbError>
     Ok(leases.iter().map(beat).collect())
 }
 
+/// Whether the lease holds, until the end of `tx`: what a worker writes about a job that runs on.
+pub async fn held(tx: &mut Tx, lease: &Lease) -> Result<(), QueueError> {
+    let text = "UPDATE jobs SET cancel = cancel WHERE id = $1 AND lease_token = $2 AND state = 'running'";
+    let found = sqlx::query(text).bind(&lease.id).bind(&lease.token).execute(&mut **tx).await?.rows_affected();
+    if found == 0 { Err(QueueError::Stale) } else { Ok(()) }
+}
+
 /// The job is done, as of the commit of `tx`, which also holds its result.
 pub async fn finish(tx: &mut Tx, lease: &Lease) -> Result<(), QueueError> {
     end(tx, lease, "done", None).await

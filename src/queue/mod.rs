@@ -21,7 +21,9 @@ mod lease;
 pub mod position;
 mod reap;
 
-pub use lease::{Beat, Lease, Limits, cancel_asked, cancelled, claim, claim_chores, fail, finish, heartbeat, release};
+pub use lease::{
+    Beat, Lease, Limits, cancel_asked, cancelled, claim, claim_chores, fail, finish, heartbeat, held, release,
+};
 pub use reap::{End, Lost, Reaped, forgive, grant_anew, reap, reap_worker};
 
 use crate::db::{Change, Db, DbError, Tx, new_id};

@@ -4,8 +4,10 @@
 use super::result::Summary;
 use crate::db::objects;
 use crate::db::{DbError, Tx, bump_version, new_id, real};
-use crate::queue::{self, LEASE, Lease, Lost, Reaped};
+use crate::queue::{self, LEASE, Lease, Lost, QueueError, Reaped};
+use loopmaster_core::Stage;
 use loopmaster_core::settings::Settings;
+use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::time::Duration;
@@ -109,6 +111,44 @@ pub(super) async fn intend(tx: &mut Tx, lease: &Lease, artifacts: &[Artifact]) -
     objects::intend_of_attempt(tx, &lease.subject, lease.attempt, keys, sweep).await
 }
 
+/// A running master can be heard: its excerpt takes the place of one that was there before. `false`: the master was deleted meanwhile;
+/// nothing is to be kept.
+pub(super) async fn audible(
+    tx: &mut Tx,
+    lease: &Lease,
+    owner: &str,
+    preview: &Value,
+    artifacts: &[Artifact],
+) -> Result<bool, QueueError> {
+    queue::held(tx, lease).await?;
+    let version = bump_version(tx, owner).await?;
+    let text = "UPDATE masters SET stage = $2, version = $3 WHERE id = $1 AND state = 'running' AND deleted_at IS NULL";
+    let query = sqlx::query(text).bind(&lease.subject).bind(Stage::Encode.name()).bind(version);
+    if query.execute(&mut **tx).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    described(tx, &lease.subject, preview, artifacts).await?;
+    Ok(true)
+}
+
+/// What is told of a master and its files, instead of what was told before.
+async fn described(tx: &mut Tx, master: &str, result: &Value, artifacts: &[Artifact]) -> Result<(), DbError> {
+    let text =
+        "INSERT INTO results (master_id, result) VALUES ($1, $2) ON CONFLICT (master_id) DO UPDATE SET result = $2";
+    sqlx::query(text).bind(master).bind(result.to_string()).execute(&mut **tx).await?;
+    sqlx::query("DELETE FROM artifacts WHERE master_id = $1").bind(master).execute(&mut **tx).await?;
+    let text =
+        "INSERT INTO artifacts (id, master_id, kind, role, name, media_type, bytes, sha256, crc32, key, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, {now})";
+    for artifact in artifacts {
+        let query = sqlx::query(tx.sql(text)).bind(new_id("art")).bind(master).bind(artifact.kind);
+        let query = query.bind(&artifact.role).bind(&artifact.name).bind(artifact.media_type);
+        let query = query.bind(i64::try_from(artifact.bytes).unwrap_or(i64::MAX)).bind(&artifact.sha256);
+        query.bind(i64::from(artifact.crc32)).bind(&artifact.key).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
 /// The master is done and this attempt's files are its files. `false`: the master was deleted meanwhile, or somebody else's result
 /// stands; nothing is to be kept.
 pub(super) async fn done(
@@ -131,19 +171,7 @@ pub(super) async fn done(
     if query.execute(&mut **tx).await?.rows_affected() == 0 {
         return Ok(false);
     }
-    let text =
-        "INSERT INTO results (master_id, result) VALUES ($1, $2) ON CONFLICT (master_id) DO UPDATE SET result = $2";
-    sqlx::query(text).bind(&lease.subject).bind(summary.json.to_string()).execute(&mut **tx).await?;
-    sqlx::query("DELETE FROM artifacts WHERE master_id = $1").bind(&lease.subject).execute(&mut **tx).await?;
-    let text =
-        "INSERT INTO artifacts (id, master_id, kind, role, name, media_type, bytes, sha256, crc32, key, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, {now})";
-    for artifact in artifacts {
-        let query = sqlx::query(tx.sql(text)).bind(new_id("art")).bind(&lease.subject).bind(artifact.kind);
-        let query = query.bind(&artifact.role).bind(&artifact.name).bind(artifact.media_type);
-        let query = query.bind(i64::try_from(artifact.bytes).unwrap_or(i64::MAX)).bind(&artifact.sha256);
-        query.bind(i64::from(artifact.crc32)).bind(&artifact.key).execute(&mut **tx).await?;
-    }
+    described(tx, &lease.subject, &summary.json, artifacts).await?;
     objects::keep_of_attempt(tx, &lease.subject, lease.attempt).await?;
     doom(tx, &lease.subject, Some(lease.attempt)).await?;
     Ok(true)
@@ -206,7 +234,15 @@ pub(super) async fn ended(
     Ok(Some(MasterEnded { master: master.to_owned(), owner, batch: row.try_get("batch_id")?, state, error }))
 }
 
+/// Gives up the files of an attempt, and what was told of it.
 async fn doom_one(tx: &mut Tx, master: &str, attempt: i64) -> Result<(), DbError> {
+    // Of a master that is done, another attempt's result stands.
+    for text in [
+        "DELETE FROM results WHERE master_id = $1 AND NOT EXISTS (SELECT 1 FROM masters WHERE id = $1 AND state = 'done')",
+        "DELETE FROM artifacts WHERE master_id = $1 AND NOT EXISTS (SELECT 1 FROM masters WHERE id = $1 AND state = 'done')",
+    ] {
+        sqlx::query(text).bind(master).execute(&mut **tx).await?;
+    }
     let sweep = i64::try_from((LEASE + SWEEP_AFTER).as_millis()).unwrap_or(i64::MAX);
     objects::doom_attempt(tx, master, attempt, sweep).await
 }

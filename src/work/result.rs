@@ -1,8 +1,10 @@
 //! What page and API tell of a finished master.
 
 use loopmaster_core::analyse::Analysis;
+use loopmaster_core::master::Excerpt;
 use loopmaster_core::plan::Goal;
 use loopmaster_core::report::Report;
+use loopmaster_core::units::Lufs;
 use serde_json::{Value, json};
 
 /// The columns of `masters` and the JSON of `results`.
@@ -16,6 +18,24 @@ pub struct Summary {
     pub dbtp: Option<f64>,
     /// The rest, a few kilobytes.
     pub json: Value,
+}
+
+/// What a player needs before the rest is known.
+#[must_use]
+pub(super) fn heard_first(excerpt: &Excerpt) -> Value {
+    let lufs = |lufs: Option<Lufs>| lufs.map(|lufs| round(lufs.0, 2));
+    let song = round(excerpt.song.0, 3);
+    json!({
+        "figures": {
+            "mix": { "lufs": lufs(excerpt.mix), "seconds": song },
+            "master": { "lufs": lufs(excerpt.master), "seconds": song },
+        },
+        "preview": {
+            "mix_gain_db": round(excerpt.difference.0, 2),
+            "loudest_start": round(excerpt.loudest.0, 3),
+            "excerpt": { "start": round(excerpt.start.0, 3), "seconds": round(excerpt.seconds.0, 3) },
+        },
+    })
 }
 
 /// The account in short.

@@ -2,15 +2,16 @@
 
 use super::record::{self, Artifact, Assignment, Upload};
 use super::render::{Again, Rendered, Request, Unrendered};
+use super::result::heard_first;
 use super::sandbox::Refusal;
 use super::{FilesError, Held, Room, Shared, Summary, Why, capacity, summary};
-use crate::queue::{self, Failure, FailureClass, Fate, QueueError};
+use crate::queue::{self, Class, Failure, FailureClass, Fate, Lease, QueueError};
 use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::analyse::analyse;
 use loopmaster_core::decode::{DecodeError, Track};
 use loopmaster_core::encode::{Delivered, Manifest};
 use loopmaster_core::master::{
-    Attempt, Clock, Extras, Kind, Made, Order, Piece, Place, Ready, TrackError, Watch, write_draft,
+    Attempt, Clock, Excerpt, Extras, Kind, Made, Order, Piece, Place, Ready, TrackError, Watch, write_draft,
 };
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
 use loopmaster_core::settings::{Limits, Settings};
@@ -30,6 +31,10 @@ use tokio::sync::oneshot;
 const EXTRAS: Extras = Extras { report: true, preview: true, clean: false, force: true };
 /// A track that found no room on the disk is tried again after this time.
 const ROOM_AGAIN: Duration = Duration::from_mins(1);
+/// Seconds of music from which on something is heard before the files are ready.
+const WORTH_AN_EXCERPT: f64 = 60.0;
+/// An excerpt that takes longer than this to be stored is of no use to those who wait.
+const SHOWN: Duration = Duration::from_secs(10);
 /// Transfers of one track at the same time.
 const TRANSFERS: usize = 4;
 
@@ -254,6 +259,7 @@ async fn whole(
         shared: Arc::clone(shared),
         master: lease.subject.clone(),
         owner: owner.clone(),
+        first: None,
     };
     line.stage(Stage::Decode, "");
     let mix = fetch(shared, scratch.path(), "mix", &upload).await?;
@@ -294,14 +300,30 @@ async fn whole(
         shared.renderer.send(request, coming);
         let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
         let backend = by.name.clone();
-        let (made, returned) = compute(shared, held, room, {
+        let (first, excerpt) = oneshot::channel();
+        // For whoever looks at the page. A catalogue is not listened to while it is made, and short songs are done at once.
+        line.first = (lease.class == Class::Interactive && lease.seconds >= WORTH_AN_EXCERPT).then_some(first);
+        let made = compute(shared, held, room, {
             let (this, ready, folder) = (Arc::clone(&this), Arc::clone(&ready), folder.clone());
             move || {
                 let made = this.finish(&ready, masters, by, &folder, &mut line);
+                line.first = None;
                 Ok((made, line))
             }
-        })
-        .await?;
+        });
+        let heard = async {
+            let Ok(excerpt) = excerpt.await else { return };
+            let shown = tokio::time::timeout(SHOWN, let_hear(shared, held, &owner, excerpt)).await;
+            if !matches!(shown, Ok(Ok(()))) {
+                tracing::debug!(
+                    job = lease.id,
+                    master = lease.subject,
+                    "an excerpt is not shown; the track is heard when it is done"
+                );
+            }
+        };
+        let (made, ()) = tokio::join!(made, heard);
+        let (made, returned) = made?;
         line = returned;
         match made? {
             Ended::Whole(finished) => break (backend, finished),
@@ -314,25 +336,9 @@ async fn whole(
         audio = again().await?;
     };
     let Finished { pieces, summary, mut artifacts } = finished;
-    for artifact in &mut artifacts {
-        // Random for each file: who is shown the key of one (a shared preview) cannot guess the key of another.
-        let random = uuid::Uuid::new_v4().simple();
-        artifact.key = format!("jobs/{}/{}/{random}-{}", lease.subject, lease.attempt, artifact.key);
-    }
-
     shared.stages().insert(lease.subject.clone(), (owner.clone(), Stage::Deliver));
+    store(shared, lease, &pieces, &mut artifacts).await?;
     let list = artifacts.as_slice();
-    let intend = |mut tx| async move {
-        record::intend(&mut tx, lease, list).await?;
-        Ok(tx)
-    };
-    shared.persist(lease, intend).await?;
-    let files = &shared.services.files;
-    let mut transfers = Vec::with_capacity(pieces.len());
-    for (piece, artifact) in pieces.iter().zip(list) {
-        transfers.push(files.put(&artifact.key, piece.draft.path(), artifact.media_type));
-    }
-    futures_util::stream::iter(transfers).buffer_unordered(TRANSFERS).try_collect::<()>().await?;
 
     // From here on a stage that is told late would tell a lie.
     shared.stages().remove(&lease.subject);
@@ -357,6 +363,43 @@ async fn whole(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Stores the files of a track under keys of their own.
+async fn store(shared: &Shared, lease: &Lease, pieces: &[Piece], artifacts: &mut [Artifact]) -> Result<(), Stopped> {
+    for artifact in &mut *artifacts {
+        // Random for each file: who is shown the key of one (a shared preview) cannot guess the key of another.
+        let random = uuid::Uuid::new_v4().simple();
+        artifact.key = format!("jobs/{}/{}/{random}-{}", lease.subject, lease.attempt, artifact.key);
+    }
+    let list = &*artifacts;
+    let intend = |mut tx| async move {
+        record::intend(&mut tx, lease, list).await?;
+        Ok(tx)
+    };
+    shared.persist(lease, intend).await?;
+    let files = &shared.services.files;
+    let mut transfers = Vec::with_capacity(pieces.len());
+    for (piece, artifact) in pieces.iter().zip(list) {
+        transfers.push(files.put(&artifact.key, piece.draft.path(), artifact.media_type));
+    }
+    Ok(futures_util::stream::iter(transfers).buffer_unordered(TRANSFERS).try_collect::<()>().await?)
+}
+
+/// Stores the excerpt and says that the track can be heard.
+async fn let_hear(shared: &Shared, held: &Held, owner: &str, excerpt: Excerpt) -> Result<(), Stopped> {
+    let lease = &held.lease;
+    let preview = &heard_first(&excerpt);
+    let mut taken = HashSet::new();
+    let described = excerpt.pieces.iter().map(|piece| describe(piece, None, &mut taken));
+    let mut artifacts = described.collect::<Result<Vec<_>, Stopped>>()?;
+    store(shared, lease, &excerpt.pieces, &mut artifacts).await?;
+    let list = artifacts.as_slice();
+    let written = shared.persist(lease, |mut tx| async move {
+        record::audible(&mut tx, lease, owner, preview, list).await?;
+        Ok(tx)
+    });
+    Ok(written.await?)
 }
 
 /// A track whose samples lie in files needs several times as much of the disk before it is done: nothing is begun that cannot end.
@@ -441,6 +484,8 @@ struct Line {
     shared: Arc<Shared>,
     master: String,
     owner: String,
+    /// Where the first excerpt of a rendered plan goes.
+    first: Option<oneshot::Sender<Excerpt>>,
 }
 
 impl Watch for Line {
@@ -453,6 +498,17 @@ impl Watch for Line {
 
     fn times(&self) -> Vec<(Stage, f64)> {
         self.clock.times()
+    }
+
+    fn waits(&self) -> bool {
+        self.first.is_some()
+    }
+
+    fn audible(&mut self, excerpt: Excerpt) {
+        if let Some(first) = self.first.take() {
+            // Nobody listens any more when the run was stopped.
+            let _ = first.send(excerpt);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 // The player's promise: what is decoded from the middle of a file is, sample for sample, what the whole file decodes to.
 
 import { buildSync } from "esbuild";
-import { expect, test } from "./kit";
+import { drop, expect, test, wav } from "./kit";
 
 declare global {
   interface Window {
@@ -45,4 +45,34 @@ test("stretches join without a seam, from any place", async ({ page }) => {
     // A decoder that starts 80 ms earlier has settled to far below what 16 bits can say: 2^-15 is 3e-5.
     expect(difference).toBeLessThan(1e-3);
   }
+});
+
+test("a long mix is heard before its files are ready, and plays on when they are", async ({ page }) => {
+  await page.goto("/");
+  await drop(page, wav("heard-early.wav", 200, 3));
+  await page.getByRole("button", { name: /^Master / }).click();
+  await page.waitForURL(/\/m\/mst_/, { timeout: 60_000 });
+  const player = page.locator("lm-player");
+  await expect(page.locator("lm-job[data-state=running] lm-player .play")).toBeVisible({ timeout: 80_000 });
+  expect(await player.getAttribute("data-excerpt")).toMatch(/^\d+0\.000 40\.000$|^0\.000 40\.000$/);
+  await page.locator("body").press("Space");
+  await expect(page.getByRole("button", { name: "Pause" })).toBeVisible();
+  await expect(player).not.toHaveAttribute("data-waiting");
+  // A place that the excerpt does not hold is waited for.
+  await player.evaluate((element: HTMLElement & { seek(to: number): void; mine?: boolean }) => {
+    element.mine = true;
+    const start = Number(element.dataset.excerpt?.split(" ")[0]);
+    element.seek(start >= 100 ? 20 : 180);
+  });
+  await expect(page.locator("lm-job[data-state=done]")).toBeVisible({ timeout: 80_000 });
+  // The same player, not a new one; it has the whole song now, and plays.
+  expect(await player.evaluate((element: HTMLElement & { mine?: boolean }) => element.mine)).toBe(true);
+  expect(await player.getAttribute("data-excerpt")).toBeNull();
+  await expect(page.getByRole("button", { name: "Pause" })).toBeVisible();
+  await expect(player).not.toHaveAttribute("data-waiting");
+  const at = await page.locator("lm-player .now").textContent();
+  await expect(page.locator("lm-player .now")).not.toHaveText(at ?? "");
+  // Its waveform and its findings are those of the page that is there now.
+  await page.locator("body").press("Space");
+  await expect(page.getByRole("button", { name: "Play" })).toBeVisible();
 });

@@ -10,7 +10,6 @@ use sqlx::Row;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +49,7 @@ fn worker_process() {
         let service = Service {
             db: Db::connect(&url).await.unwrap(),
             url,
-            files: Arc::new(Folder { root: folder.join("files"), failing: AtomicUsize::new(0) }),
+            files: Arc::new(Folder::in_folder(folder.join("files"))),
             folder,
             ended: Arc::default(),
             _temporary: None,

@@ -19,7 +19,7 @@ use crate::render::{Backend, BackendInfo, Job, Master, RenderError, Trace};
 use crate::report::{DeliveredFile, Preview, Report, StageTime};
 use crate::samples::Pool;
 use crate::settings::{Codec, Format, Limits, Settings};
-use crate::units::{Db, Dbtp, Seconds};
+use crate::units::{Db, Dbtp, Lufs, Seconds};
 use crate::verify::{Expect, GateFailure, LOSSY_CEILING, StepBack, settle, verify};
 use crate::{Audio, Error, Stage};
 use rayon::prelude::*;
@@ -218,6 +218,34 @@ pub struct Piece {
     pub role: String,
 }
 
+/// What can be heard of a master before its files are ready: mix and master around the loudest place of the mix.
+#[derive(Debug)]
+pub struct Excerpt {
+    /// Previews `mix-excerpt` and `master-excerpt`, and the waveforms of the whole.
+    pub pieces: Vec<Piece>,
+    /// Where in the song the previews begin: a multiple of [`Excerpt::GRID`].
+    pub start: Seconds,
+    /// Their length.
+    pub seconds: Seconds,
+    /// The loudest place.
+    pub loudest: Seconds,
+    /// Length of the song.
+    pub song: Seconds,
+    /// Loudness of the mix.
+    pub mix: Option<Lufs>,
+    /// Loudness of the master.
+    pub master: Option<Lufs>,
+    /// How much louder the master is.
+    pub difference: Db,
+}
+
+impl Excerpt {
+    /// Players fetch music in stretches of so many seconds.
+    pub const GRID: f64 = 10.0;
+    /// Most seconds of it.
+    pub const LENGTH: f64 = 40.0;
+}
+
 /// Where a track comes from and goes to.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -342,10 +370,15 @@ impl Ready {
         }
         let work = Work { order, place: *place, ready: self, plan: &self.plan };
         let Extras { report, preview, .. } = order.extras;
+        let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
+        if let (true, Some(master), Some(meta), Some(mix)) =
+            (line.waits(), masters.first(), metas.first(), self.before.as_deref())
+        {
+            line.audible(work.excerpt(mix, &master.audio, &meta.loudness)?);
+        }
         let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();
         line.stage(Stage::Encode, &names.join(", "));
         // MP3 and Opus know only one thread each: all files are made side by side.
-        let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
         // Where no gain meets the number, the files are held against what was reached, and the account says so.
         let settled = settle(&self.plan, metas.first().and_then(|meta| meta.loudness.integrated));
         let mut told = settled.unwrap_or_else(|| self.plan.clone());
@@ -564,6 +597,45 @@ impl Work<'_> {
         ])
     }
 
+    /// `mix` is at the rate of previews.
+    fn excerpt(&self, mix: &Audio, master: &Audio, loudness: &LoudnessFigures) -> Result<Excerpt, TrackError> {
+        let Analysis { loudest, waveform, .. } = &self.ready.mix;
+        let song = master.seconds();
+        let start = (loudest.0 / Excerpt::GRID).floor() * Excerpt::GRID;
+        let seconds = Excerpt::LENGTH.min(song - start);
+        let (before, after) = rayon::join(
+            || self.excerpt_of(mix, start, seconds, "mix"),
+            || self.excerpt_of(master, start, seconds, "master"),
+        );
+        // As coarse as the waveform of the mix.
+        let heard = peaks::waveform(master, waveform.frames_per_point);
+        let pieces = vec![
+            before?,
+            after?,
+            self.piece(Kind::Waveform, "mix", "(waveform of the mix).dat", &peaks::dat(waveform))?,
+            self.piece(Kind::Waveform, "master", "(waveform).dat", &peaks::dat(&heard))?,
+        ];
+        let (mix, master) = (self.ready.mix.loudness.integrated, loudness.integrated);
+        let difference = match (master, mix) {
+            (Some(after), Some(before)) => after - before,
+            _ => Db(0.0),
+        };
+        let (start, seconds, song) = (Seconds(start), Seconds(seconds), Seconds(song));
+        Ok(Excerpt { pieces, start, seconds, loudest: *loudest, song, mix, master, difference })
+    }
+
+    fn excerpt_of(&self, audio: &Audio, start: f64, seconds: f64, side: &str) -> Result<Piece, TrackError> {
+        // Rates are converted with some music on both sides, which is cut off again.
+        const MARGIN: f64 = 1.0;
+        let lead = MARGIN.min(start);
+        let cut = slice(audio, start - lead, seconds + lead + MARGIN);
+        let at_rate = for_preview(&cut, self.order)?;
+        let excerpt = slice(&at_rate, lead, seconds);
+        let (draft, mut file) = Draft::create(&self.beside(&format!("({side} excerpt).opus")))?;
+        encode(&excerpt, Codec::Opus, &Metadata { clean: true, ..Metadata::default() }, &mut file)?;
+        Ok(Piece { draft, kind: Kind::Preview, role: format!("{side}-excerpt") })
+    }
+
     fn preview(&self, master: &Analysis) -> Preview {
         let mix = &self.ready.mix;
         let difference = match (master.loudness.integrated, mix.loudness.integrated) {
@@ -615,6 +687,13 @@ impl Work<'_> {
             self.piece(Kind::Report, "json", "(report).json", json.as_bytes())?,
         ])
     }
+}
+
+/// A part of the audio, as far as there is music.
+fn slice(audio: &Audio, start: f64, seconds: f64) -> Audio {
+    let at = |seconds: f64| ((seconds * f64::from(audio.rate)).round() as usize).min(audio.frames());
+    let range = at(start)..at(start + seconds);
+    Audio::new(audio.rate, [audio.channels[0][range.clone()].to_vec(), audio.channels[1][range].to_vec()])
 }
 
 /// Audio at the rate of previews.

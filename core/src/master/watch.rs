@@ -1,5 +1,6 @@
 //! How far a track has come.
 
+use super::Excerpt;
 use crate::Stage;
 use std::cell::RefCell;
 use std::time::Instant;
@@ -14,6 +15,14 @@ pub trait Watch {
 
     /// Seconds spent in each stage so far, in the order of the stages.
     fn times(&self) -> Vec<(Stage, f64)>;
+
+    /// Whether somebody waits to hear the master before its files are ready.
+    fn waits(&self) -> bool {
+        false
+    }
+
+    /// The first that can be heard, for those who wait. It comes again where the plan is rendered again: the last one is true.
+    fn audible(&mut self, _excerpt: Excerpt) {}
 }
 
 /// When each stage began, for whom the times are enough.

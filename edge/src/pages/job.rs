@@ -52,7 +52,8 @@ pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
                     (another(job))
                 }
                 (State::Done, None) => p.lead { "The files are ready and their description is on its way. Reload the page in a moment." },
-                (State::Waiting | State::Running, _) => {
+                (State::Waiting | State::Running, result) => {
+                    @if let Some(result) = result { (player(master, result, false)) }
                     p.muted data-hint { "You can close this page. " @if frame.signed_in() { "Your master will be in your library." } @else { "Your master will be in this browser’s library." } }
                     form method="post" action={ "/m/" (master.id) "/cancel" } data-api={ "POST /v1/masters/" (master.id) "/cancel" } data-then="reload" {
                         button.button { "Stop" }
@@ -173,13 +174,17 @@ fn url<'a>(master: &'a Master, kind: &str, role: &str) -> Option<&'a str> {
 
 /// Where the player finds its sounds, and something to play without script.
 fn player(master: &Master, result: &Outcome, shared: bool) -> Markup {
-    let (mix, mastered) = (url(master, "preview", "mix"), url(master, "preview", "master"));
+    let side = |whole, excerpt| url(master, "preview", whole).or_else(|| url(master, "preview", excerpt));
+    let (mix, mastered) = (side("mix", "mix-excerpt"), side("master", "master-excerpt"));
+    let excerpt = result.preview.excerpt;
     let figures = result.figures;
     let loudness = figures.master.lufs.zip(figures.mix.lufs).map(|(master, mix)| master - mix);
     let louder = result.preview.mix_gain_db.or(loudness);
     let seconds = figures.master.seconds.or(master.seconds).unwrap_or_default();
     html! {
         lm-player
+            data-id=(master.id)
+            data-excerpt=[excerpt.map(|part| format!("{:.3} {:.3}", part.start, part.seconds))]
             data-mix=[mix]
             data-master=[mastered]
             data-mix-peaks=[url(master, "waveform", "mix")]

@@ -355,6 +355,17 @@ pub struct Preview {
     pub loudest_start: Option<f64>,
     /// Length of that place.
     pub seconds: Option<f64>,
+    /// Where the previews of a master that is still being made begin, and how long they are.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// A part of the song.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct Excerpt {
+    /// Seconds into the song.
+    pub start: f64,
+    /// Length in seconds.
+    pub seconds: f64,
 }
 
 /// How long a stage took.

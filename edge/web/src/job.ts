@@ -13,6 +13,7 @@ const STAGES = ["decode", "analyse", "plan", "render", "encode", "deliver"];
 
 class Job extends HTMLElement {
   private stop: (() => void) | null = null;
+  private asking = false;
 
   connectedCallback(): void {
     const id = this.dataset.id ?? "";
@@ -40,6 +41,7 @@ class Job extends HTMLElement {
       return;
     }
     const now = STAGES.indexOf(master.stage ?? "");
+    if (now >= STAGES.indexOf("encode")) void this.listenEarly(id);
     for (const line of this.querySelectorAll<HTMLElement>("[data-stage]")) {
       const at = STAGES.indexOf(line.dataset.stage ?? "");
       const how = master.state === "running" && now >= 0 ? (at < now ? "done" : at === now ? "now" : "todo") : "todo";
@@ -52,6 +54,19 @@ class Job extends HTMLElement {
     const said = this.querySelector("[data-said]");
     const words = master.state === "running" ? "Working" : (master.queue_position ?? 0) > 0 ? `${count(master.queue_position ?? 0, "track")} before yours` : "Next in line";
     if (said && said.textContent?.trim() !== words) said.textContent = words;
+  }
+
+  /** Shows the player as soon as an excerpt can be heard, before the files are ready. */
+  private async listenEarly(id: string): Promise<void> {
+    if (this.asking || this.querySelector("lm-player")) return;
+    this.asking = true;
+    try {
+      const { result } = await insist<{ result?: { preview?: unknown } }>(`/masters/${id}`, {}, undefined, 2);
+      if (result?.preview && this.isConnected) await refresh();
+    } catch {
+      // It is heard when it is done.
+    }
+    this.asking = false;
   }
 
   /** Times in the text move the player. */

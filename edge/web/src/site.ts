@@ -41,6 +41,11 @@ export function localTimes(root: ParentNode = document): void {
   }
 }
 
+/** A player that goes on when the page around it is drawn again. */
+interface Playing extends HTMLElement {
+  replaces?(newer: HTMLElement): boolean;
+}
+
 /** Renders the page again where it stands: the edge's HTML is the one that counts. */
 export async function refresh(): Promise<void> {
   const response = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
@@ -49,7 +54,10 @@ export async function refresh(): Promise<void> {
   const old = document.getElementById("main");
   if (!fresh || !old) return location.reload();
   const focus = document.activeElement?.id;
+  const player = old.querySelector<Playing>("lm-player");
   old.replaceChildren(...fresh.childNodes);
+  const newer = old.querySelector<HTMLElement>("lm-player");
+  if (newer) player?.replaces?.(newer);
   localTimes(old);
   if (focus) document.getElementById(focus)?.focus();
 }

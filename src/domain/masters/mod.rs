@@ -153,11 +153,11 @@ pub struct Master {
     /// What made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Figures, reasons, findings.
+    /// Figures, reasons, findings. While it runs: `preview` and the two loudnesses, as soon as an excerpt can be heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub result: Option<Value>,
-    /// The files.
+    /// The files. While it runs: previews `mix-excerpt` and `master-excerpt` around the loudest place, and the waveforms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Vec<Artifact>>,
 }
@@ -316,8 +316,12 @@ pub fn artifact(row: &AnyRow) -> Result<Artifact, sqlx::Error> {
 pub async fn complete(service: &Service, master: &mut Master) -> Result<()> {
     match master.state {
         State::Waiting => master.queue_position = service.positions.of(&service.db, &master.id).await?,
-        State::Done => {
+        // A running master can be heard as soon as there is an excerpt.
+        State::Running | State::Done => {
             master.result = result(&service.db, &master.id).await?;
+            if master.result.is_none() && master.state == State::Running {
+                return Ok(());
+            }
             let mut files = artifacts(&service.db, &master.id).await?;
             for file in files.iter_mut().filter(|file| file.kind != "master") {
                 file.url = Some(
@@ -326,7 +330,7 @@ pub async fn complete(service: &Service, master: &mut Master) -> Result<()> {
             }
             master.artifacts = Some(files);
         }
-        State::Running | State::Failed | State::Cancelled => {}
+        State::Failed | State::Cancelled => {}
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { Problem } from "../api";
 import { clock, decibel } from "../text";
 import { Abx, verdict } from "./abx";
-import { Engine, type Loop, type Side } from "./engine";
+import { Engine, type Excerpt, type Loop, type Side } from "./engine";
 import { fetchPeaks } from "./peaks";
 import { type Shown, Wave } from "./wave";
 
@@ -34,12 +34,21 @@ export class PlayerElement extends LitElement {
     return Number(this.dataset.louder) || 0;
   }
 
+  private get urls(): Record<Side, string> {
+    return { mix: this.dataset.mix ?? "", master: this.dataset.master ?? "" };
+  }
+
+  private get excerpt(): Excerpt | null {
+    const [start, seconds] = (this.dataset.excerpt ?? "").split(" ").map(Number);
+    return start !== undefined && seconds ? { start, seconds } : null;
+  }
+
   protected override createRenderRoot(): HTMLElement {
     return this;
   }
 
   override connectedCallback(): void {
-    this.plain = this.querySelector(".plain");
+    this.plain ??= this.querySelector(".plain");
     const can = new Audio().canPlayType('audio/ogg; codecs="opus"') !== "";
     if (!this.dataset.mix || !this.dataset.master || typeof AudioContext !== "function" || !can) {
       if (!can) this.plain?.insertAdjacentHTML("beforeend", `<p class="muted">This browser cannot play Ogg Opus side by side; a newer one can.</p>`);
@@ -51,19 +60,39 @@ export class PlayerElement extends LitElement {
     this.startAt ??= Number(this.dataset.start) || 0;
     super.connectedCallback();
     document.addEventListener("keydown", this.keys);
-    for (const line of document.querySelectorAll<HTMLElement>(".findings li[data-at]")) {
-      this.marks.push({ at: Number(line.dataset.at), label: line.dataset.number ?? "", bad: line.classList.contains("problem") });
-    }
+    this.mark();
+  }
+
+  private mark(): void {
+    const findings = [...document.querySelectorAll<HTMLElement>(".findings li[data-at]")];
+    this.marks = findings.map((line) => ({ at: Number(line.dataset.at), label: line.dataset.number ?? "", bad: line.classList.contains("problem") }));
   }
 
   override disconnectedCallback(): void {
     if (this.broken) return;
     super.disconnectedCallback();
     document.removeEventListener("keydown", this.keys);
-    cancelAnimationFrame(this.frame);
-    this.resized.disconnect();
-    this.engine?.close();
-    this.engine = null;
+    // Moved into a page that was drawn again, it plays on.
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      cancelAnimationFrame(this.frame);
+      this.resized.disconnect();
+      this.engine?.close();
+      this.engine = null;
+    });
+  }
+
+  /** Stands where a newer player of the same master stands, and plays on with what that one has. False: nobody has listened yet. */
+  replaces(newer: HTMLElement): boolean {
+    if (!this.engine || newer.dataset.id !== this.dataset.id) return false;
+    newer.replaceWith(this);
+    for (const name of Object.keys(this.dataset)) if (!(name in newer.dataset)) delete this.dataset[name];
+    Object.assign(this.dataset, newer.dataset);
+    this.engine.replace(this.urls, this.louder, this.excerpt);
+    this.mark();
+    this.drawPeaks();
+    this.requestUpdate();
+    return true;
   }
 
   protected override firstUpdated(): void {
@@ -71,6 +100,10 @@ export class PlayerElement extends LitElement {
     if (!canvas) return;
     this.wave = new Wave(canvas);
     this.resized.observe(canvas);
+    this.drawPeaks();
+  }
+
+  private drawPeaks(): void {
     this.paint();
     const { mixPeaks, masterPeaks } = this.dataset;
     void Promise.all([mixPeaks ? fetchPeaks(mixPeaks) : null, masterPeaks ? fetchPeaks(masterPeaks) : null]).then(([mix, master]) => {
@@ -97,7 +130,7 @@ export class PlayerElement extends LitElement {
   /** The engine, made in the first click: browsers give sound to nobody else. */
   private ready(): Engine {
     if (this.engine) return this.engine;
-    const engine = new Engine({ mix: this.dataset.mix ?? "", master: this.dataset.master ?? "" }, this.seconds, this.louder);
+    const engine = new Engine(this.urls, this.seconds, this.louder, this.excerpt);
     engine.failed = (error) => this.fail(error);
     engine.ended = () => this.requestUpdate();
     engine.matched = this.matched;

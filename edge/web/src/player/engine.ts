@@ -21,10 +21,18 @@ export interface Loop {
   to: number;
 }
 
+/** The part of a song that its previews hold while the whole is still being made. */
+export interface Excerpt {
+  start: number;
+  seconds: number;
+}
+
 export class Engine {
   readonly context: AudioContext;
   private readonly gains: Record<Side, GainNode>;
-  private readonly previews: Record<Side, Preview>;
+  private previews: Record<Side, Preview>;
+  private whole: Promise<void> = Promise.resolve();
+  private arrived: () => void = () => undefined;
   private readonly decoded = new Map<string, Promise<AudioBuffer | null>>();
   private queue: Scheduled[] = [];
   private playing = false;
@@ -44,16 +52,33 @@ export class Engine {
   constructor(
     urls: Record<Side, string>,
     readonly seconds: number,
-    readonly louder: number,
+    private louder: number,
+    private excerpt: Excerpt | null = null,
   ) {
+    if (excerpt) this.whole = new Promise((resolve) => (this.arrived = resolve));
     this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
     this.gains = { mix: this.context.createGain(), master: this.context.createGain() };
-    this.previews = { mix: new Preview(new Remote(urls.mix), seconds * RATE), master: new Preview(new Remote(urls.master), seconds * RATE) };
+    this.previews = this.opened(urls);
     for (const side of SIDES) {
       this.gains[side].gain.value = 0;
       this.gains[side].connect(this.context.destination);
     }
     this.balance(0);
+  }
+
+  private opened(urls: Record<Side, string>): Record<Side, Preview> {
+    const samples = (this.excerpt?.seconds ?? this.seconds) * RATE;
+    return { mix: new Preview(new Remote(urls.mix), samples), master: new Preview(new Remote(urls.master), samples) };
+  }
+
+  /** The whole song is there, or another part of it; what is scheduled plays on. */
+  replace(urls: Record<Side, string>, louder: number, excerpt: Excerpt | null): void {
+    this.excerpt = excerpt;
+    this.louder = louder;
+    this.previews = this.opened(urls);
+    this.decoded.clear();
+    this.balance();
+    if (!excerpt) this.arrived();
   }
 
   /** The gain of a side when it is heard: the louder one is turned down, nothing is ever turned up. */
@@ -139,10 +164,14 @@ export class Engine {
 
   /** One stretch of one side, decoded once. Only those around the playhead are kept. */
   private buffer(side: Side, index: number): Promise<AudioBuffer | null> {
+    const start = index * STRETCH;
+    const part = this.excerpt;
+    // What lies outside waits for the whole song, or for a part that holds it.
+    if (part && (start < part.start || start >= part.start + part.seconds)) return this.whole.then(() => this.buffer(side, index));
     const name = `${side} ${index}`;
     let buffer = this.decoded.get(name);
     if (!buffer) {
-      buffer = this.previews[side].stretch(index * STRETCH * RATE, STRETCH * RATE).then((bytes) => (bytes ? this.context.decodeAudioData(bytes.buffer) : null));
+      buffer = this.previews[side].stretch((start - (part?.start ?? 0)) * RATE, STRETCH * RATE).then((bytes) => (bytes ? this.context.decodeAudioData(bytes.buffer) : null));
       buffer.catch(() => this.decoded.delete(name));
       this.decoded.set(name, buffer);
       if (this.decoded.size > 12) {
