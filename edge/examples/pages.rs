@@ -62,6 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             master: read(fixtures::master("mst_1", "night-drive", state))?,
             destinations: destinations()?,
             shares: Vec::new(),
+            reference: None,
         };
         write(&format!("master-{state}"), master(&as_guest("/m/mst_1"), &job))?;
     }
@@ -69,6 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         master: read(fixtures::master("mst_1", "night-drive", "done"))?,
         destinations: destinations()?,
         shares: Vec::new(),
+        reference: None,
     };
     write("master-signed-in", master(&as_nora("/m/mst_1"), &job))?;
     write("share", share(&as_guest("/s/lmh_1"), &Shared { master: job.master.clone() }))?;

@@ -207,6 +207,10 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
                 list::<Share, W>(edge, &shares_path)
             );
             let (master, mut shares) = (master?, shares.unwrap_or_default());
+            let reference = match &master.reference_upload {
+                Some(id) => get::<Mix, W>(edge, &format!("/v1/uploads/{id}")).await.ok().map(|upload| upload.name),
+                None => None,
+            };
             // The address of a share is given once, in the answer that made it.
             if let Ok(new) = Share::deserialize(&told.answer)
                 && new.url.is_some()
@@ -214,7 +218,12 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
                 shares.retain(|share| share.id != new.id);
                 shares.insert(0, new);
             }
-            Rest::Job(Box::new(pages::Job { master, destinations: destinations.unwrap_or_default(), shares }))
+            Rest::Job(Box::new(pages::Job {
+                master,
+                destinations: destinations.unwrap_or_default(),
+                shares,
+                reference,
+            }))
         }
         Page::Batch(id) => Rest::Batch(get(edge, &format!("/v1/batches/{id}")).await?),
         Page::Library => {
@@ -409,7 +418,7 @@ async fn callback<W: World>(edge: &Edge<'_, W>, told: &Told) -> Reply<W::Answer>
             reply
         }
         Ok(data) => {
-            let told = Told { notice: Some((false, detail(&data))), status: Some(data.status), ..Told::default() };
+            let told = Told { notice: Some((false, explained(&data))), status: Some(data.status), ..Told::default() };
             let mut reply = Box::pin(draw(edge, Page::SignIn, told)).await;
             add_cookies(&mut reply, &data);
             reply
@@ -417,11 +426,10 @@ async fn callback<W: World>(edge: &Edge<'_, W>, told: &Told) -> Reply<W::Answer>
     }
 }
 
-/// The text of a problem document.
-pub(crate) fn detail(data: &Data) -> String {
+/// What a problem document means, in words for people: its `detail` is for programs.
+pub(crate) fn explained(data: &Data) -> String {
     let problem: Value = serde_json::from_slice(&data.body).unwrap_or_default();
-    let text = problem["detail"].as_str().filter(|text| !text.is_empty());
-    text.map_or_else(|| format!("The service answered {}.", data.status), sentence)
+    pages::sentence(problem["code"].as_str().unwrap_or_default(), &problem)
 }
 
 /// The code of a problem document.
@@ -450,7 +458,7 @@ pub(crate) fn failure<W: World>(edge: &Edge<'_, W>, me: &Me, data: &Data) -> Rep
         }
         status => {
             let title = status.canonical_reason().unwrap_or("That did not work");
-            html(edge, status, &pages::failed(&frame, title, &detail(data), Some(&edge.visitor.request_id)))
+            html(edge, status, &pages::failed(&frame, title, &explained(data), Some(&edge.visitor.request_id)))
         }
     };
     add_cookies(&mut reply, data);

@@ -118,7 +118,7 @@ async fn refused<W: World>(edge: &Edge<'_, W>, page: Page<'_>, fields: Fields, d
     }
     let told = Told {
         query: fields.0,
-        notice: Some((false, documents::detail(data))),
+        notice: Some((false, documents::explained(data))),
         status: Some(data.status),
         ..Told::default()
     };
@@ -225,9 +225,19 @@ fn wanted(page: Page<'_>, form: &str, body: &[u8]) -> Result<Wanted, Problem> {
     let nothing = || json!({});
     match (page, form) {
         (Page::Master(id), "") => {
-            let settings = wishes::settings(body)
+            // The box that keeps the reference is not part of the settings; unticked boxes are not sent.
+            let dropped = fields.has("has_reference") && !fields.ticked("same_reference");
+            let mut rest = form_urlencoded::Serializer::new(String::new());
+            rest.extend_pairs(
+                form_urlencoded::parse(body).filter(|(name, _)| name != "has_reference" && name != "same_reference"),
+            );
+            let settings = wishes::settings(rest.finish().as_bytes())
                 .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error.to_string()))?;
-            post(format!("/v1/masters/{id}/rerun"), json!({ "settings": settings }), Then::NewMaster)
+            let mut again = json!({ "settings": settings });
+            if dropped {
+                again["reference_upload"] = Value::Null;
+            }
+            post(format!("/v1/masters/{id}/rerun"), again, Then::NewMaster)
         }
         (Page::Master(id), "cancel") => {
             post(format!("/v1/masters/{id}/cancel"), nothing(), Then::Go(format!("/m/{id}")))
@@ -367,6 +377,11 @@ mod tests {
         let (method, path, body) = want(Page::Master("mst_1"), "", "style=warm&loudness=-14");
         assert_eq!((method, path.as_str()), (Method::POST, "/v1/masters/mst_1/rerun"));
         assert_eq!(body["settings"]["style"], "warm");
+        assert!(body.get("reference_upload").is_none(), "it follows the same reference");
+        let kept = want(Page::Master("mst_1"), "", "style=warm&has_reference=on&same_reference=on").2;
+        assert!(kept.get("reference_upload").is_none());
+        let dropped = want(Page::Master("mst_1"), "", "style=warm&has_reference=on").2;
+        assert_eq!(dropped.get("reference_upload"), Some(&Value::Null));
         let wrong = wanted(Page::Master("mst_1"), "", b"style=grim").err().unwrap();
         assert_eq!((wrong.status, wrong.code), (StatusCode::UNPROCESSABLE_ENTITY, "plan.unreadable_setting"));
     }

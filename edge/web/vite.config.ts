@@ -1,7 +1,7 @@
 import { defineConfig } from "vite";
 
 // One entry a page; the edge embeds `dist` and reads its manifest. What all pages share is one chunk, so that a page takes few requests.
-const SHARED = /\/src\/(api|events|player\/peaks|settings|site|storage|text|wishes)\.ts$/;
+const SHARED = /sentences\.json$|\/src\/(api|events|fresh|sentence|player\/(peaks|shape)|settings|site|storage|text|wishes)\.ts$/;
 
 export default defineConfig({
   build: {
@@ -23,7 +23,7 @@ export default defineConfig({
           groups: [
             { name: "shared", test: SHARED },
             { name: "lit", test: /node_modules/ },
-            { name: "player", test: /\/src\/player\/(?!peaks)/ },
+            { name: "player", test: /\/src\/player\/(?!peaks|shape)/ },
           ],
         },
       },

@@ -197,7 +197,8 @@ export async function killAndResume(page: Page, share: number): Promise<void> {
   const again = await page.context().newPage();
   const after = await slowed(again, 0);
   await again.goto("/");
-  await expect(again.getByText("only what is missing is sent")).toBeVisible();
+  // It says how much is there; that only the rest is sent is counted below.
+  await expect(again.getByText("are already here")).toBeVisible();
   const chooser = again.waitForEvent("filechooser");
   await again.getByRole("button", { name: /^Choose the file/ }).click();
   await (await chooser).setFiles(file);

@@ -47,8 +47,12 @@ pub fn home(frame: &Frame<'_>, home: &Home) -> Markup {
                         accept="audio/*,.wav,.aif,.aiff,.aifc,.flac,.mp3,.m4a,.ogg,.oga,.opus,.caf,.rf64,.bwf" aria-describedby="drop-facts";
                 }
                 p #drop-facts.muted {
-                    "WAV, AIFF, FLAC, MP3, M4A or OGG. One track or three hundred, up to " (minutes(limits.seconds)) " and "
-                    (size(limits.bytes)) " each."
+                    "WAV, AIFF, FLAC, MP3, M4A or OGG, up to " (minutes(limits.seconds)) " and " (size(limits.bytes)) " per track. "
+                    @match (frame.signed_in(), allowed(frame)) {
+                        (true, _) => {},
+                        (false, Some(tracks)) => { (count(tracks, "track")) " a day, free; more with an account." },
+                        (false, None) => "Free; more tracks a day with an account.",
+                    }
                 }
                 noscript {
                     p.notice.bad { (icon("warning")) span {
@@ -71,6 +75,11 @@ pub fn home(frame: &Frame<'_>, home: &Home) -> Markup {
         (promises(frame, home))
     };
     frame.page("home", "", about, &main)
+}
+
+/// How many tracks may be sent in a day.
+fn allowed(frame: &Frame<'_>) -> Option<u64> {
+    Some(frame.me.quotas.get("tracks_a_day")?.limit)
 }
 
 /// How many tracks may still be sent today.
@@ -298,7 +307,7 @@ fn demo() -> Markup {
                 }
             }
             p.muted.credit {
-                "Levels matched: the master plays " (number(DEMO_GAIN.abs())) (THIN) "dB lower here, so you compare sound, not loudness. "
+                span.scripted { "Levels matched: the master plays " (number(DEMO_GAIN.abs())) (THIN) "dB lower here, so you compare sound, not loudness. " }
                 "Music: “Onion” by Skiessi, an excerpt, mastered with the default settings, "
                 a href="https://creativecommons.org/licenses/by-sa/4.0/" rel="license noreferrer" { "CC BY-SA 4.0" } "."
             }

@@ -3,6 +3,7 @@
 use super::home::wishes;
 use super::icons::icon;
 use super::layout::{Frame, date, time};
+use super::sentence;
 use super::text::{THIN, capital, clock, count, format_name, number, size, wishes as in_a_breath};
 use super::view::{Artifact, Destination, Finding, Master, Outcome, Reason, Share, State};
 use loopmaster_core::Stage;
@@ -18,6 +19,8 @@ pub struct Job {
     pub destinations: Vec<Destination>,
     /// `GET /v1/masters/{id}/shares`.
     pub shares: Vec<Share>,
+    /// File name of the record it follows.
+    pub reference: Option<String>,
 }
 
 /// What a shared page shows.
@@ -343,13 +346,16 @@ fn plots(master: &Master) -> Markup {
                 @for (role, name, note) in plots {
                     @if let Some(url) = url(master, "plot", role) {
                         div data-plot=(role) data-src=(url) data-name=(name) {
-                            figure { figcaption { strong { (name) } " " span.muted { (note) } } }
+                            figure {
+                                figcaption { strong { (name) } " " span.muted { (note) } }
+                                noscript { img src=(url) alt={ (name) " of the mix and the master" } loading="lazy"; }
+                            }
                         }
                     }
                 }
             }
             @if let Some(report) = report {
-                p { a href=(report) { "Full report" } span.muted { " with every figure; prints on two pages" } }
+                p { a href=(report) data-fresh="report html" { "Full report" } span.muted { " with every figure; prints on two pages" } }
             }
         }
     }
@@ -384,7 +390,7 @@ fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
             ul.files {
                 @for file in files {
                     li {
-                        a.button.file href=(file.url.clone().unwrap_or_else(|| frame.sign_in())) data-artifact=(file.id) data-kind=(file.kind) data-name=(file.name) {
+                        a.button.file href=(file.url.clone().unwrap_or_else(|| frame.sign_in())) data-artifact=(file.id) data-kind=(file.kind) data-name=(file.name) data-fresh=[(file.kind == "report").then(|| format!("{} {}", file.kind, file.role))] {
                             (icon("download")) span { (name(file)) }
                         }
                         span.size { (size(file.bytes)) }
@@ -408,7 +414,13 @@ fn another(job: &Job) -> Markup {
     html! {
         section.another aria-labelledby="another" data-upload=[master.upload.as_ref().map(|u| u.id.as_str())] {
             h2 #another { "Try another" }
-            p.muted { "No new upload. This version stays." @if master.reference_upload.is_some() { " The next one follows the same reference." } }
+            p.muted { "No new upload. This version stays." }
+            @if master.reference_upload.is_some() {
+                label.check {
+                    input type="checkbox" data-same-reference checked;
+                    span { "Follow the same reference" @if let Some(name) = &job.reference { ": " bdi { (name) } } }
+                }
+            }
             form.pills method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
                 @for style in Style::ALL {
                     @if style != now.style {
@@ -420,7 +432,13 @@ fn another(job: &Job) -> Markup {
                 summary { "With other settings" }
                 form.wishes method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
                     (wishes(now, &job.destinations, false))
-                    button.button.primary { "Master again" }
+                    @if master.reference_upload.is_some() {
+                        noscript {
+                            input type="hidden" name="has_reference" value="on";
+                            label.check { input type="checkbox" name="same_reference" value="on" checked; span { "Follow the same reference" } }
+                        }
+                    }
+                    button.button { "Master again" }
                 }
             }
         }
@@ -432,12 +450,12 @@ fn failed(job: &Job) -> Markup {
     html! {
         section.failure aria-labelledby="failed" {
             h2 #failed { (icon("warning")) " This one could not be mastered" }
-            p.lead { (if error.detail.is_empty() { "The reason was not recorded." } else { &error.detail }) }
+            p.lead { (sentence(&error.code, &serde_json::Value::Null)) }
+            @if error.code.starts_with("decode.") { p { a.button.primary href="/" { "Upload another export" } } }
             p.muted {
                 "Code " code { (if error.code.is_empty() { "unknown" } else { &error.code }) } ". Not clear? "
-                a href={ "/contact?topic=question&about=" (job.master.id) } { "tell us" } " and name it."
+                a href={ "/contact?topic=question&about=" (job.master.id) } { "Contact us" } "; we will see the code."
             }
-            p { a.button.primary href="/" { "Upload another export" } }
         }
         @if !error.code.starts_with("decode.") { (another(job)) }
     }

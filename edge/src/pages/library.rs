@@ -3,9 +3,11 @@
 use super::icons::icon;
 use super::job::word;
 use super::layout::{Frame, date};
+use super::sentence;
 use super::text::{THIN, clock, count, lufs, number, size, wishes};
 use super::view::{Batch, Master, Masters, Mix, State};
 use maud::{Markup, html};
+use std::collections::BTreeSet;
 
 /// What the library shows.
 #[derive(Clone, Debug, Default)]
@@ -120,7 +122,10 @@ pub fn batch(frame: &Frame<'_>, batch: &Batch) -> Markup {
     let ended = items.iter().filter(|m| !matches!(m.state, State::Waiting | State::Running)).count();
     let done = items.iter().filter(|m| m.state == State::Done).count();
     let failed = items.iter().filter(|m| m.state == State::Failed).count();
-    let all = batch.tracks.unwrap_or_default().max(items.len() as u64);
+    // Another master of the same mix is a version, not another track.
+    let songs = items.iter().filter_map(mix).collect::<BTreeSet<_>>().len() as u64;
+    let versions = (items.len() as u64).saturating_sub(songs);
+    let all = batch.tracks.unwrap_or_default().max(songs) + versions;
     let seconds: f64 = items.iter().filter_map(|m| m.seconds).sum();
     let name = if batch.name.trim().is_empty() { "Untitled batch" } else { batch.name.trim() };
     let main = html! {
@@ -129,21 +134,21 @@ pub fn batch(frame: &Frame<'_>, batch: &Batch) -> Markup {
                 p.crumb { a href="/library" { "Library" } }
                 h1 dir="auto" { (name) }
                 p.facts {
-                    span { @if batch.album { "Album" } @else { "Batch" } ", " (count(all, "track")) }
+                    span { @if batch.album { "Album" } @else { "Batch" } ", " (count(all - versions, "track")) @if versions > 0 { ", " (count(all, "version")) } }
                     @if seconds > 0.0 { span.muted { (clock(seconds)) } }
                     @if failed > 0 { span.bad { (icon("warning")) " " (failed) " failed" } }
                 }
             }
             div.meter data-meter {
                 progress max=(all.max(1)) value=(ended) aria-label="Tracks done" {}
-                p role="status" { (ended.saturating_sub(failed)) " of " (all) " done" }
+                p role="status" data-meter-said { (ended.saturating_sub(failed)) " of " (all) " done" }
             }
             @if items.is_empty() { p.empty { "The tracks appear here as soon as they are uploaded." } }
             @else { (table(items, true)) }
             @if done > 0 {
                 section.downloads aria-labelledby="take" {
                     h2 #take { "Everything in one file" }
-                    p.muted { "A ZIP of all finished masters with their reports and a list of checksums. A broken download resumes." }
+                    p.muted { "A ZIP of all finished masters and a list of checksums. A broken download resumes." }
                     form method="post" action={ "/b/" (batch.id) "/zip" } data-zip=(batch.id) {
                         button.button.primary { (icon("download")) "Download ZIP" }
                     }
@@ -197,19 +202,22 @@ fn table(items: &[Master], ordered: bool) -> Markup {
                     }
                 }
                 tbody {
-                    @for master in items {
-                        tr data-id=(master.id) data-state=(word(master.state)) {
+                    @for (at, master) in items.iter().enumerate() {
+                        // Another master of the song above it: the same mix with other settings.
+                        @let version = at > 0 && mix(master).is_some() && mix(master) == mix(&items[at - 1]);
+                        tr.version[version] data-id=(master.id) data-state=(word(master.state)) {
                             td.pick { label { input type="checkbox" name="id" value=(master.id); span.visually-hidden { "Select " (title(master)) } } }
                             th.title scope="row" {
-                                a href={ "/m/" (master.id) } dir="auto" { (title(master)) }
-                                @if master.state == State::Failed { @if let Some(error) = &master.error { p.why { (error.detail) } } }
+                                a href={ "/m/" (master.id) } dir="auto" { (title(master)) @if version { span.visually-hidden { ", another version" } } }
+                                @if master.state == State::Failed { @if let Some(error) = &master.error { p.why { (sentence(&error.code, &serde_json::Value::Null)) } } }
                             }
                             td.wave {
-                                @if let Some(peaks) = peaks(master) { span data-peaks=(peaks) aria-hidden="true" {} }
+                                // Lists come without addresses of files: the script asks for those of the rows that are seen.
+                                @if master.state == State::Done { canvas data-wave=(master.id) aria-hidden="true" {} }
                             }
                             td.when { (date(&master.created_at)) }
-                            td.num { (master.seconds.map(clock).unwrap_or_default()) }
-                            td.num title=[master.dbtp.map(|dbtp| format!("{}{THIN}dBTP", number(dbtp)))] { (lufs(master).unwrap_or_default()) }
+                            td.num data-length { (master.seconds.map(clock).unwrap_or_default()) }
+                            td.num data-lufs title=[master.dbtp.map(|dbtp| format!("{}{THIN}dBTP", number(dbtp)))] { (lufs(master).unwrap_or_default()) }
                             td.style { (wishes(&master.settings)) }
                             td.how { (state(master)) @if let Some(expires) = &master.expires_at { span.muted.expires { "until " (date(expires)) } } }
                             @if ordered {
@@ -234,11 +242,12 @@ fn table(items: &[Master], ordered: bool) -> Markup {
     }
 }
 
+/// The upload it was made from.
+fn mix(master: &Master) -> Option<&str> {
+    master.upload.as_ref().map(|upload| upload.id.as_str())
+}
+
 fn title(master: &Master) -> &str {
     let title = master.title.trim();
     if title.is_empty() { "Untitled" } else { title }
-}
-
-fn peaks(master: &Master) -> Option<&str> {
-    master.artifacts.iter().find(|a| a.kind == "waveform" && a.role == "master")?.url.as_deref()
 }

@@ -59,7 +59,18 @@ fn every_page() -> Vec<(String, String)> {
             let one = read(fixtures::master("mst_1", "night-drive", state));
             let shares =
                 vec![Share { id: "shr_1".into(), url: Some("/s/lmh_1".into()), ..Share::default() }, Share::default()];
-            add(state, master(&frame("/m/mst_1"), &Job { master: one, destinations: destinations.clone(), shares }));
+            add(
+                state,
+                master(
+                    &frame("/m/mst_1"),
+                    &Job {
+                        master: one,
+                        destinations: destinations.clone(),
+                        shares,
+                        reference: Some("a record.flac".to_owned()),
+                    },
+                ),
+            );
         }
         add("bare master", master(&frame("/m/mst_1"), &Job::default()));
         add("share", share(&frame("/s/lmh_1"), &Shared { master: read(fixtures::master("", "night-drive", "done")) }));

@@ -1,15 +1,18 @@
 // The API as the pages use it: JSON in and out, problems as errors with their code, patience where the service is away.
 
+import { sentence } from "./sentence";
+
 export class Problem extends Error {
   constructor(
     readonly status: number,
     readonly code: string,
-    detail: string,
+    /** For a person: never the API's own detail. */
+    words: string,
     readonly body: Record<string, unknown> = {},
     /** Seconds the service asked us to wait. */
     readonly retryAfter = 0,
   ) {
-    super(detail);
+    super(words);
     this.name = "Problem";
   }
 
@@ -53,10 +56,10 @@ async function problemOf(response: Response): Promise<Problem> {
   } catch {
     // Not JSON: a proxy's own page.
   }
-  const text = (value: unknown, other: string): string => (typeof value === "string" && value ? value : other);
-  const plain = response.status >= 500 ? "The service does not answer at present." : `The service said no (${response.status}).`;
-  const after = Number(response.headers.get("retry-after") ?? 0);
-  return new Problem(response.status, text(body.code, `http.${response.status}`), text(body.detail, plain), body, Number.isFinite(after) ? after : 0);
+  const code = typeof body.code === "string" && body.code ? body.code : `http.${response.status}`;
+  const said = Number(response.headers.get("retry-after") ?? 0);
+  const after = Number.isFinite(said) ? said : 0;
+  return new Problem(response.status, code, sentence(code, body, after), body, after);
 }
 
 /** One request. */
@@ -72,14 +75,14 @@ export async function ask<T>(path: string, { method = "GET", body, headers = {},
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Problem(0, "net.unreachable", "The service cannot be reached. Are you online?");
+    throw new Problem(0, "net.unreachable", sentence("net.unreachable"));
   }
   if (!response.ok) throw await problemOf(response);
   if (response.status === 204) return undefined as T;
   try {
     return (await response.json()) as T;
   } catch {
-    throw new Problem(502, "net.garbled", "The answer could not be read.");
+    throw new Problem(502, "net.garbled", sentence("net.garbled"));
   }
 }
 

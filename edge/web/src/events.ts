@@ -9,6 +9,7 @@ export interface Summary {
   stage?: string;
   queue_position?: number;
   batch?: string;
+  seconds?: number;
   lufs?: number;
   error?: { code: string; detail: string };
   version: number;

@@ -2,6 +2,7 @@
 
 import { insist } from "./api";
 import { watch, type Summary } from "./events";
+import { keepFresh } from "./fresh";
 import { UNDO_MS } from "./periods";
 import { PlayerElement } from "./player/element";
 import { complain, explain, icon, refresh, toast } from "./site";
@@ -103,7 +104,9 @@ class Job extends HTMLElement {
         const settings = wished(full);
         if (!settings) return;
         if (picked) picked.disabled = true;
-        void insist<{ id: string }>(`/masters/${form.dataset.rerun}/rerun`, { method: "POST", body: { settings } }, undefined, 5).then(
+        // Left out, the reference stays the same; null is none.
+        const dropped = this.querySelector<HTMLInputElement>("[data-same-reference]")?.checked === false;
+        void insist<{ id: string }>(`/masters/${form.dataset.rerun}/rerun`, { method: "POST", body: { settings, ...(dropped ? { reference_upload: null } : {}) } }, undefined, 5).then(
           (made) => location.assign(`/m/${made.id}`),
           (error: unknown) => {
             if (picked) picked.disabled = false;
@@ -247,5 +250,6 @@ export function harmless(text: string): Element | null {
   return document.importNode(svg, true);
 }
 
+keepFresh();
 customElements.define("lm-job", Job);
 customElements.define("lm-plots", Plots);

@@ -3,9 +3,11 @@
 import { insist } from "./api";
 import { watch, type Summary } from "./events";
 import { UNDO_MS } from "./periods";
-import { fetchPeaks, bars } from "./player/peaks";
+import { addressesOf } from "./fresh";
+import { fetchPeaks } from "./player/peaks";
+import { strip } from "./player/shape";
 import { explain, icon, refresh, take, toast } from "./site";
-import { count } from "./text";
+import { clock, count } from "./text";
 
 const WORDS: Record<string, [string, string]> = { waiting: ["clock", "Waiting"], running: ["loop", "Working"], done: ["verified", "Done"], failed: ["warning", "Failed"], cancelled: ["wrong", "Stopped"] };
 
@@ -51,7 +53,26 @@ class LibraryElement extends HTMLElement {
       const said = master.state === "running" && master.stage ? master.stage[0]?.toUpperCase() + master.stage.slice(1) : word;
       if (cell.textContent !== said) cell.innerHTML = icon(symbol) + said;
     }
+    const write = (place: string, text: string): void => {
+      const figure = row.querySelector(place);
+      if (figure) figure.textContent = text;
+    };
+    if (master.seconds != null) write("[data-length]", clock(Math.round(master.seconds)));
+    if (master.lufs != null) write("[data-lufs]", `${master.lufs.toFixed(1).replace("-", "−")}\u202fLUFS`);
+    this.meter();
     if (ended) this.again();
+  }
+
+  /** How many are done, counted in the rows that have just changed. */
+  private meter(): void {
+    const bar = this.querySelector<HTMLProgressElement>("[data-meter] progress");
+    const said = this.querySelector("[data-meter-said]");
+    if (!bar || !said) return;
+    const states = this.rows().map((row) => row.dataset.state);
+    const done = states.filter((state) => state === "done" || state === "cancelled").length;
+    bar.value = states.filter((state) => state !== "waiting" && state !== "running").length;
+    const words = `${done} of ${bar.max} done`;
+    if (said.textContent !== words) said.textContent = words;
   }
 
   /** Not while somebody is at work in the table. */
@@ -249,23 +270,39 @@ class LibraryElement extends HTMLElement {
     });
   }
 
-  /** The tiny waveform of a row, once the row is seen. */
+  /** The small waveform of a row, once the row is seen. */
   private waves(): void {
+    const waiting: HTMLCanvasElement[] = [];
+    let busy = 0;
+    const next = (): void => {
+      const place = busy < 3 ? waiting.shift() : undefined;
+      if (!place) return;
+      busy += 1;
+      void wave(place).finally(() => {
+        busy -= 1;
+        next();
+      });
+      next();
+    };
     const seen = new IntersectionObserver((entries) => {
       for (const entry of entries) {
         if (!entry.isIntersecting) continue;
         seen.unobserve(entry.target);
-        const place = entry.target as HTMLElement;
-        void fetchPeaks(place.dataset.peaks ?? "").then((peaks) => {
-          if (!peaks) return;
-          const heights = bars(peaks, 40);
-          const path = [...heights].map((value, n) => `M${n * 3 + 1} ${(12 - Math.max(0.5, value * 11)).toFixed(1)}V${(12 + Math.max(0.5, value * 11)).toFixed(1)}`).join("");
-          place.innerHTML = `<svg viewBox="0 0 120 24" preserveAspectRatio="none"><path d="${path}"/></svg>`;
-        });
+        waiting.push(entry.target as HTMLCanvasElement);
       }
+      next();
     });
-    for (const place of this.querySelectorAll("[data-peaks]")) seen.observe(place);
+    for (const place of this.querySelectorAll("canvas[data-wave]")) seen.observe(place);
   }
+}
+
+/** Draws a row's waveform; a row without one stays as it is. */
+async function wave(place: HTMLCanvasElement): Promise<void> {
+  const url = await addressesOf(`/masters/${place.dataset.wave}`).then((addresses) => addresses.get("waveform master"), () => undefined);
+  const peaks = url ? await fetchPeaks(url) : null;
+  if (!peaks) return;
+  strip(place, peaks, "master");
+  place.dataset.drawn = "";
 }
 
 customElements.define("lm-library", LibraryElement);

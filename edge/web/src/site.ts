@@ -53,6 +53,8 @@ export async function refresh(): Promise<void> {
   const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("main");
   const old = document.getElementById("main");
   if (!fresh || !old) return location.reload();
+  // To a parser scripts are off: what is for browsers without them would become part of the page.
+  for (const plain of fresh.querySelectorAll("noscript")) plain.remove();
   const focus = document.activeElement?.id;
   const player = old.querySelector<Playing>("lm-player");
   old.replaceChildren(...fresh.childNodes);
@@ -73,6 +75,17 @@ export function complain(form: HTMLElement, text: string): void {
     form.append(line);
   }
   line.textContent = text;
+}
+
+/** Asks for a fresh sign-in in another tab, so that nothing typed here is lost. */
+function signInBeside(form: HTMLElement): void {
+  complain(form, "This needs a fresh sign-in. ");
+  const link = document.createElement("a");
+  link.href = "/sign-in?again=1&next=/account";
+  link.target = "_blank";
+  link.rel = "opener";
+  link.textContent = "Sign in in a new tab";
+  form.querySelector(":scope > .said-wrong")?.append(link, ", then press the button again. What you typed stays here.");
 }
 
 /** What to show for an error; signs in first where that is what is missing. */
@@ -120,7 +133,8 @@ async function send(form: HTMLFormElement, submitter: HTMLElement | null): Promi
     const answer = await insist<Record<string, unknown>>(path.replace(/^\/v1/, ""), empty ? { method } : { method, body }, undefined, 3);
     await follow(form, form.dataset.then ?? "reload", answer ?? {});
   } catch (error) {
-    complain(form, explain(error));
+    if (error instanceof Problem && error.code === "auth.recent_sign_in_required") signInBeside(form);
+    else complain(form, explain(error));
   } finally {
     for (const button of buttons) button.disabled = false;
   }

@@ -59,7 +59,7 @@ export class Track extends LitElement {
     switch (it.state) {
       case "new": return it.said || "Waiting";
       case "waiting": return "Waiting";
-      case "paused": return `Paused at ${size(it.sent)}`;
+      case "paused": return it.busy ? "Pausing after the parts under way" : `Paused at ${size(it.sent)}`;
       case "finishing": return "Checking";
       case "stored": return it.settings === undefined ? "Uploaded" : "Uploaded, in line for mastering";
       case "queued": return "In line for mastering";

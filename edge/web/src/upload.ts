@@ -2,6 +2,7 @@
 
 import { Problem, ask, insist } from "./api";
 import { watch, type Summary } from "./events";
+import { sentence } from "./sentence";
 import { complain, explain } from "./site";
 import { dropLatest, keepLatest, latest } from "./storage";
 import { count, stem } from "./text";
@@ -253,6 +254,8 @@ class UploadElement extends HTMLElement {
   }
 
   private refer(file: File): void {
+    // One record at a time: the next takes the place of the one before.
+    this.querySelector<HTMLButtonElement>("[data-reference] .chosen button")?.click();
     const uploader = new Uploader({ mostBytes: Number(this.dataset.mostBytes) || 4 * 2 ** 30, remember: false, changed: () => this.settle() });
     const item = uploader.add(file);
     this.reference = { name: file.name, item };
@@ -277,11 +280,14 @@ class UploadElement extends HTMLElement {
       this.reference = null;
       shown.remove();
       label?.removeAttribute("hidden");
+      input?.removeAttribute("hidden");
       input?.focus();
       this.settle();
     });
     shown.append(remove);
+    // What is not seen takes no focus either.
     label?.setAttribute("hidden", "");
+    input?.setAttribute("hidden", "");
     box.append(shown);
     item.watch = say;
     say();
@@ -392,7 +398,7 @@ class UploadElement extends HTMLElement {
     this.stopWatching ??= watch((master) => {
       for (const [item, row] of this.rows) {
         if (item.master !== master.id) continue;
-        row.progress = master.state === "running" ? `Mastering: ${master.stage ?? ""}` : master.state === "done" ? "Done" : master.state === "failed" ? (master.error?.detail ?? "Could not be mastered") : "In the queue";
+        row.progress = master.state === "running" ? `Mastering: ${master.stage ?? ""}` : master.state === "done" ? "Done" : master.state === "failed" ? (master.error ? sentence(master.error.code) : "Could not be mastered") : "In the queue";
         row.requestUpdate();
       }
     });

@@ -50,6 +50,10 @@ export class Item {
   batch = "";
   position: number | undefined;
   stop = new AbortController();
+  /** Paused: parts under way are sent to their end, no other is begun. */
+  halted = false;
+  /** Whether `send` is at work on it. */
+  busy = false;
   watch: ((item: Item) => void) | null = null;
   /** Bytes of parts under way, by part. */
   readonly flying = new Map<number, number>();
@@ -102,6 +106,9 @@ function limitsHere(): Promise<FileLimits | null> {
   });
   return asked;
 }
+
+/** Thrown where sending stops because its owner paused it. */
+const HALTED = new Error("paused");
 
 /** The queue of one tab. */
 export class Uploader {
@@ -169,9 +176,17 @@ export class Uploader {
     }
     if (!(await this.alone(item))) return;
     item.handle = await handleOf(item.upload);
+    item.sent = await this.arrivedOf(item, upload);
     const permission = item.handle === null ? "none" : await allowed(item.handle, false);
     if (permission === "granted" && (await this.open(item))) return;
-    item.say("lost", item.handle === null ? "Choose the file again to resume; only what is missing is sent." : "Open the file again to resume; only what is missing is sent.");
+    const there = item.sent > 0 ? ` ${size(item.sent)} of ${size(item.bytes)} are already here.` : "";
+    item.say("lost", `${item.handle === null ? "Choose the file again" : "Press Continue"} to resume.${there}`);
+  }
+
+  /** Bytes of an unfinished upload that the service has. */
+  private async arrivedOf(item: Item, upload: Upload): Promise<number> {
+    const there = await ask<{ parts: { bytes: number }[] }>(`/uploads/${upload.id}/parts`).catch(() => ({ parts: [] }));
+    return Math.min(item.bytes, there.parts.reduce((sum, part) => sum + part.bytes, 0));
   }
 
   /** The upload of a record; null once it is over. Waits for the service as long as it takes. */
@@ -199,7 +214,7 @@ export class Uploader {
   /** Gives a lost item its file back, if it is the same one. */
   async take(item: Item, file: File): Promise<boolean> {
     if (file.size !== item.bytes || (await fingerprint(file)) !== item.print) {
-      item.say("lost", `That is not the same file: “${item.name}” is ${size(item.bytes)}. Choose the same file, or remove this line.`);
+      item.say("lost", `That is not the same file. Choose the ${item.name} (${size(item.bytes)}) you started with.`);
       return false;
     }
     item.file = file;
@@ -215,13 +230,16 @@ export class Uploader {
 
   pause(item: Item): void {
     if (item.state !== "sending" && item.state !== "waiting") return;
-    item.stop.abort(new DOMException("paused", "AbortError"));
+    item.halted = true;
     item.say("paused");
     this.turn();
   }
 
   resume(item: Item): void {
     if (item.state !== "paused" && item.state !== "failed") return;
+    item.halted = false;
+    // The parts that were under way are still being sent: the others follow them.
+    if (item.busy) return item.say("sending");
     item.stop = new AbortController();
     item.say(item.print === "" ? "new" : "waiting");
     this.turn();
@@ -346,6 +364,7 @@ export class Uploader {
 
   private async send(item: Item): Promise<void> {
     const signal = item.stop.signal;
+    item.busy = true;
     const patience = (problem: Problem | null): void => this.waits(item, problem);
     try {
       let upload = item.upload === "" ? null : await this.lookUp(item);
@@ -368,11 +387,13 @@ export class Uploader {
       }
       this.arrive(item, upload);
     } catch (error) {
-      if (signal.aborted) return; // paused or removed; whoever did it has said so
+      if (signal.aborted || error === HALTED) return; // removed or paused; whoever did it has said so
       const problem = error instanceof Problem ? error : new Problem(0, "page.unexpected", String(error));
       item.say("failed", problem.message, problem.passing || problem.status === 0 || problem.status === 403);
     } finally {
+      item.busy = false;
       item.flying.clear();
+      item.changed();
     }
   }
 
@@ -409,7 +430,7 @@ export class Uploader {
     signal.addEventListener("abort", stop, { once: true });
     const urls = new Signer(upload.id, () => todo.slice(0, SIGNED_AT_A_TIME), lanes.signal, (problem) => this.waits(item, problem));
     const lane = async (): Promise<void> => {
-      for (let number = todo.shift(); number !== undefined; number = todo.shift()) {
+      for (let number = item.halted ? undefined : todo.shift(); number !== undefined; number = item.halted ? undefined : todo.shift()) {
         const from = (number - 1) * upload.part_bytes;
         const etag = await this.part(item, urls, number, file.slice(from, from + size(number)), lanes.signal, count);
         item.flying.delete(number);
@@ -418,7 +439,11 @@ export class Uploader {
       }
     };
     try {
-      await Promise.all(Array.from({ length: Math.min(PARTS_AT_A_TIME, todo.length) }, lane));
+      while (todo.length > 0) {
+        if (item.halted) throw HALTED;
+        await Promise.all(Array.from({ length: Math.min(PARTS_AT_A_TIME, todo.length) }, lane));
+      }
+      if (item.halted) throw HALTED;
     } catch (error) {
       lanes.abort(error);
       throw error;
@@ -433,6 +458,8 @@ export class Uploader {
       const url = await urls.of(number);
       try {
         const etag = await put(url, bytes, signal, (sent) => {
+          // Bytes move: whatever was the matter is over.
+          if (sent > 0 && item.said !== "") this.waits(item, null);
           item.flying.set(number, sent);
           count();
         });
@@ -442,6 +469,7 @@ export class Uploader {
         item.flying.delete(number);
         count();
         if (signal.aborted || !(error instanceof Problem)) throw error;
+        if (item.halted) throw HALTED;
         // 403: the signature has expired, or the clock is off; a fresh one helps, but not for ever.
         if (error.status === 403) urls.drop(number);
         else if (!error.passing) throw error;

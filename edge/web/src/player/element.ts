@@ -2,6 +2,7 @@
 
 import { LitElement, html, nothing } from "lit";
 import { Problem } from "../api";
+import { renewed } from "../fresh";
 import { clock, decibel } from "../text";
 import { Abx, verdict } from "./abx";
 import { Engine, type Excerpt, type Loop, type Side } from "./engine";
@@ -130,7 +131,8 @@ export class PlayerElement extends LitElement {
   /** The engine, made in the first click: browsers give sound to nobody else. */
   private ready(): Engine {
     if (this.engine) return this.engine;
-    const engine = new Engine(this.urls, this.seconds, this.louder, this.excerpt);
+    const renew = async (role: string): Promise<string | undefined> => (await renewed()).get(`preview ${role}`);
+    const engine = new Engine(this.urls, this.seconds, this.louder, this.excerpt, renew);
     engine.failed = (error) => this.fail(error);
     engine.ended = () => this.requestUpdate();
     engine.matched = this.matched;

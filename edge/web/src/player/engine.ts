@@ -54,6 +54,8 @@ export class Engine {
     readonly seconds: number,
     private louder: number,
     private excerpt: Excerpt | null = null,
+    /** A new address for a preview, by its role. */
+    private readonly renew: (role: string) => Promise<string | undefined> = () => Promise.resolve(undefined),
   ) {
     if (excerpt) this.whole = new Promise((resolve) => (this.arrived = resolve));
     this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
@@ -68,7 +70,9 @@ export class Engine {
 
   private opened(urls: Record<Side, string>): Record<Side, Preview> {
     const samples = (this.excerpt?.seconds ?? this.seconds) * RATE;
-    return { mix: new Preview(new Remote(urls.mix), samples), master: new Preview(new Remote(urls.master), samples) };
+    const ending = this.excerpt ? "-excerpt" : "";
+    const preview = (side: Side): Preview => new Preview(new Remote(urls[side], () => this.renew(side + ending)), samples);
+    return { mix: preview("mix"), master: preview("master") };
   }
 
   /** The whole song is there, or another part of it; what is scheduled plays on. */

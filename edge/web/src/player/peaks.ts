@@ -4,6 +4,8 @@ export interface Peaks {
   /** Greatest magnitude of each point, 0–1. */
   values: Float32Array;
   seconds: number;
+  /** Sums of squares, once somebody has needed them. */
+  sums?: Float64Array;
 }
 
 export function parse(buffer: ArrayBuffer): Peaks | null {

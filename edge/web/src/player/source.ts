@@ -13,15 +13,24 @@ export class Remote {
   private whole: Uint8Array | null = null;
   size = 0;
 
-  constructor(private readonly url: string) {}
+  /** `renew`: a new address, where the one given has had its time. */
+  constructor(
+    private url: string,
+    private readonly renew: () => Promise<string | undefined> = () => Promise.resolve(undefined),
+  ) {}
 
   async read(from: number, to: number): Promise<Uint8Array> {
     if (this.whole) return this.whole.subarray(from, to);
-    const response = await fetch(this.url, { headers: { range: `bytes=${from}-${to - 1}` } }).catch(() => {
-      throw new Problem(0, "net.unreachable", "The preview cannot be fetched. Are you online?");
-    });
+    let response = await this.ask(from, to);
+    if (response.status === 403) {
+      const url = await this.renew().catch(() => undefined);
+      if (url && url !== this.url) {
+        this.url = url;
+        response = await this.ask(from, to);
+      }
+    }
     if (response.status === 416) return new Uint8Array();
-    if (!response.ok) throw new Problem(response.status, "storage.preview", response.status === 403 ? "The preview’s address has expired. Reload the page." : "The preview cannot be fetched at present.");
+    if (!response.ok) throw new Problem(response.status, "storage.preview", "The preview cannot be fetched right now. Try again in a moment.");
     const bytes = new Uint8Array(await response.arrayBuffer());
     if (response.status === 206) {
       const total = Number(response.headers.get("content-range")?.split("/")[1]);
@@ -33,6 +42,12 @@ export class Remote {
     this.whole = bytes;
     this.size = bytes.length;
     return bytes.subarray(from, to);
+  }
+
+  private ask(from: number, to: number): Promise<Response> {
+    return fetch(this.url, { headers: { range: `bytes=${from}-${to - 1}` } }).catch(() => {
+      throw new Problem(0, "net.unreachable", "The preview cannot be fetched. Are you online?");
+    });
   }
 }
 
