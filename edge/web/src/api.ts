@@ -46,6 +46,8 @@ export interface Ask {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+  /** Refusals that asking again does not change, however the status reads. */
+  final?: (problem: Problem) => boolean;
 }
 
 async function problemOf(response: Response): Promise<Problem> {
@@ -104,7 +106,7 @@ export async function insist<T>(path: string, what: Ask = {}, waiting?: (problem
       if (attempt > 0) waiting?.(null);
       return answer;
     } catch (error) {
-      if (!(error instanceof Problem) || !error.passing || attempt >= most) throw error;
+      if (!(error instanceof Problem) || !error.passing || attempt >= most || what.final?.(error)) throw error;
       waiting?.(error);
       await online(what.signal);
       await sleep(Math.max(backoff(attempt), Math.min(error.retryAfter, 120) * 1000), what.signal);

@@ -2,6 +2,7 @@
 
 import { LitElement, html, nothing } from "lit";
 import type { Item } from "./uploader";
+import { moment } from "./sentence";
 import { clock, size } from "./text";
 
 const icon = (name: string) => html`<svg class="icon" aria-hidden="true"><use href="#i-${name}"></use></svg>`;
@@ -61,7 +62,7 @@ export class Track extends LitElement {
       case "waiting": return "Waiting";
       case "paused": return it.busy ? "Pausing after the parts under way" : `Paused at ${size(it.sent)}`;
       case "finishing": return "Checking";
-      case "stored": return it.settings === undefined ? "Uploaded" : "Uploaded, in line for mastering";
+      case "stored": return it.settings === undefined ? "Uploaded" : it.starts > 0 ? `Uploaded, starts ${it.starts === Infinity ? "when there is room" : `at about ${moment(it.starts)}`}` : "Uploaded, in line for mastering";
       case "queued": return "In line for mastering";
       case "made": return this.progress || "In the queue";
       default: return "";

@@ -2,8 +2,9 @@
 
 import { Problem, ask, insist } from "./api";
 import { watch, type Summary } from "./events";
+import { type Room, full, noRoom, roomHere } from "./allowance";
 import { sentence } from "./sentence";
-import { complain, explain } from "./site";
+import { complain, explain, signedIn } from "./site";
 import { dropLatest, keepLatest, latest } from "./storage";
 import { count, stem } from "./text";
 import { Track } from "./track";
@@ -37,13 +38,17 @@ class UploadElement extends HTMLElement {
   private picking: Item | null = null;
   private settleTimer = 0;
   private followed = "";
+  private room: Room | null = null;
+  private measuring: Promise<void> | null = null;
+  private measuredAt = 0;
+  private fullUntil = 0;
 
   connectedCallback(): void {
     if (this.list) return;
     this.form = this.querySelector("form.wishes") as HTMLFormElement;
-    this.uploader = new Uploader({ mostBytes: Number(this.dataset.mostBytes) || 4 * 2 ** 30, changed: () => this.settle() });
+    this.uploader = new Uploader({ mostBytes: Number(this.dataset.mostBytes) || 4 * 2 ** 30, changed: () => this.settle(), full: (problem) => this.refused(problem) });
     const queue = this.querySelector("[data-queue]") as HTMLElement;
-    queue.innerHTML = `<div class="titled"><h2>Your tracks</h2><p class="muted" data-sum role="status"></p></div><div class="together" data-together hidden>
+    queue.innerHTML = `<div class="titled"><h2>Your tracks</h2><p class="muted" data-sum role="status"></p></div><div class="notice limit" data-limit hidden><span role="status"></span><a class="button" href="/sign-in?next=/" hidden></a><a class="button" data-made hidden>See those under way</a></div><div class="together" data-together hidden>
       <label class="check"><input type="checkbox" data-album><span>One album, in this order <span class="muted">drag, or use the arrows</span></span></label>
       <label class="field" data-album-name hidden><span>Name of the album</span><input maxlength="200" value="" autocomplete="off"></label></div>`;
     this.list = document.createElement("ol");
@@ -52,6 +57,8 @@ class UploadElement extends HTMLElement {
     enliven(this.form);
     this.listen();
     this.offerLatest();
+    // Those that waited for room begin by themselves as long as the page is open.
+    setInterval(() => this.uploader.items.some((item) => item.starts > 0) && void this.measure(), 60_000);
     void this.uploader.recall().then((items) => this.show(items));
     addEventListener("beforeunload", (event) => {
       if (this.uploader.items.some((item) => item.state === "sending" || item.state === "finishing")) event.preventDefault();
@@ -127,7 +134,7 @@ class UploadElement extends HTMLElement {
       fresh.push(one);
     }
     if (fresh.length === 0) return;
-    if (fresh.length > 1 && this.batch === "") await this.begin(fresh.length);
+    await Promise.all([this.measure(), fresh.length > 1 && this.batch === "" ? this.begin(fresh.length) : null]);
     for (let at = 0; at < fresh.length; at += 10) {
       const items = fresh.slice(at, at + 10).map(({ file, handle }) => {
         const item = this.uploader.add(file, handle);
@@ -137,6 +144,7 @@ class UploadElement extends HTMLElement {
         return item;
       });
       this.show(items);
+      this.grant();
       await next();
     }
     if (this.rows.size === fresh.length) this.querySelector(".queue h2")?.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
@@ -303,8 +311,70 @@ class UploadElement extends HTMLElement {
     }, 60) as unknown as number;
   }
 
+  /** Asks how many tracks fit; at most one question at a time. */
+  private measure(): Promise<void> {
+    this.measuring ??= roomHere().then((room) => {
+      this.measuring = null;
+      this.measuredAt = Date.now();
+      this.room = room;
+      // Those that were let begin and that the service has not counted yet.
+      if (room) room.left = Date.now() < this.fullUntil ? 0 : Math.max(0, room.left - this.uploader.items.filter((item) => item.granted && !item.counted).length);
+      this.settle();
+    });
+    return this.measuring;
+  }
+
+  /** The service had no room after all: somebody else at this address, or another tab. */
+  private refused(problem: Problem): void {
+    const wait = Math.min(Math.max(problem.retryAfter, 20) * 1000, this.room?.each ?? 600_000);
+    this.fullUntil = Date.now() + wait;
+    if (this.room) this.room.left = 0;
+    this.grant();
+    setTimeout(() => void this.measure(), wait + 500);
+  }
+
+  /** Lets as many begin as fit, in the order in which they stand; the others are told when. */
+  private grant(): void {
+    const items = this.ordered().filter((item) => !item.counted && !item.granted && item.state !== "failed" && item.state !== "made");
+    const left = this.room?.left ?? Infinity;
+    const each = this.room?.each ?? 0;
+    const whole = this.album && items.length > left;
+    items.forEach((item, n) => {
+      const missing = whole ? items.length - left : n + 1 - left;
+      const starts = missing <= 0 ? 0 : whole && items.length > (this.room?.limit ?? Infinity) ? Infinity : Math.max(Date.now() + missing * each, this.fullUntil);
+      if (starts === 0 && item.settings !== undefined) {
+        item.granted = true;
+        if (this.room) this.room.left -= 1;
+      }
+      // A minute more or less is not worth drawing three hundred rows again.
+      if (starts === item.starts || (starts > 0 && item.starts > 0 && Math.abs(starts - item.starts) < 90_000)) return;
+      item.starts = starts;
+      item.changed();
+    });
+  }
+
+  /** Says at the queue what fits, and what an account would change. */
+  private limits(items: Item[]): void {
+    const box = this.querySelector<HTMLElement>("[data-limit]");
+    const [words, link, made] = [box?.querySelector("span"), box?.querySelector<HTMLAnchorElement>("a[href]"), box?.querySelector<HTMLAnchorElement>("[data-made]")];
+    if (!box || !words || !link || !made) return;
+    const open = items.filter((item) => item.state !== "failed");
+    const later = open.filter((item) => item.starts > 0 && item.state !== "made");
+    const beyond = later.length > 0 && this.room !== null;
+    const under = open.some((item) => item.state === "made") && this.path();
+    box.toggleAttribute("hidden", !beyond && !(under && items.some((item) => item.state === "failed")));
+    document.querySelector(".quota")?.toggleAttribute("hidden", items.length > 0);
+    const text = beyond && this.room ? noRoom(open.length, later.length, this.room, Math.max(...later.map((item) => item.starts)), this.album, !signedIn()) : "";
+    if (words.textContent !== text) words.textContent = text;
+    link.hidden = signedIn() || !beyond;
+    link.textContent = `Sign in to master all ${open.length}`;
+    made.hidden = !under;
+    if (under) made.href = under;
+  }
+
   private draw(): void {
     const items = this.uploader.items;
+    this.grant();
     const open = items.filter((item) => item.state !== "failed" && item.state !== "made");
     const wishing = open.filter((item) => item.settings === undefined);
     this.querySelector("[data-queue]")?.toggleAttribute("hidden", items.length === 0);
@@ -314,9 +384,9 @@ class UploadElement extends HTMLElement {
     const button = go?.querySelector("button");
     go?.toggleAttribute("hidden", wishing.length === 0);
     if (button) button.textContent = this.album ? `Master the album` : wishing.length === 1 ? "Master this track" : `Master ${count(wishing.length, "track")}`;
-    const left = this.dataset.tracksLeft === undefined ? Infinity : Number(this.dataset.tracksLeft);
+    this.limits(items);
     const note = this.querySelector("[data-go-note]");
-    if (note) note.textContent = wishing.length > left ? `You can master ${count(left, "more track")} today; the others wait until tomorrow.` : open.some((item) => item.state === "sending") ? "No need to wait for the upload." : "";
+    if (note) note.textContent = open.some((item) => item.state === "sending") ? "No need to wait for the upload." : "";
     const sent = items.filter((item) => ["stored", "queued", "made"].includes(item.state)).length;
     const made = items.filter((item) => item.state === "made").length;
     const failed = items.filter((item) => item.state === "failed").length;
@@ -335,6 +405,7 @@ class UploadElement extends HTMLElement {
     if (!this.album && !this.reference) this.uploader.wish(items, settings);
     else for (const item of items) item.settings = settings;
     for (const item of items) item.changed();
+    this.grant();
     this.follow();
     this.settle();
     await this.ask();
@@ -345,7 +416,10 @@ class UploadElement extends HTMLElement {
     if (this.asking) return;
     const items = this.ordered();
     const wanted = items.filter((item) => item.settings !== undefined && item.state !== "failed" && item.state !== "made");
-    const ready = wanted.filter((item) => item.state === "stored");
+    const stored = wanted.filter((item) => item.state === "stored");
+    // What an earlier visit left has not been looked at yet.
+    if (stored.length > 0 && Date.now() - this.measuredAt > 300_000) return this.measure();
+    const ready = stored.filter((item) => item.granted);
     const reference = this.reference?.item;
     if (reference && reference.state !== "stored") return;
     if (ready.length === 0 || (this.album && ready.length < wanted.length)) return this.depart();
@@ -359,6 +433,7 @@ class UploadElement extends HTMLElement {
       const made = await insist<Made>("/masters", {
         method: "POST",
         body: { uploads: same.map((item) => item.upload), settings, ...(reference ? { reference_upload: reference.upload } : {}), ...(this.album ? { batch: { name, album: true } } : {}) },
+        final: full,
       }, (problem) => problem && complain(this.form, problem.message), Infinity);
       complain(this.form, "");
       if (made.batch) this.batch = made.batch;
@@ -368,6 +443,12 @@ class UploadElement extends HTMLElement {
       });
     } catch (error) {
       for (const item of same) item.say("stored");
+      if (error instanceof Problem && full(error)) {
+        for (const item of same) item.granted = false;
+        this.refused(error);
+        return this.settle();
+      }
+      for (const item of same) item.granted = false;
       for (const item of same) item.settings = undefined;
       this.wishes = null;
       complain(this.form, explain(error));
@@ -385,12 +466,19 @@ class UploadElement extends HTMLElement {
     if (made.length === 0 || this.followed === "gone") return;
     const rest = items.filter((item) => item.state !== "made");
     const single = made.length === 1 && items.length === 1;
-    const path = single ? `/m/${made[0]?.master}` : this.batch !== "" ? `/b/${this.batch}` : "/library";
+    const path = this.path();
     if (path !== "/library") keepLatest(path, single ? stem(made[0]?.name ?? "") : "");
     if (rest.length > 0) return;
     this.followed = "gone";
     this.stopWatching?.();
     location.assign(path);
+  }
+
+  /** The page of what is under way. */
+  private path(): string {
+    const { items } = this.uploader;
+    const made = items.filter((item) => item.state === "made");
+    return made.length === 1 && items.length === 1 ? `/m/${made[0]?.master}` : this.batch !== "" ? `/b/${this.batch}` : "/library";
   }
 
   /** Shows in the queue how the masters are doing while other files are still sent. */

@@ -2,6 +2,7 @@
 // tried again with patience; after a reload only the missing parts are sent, because the service knows which have arrived.
 
 import { Problem, ask, insist, key, online, sleep, backoff } from "./api";
+import { full } from "./allowance";
 import { fingerprint } from "./fingerprint";
 import { type UploadRecord, dropHandle, dropUpload, handleOf, keepHandle, keepUpload, keepUploads, uploadRecords } from "./storage";
 import { type FileLimits, refusal, tooLong } from "./admission";
@@ -47,6 +48,14 @@ export class Item {
   upload = "";
   master = "";
   settings: unknown = undefined;
+  /** May be mastered now; what has no room yet waits in the queue, uploaded. */
+  granted = false;
+  /** Needs nothing but itself: its settings may travel with the upload. */
+  direct = false;
+  /** The service has counted it as a track. */
+  counted = false;
+  /** When it may be mastered, ms; 0: now. */
+  starts = 0;
   batch = "";
   position: number | undefined;
   stop = new AbortController();
@@ -94,6 +103,8 @@ export interface Options {
   remember?: boolean;
   /** Tells of items that came, went, or may be mastered. */
   changed: () => void;
+  /** The service had no room for another track. */
+  full?: (problem: Problem) => void;
 }
 
 let asked: Promise<FileLimits | null> | null = null;
@@ -358,7 +369,7 @@ export class Uploader {
 
   private waits(item: Item, problem: Problem | null): void {
     if (problem === null) item.said = "";
-    else item.said = !navigator.onLine || problem.status === 0 ? "You are offline. The upload resumes when you are back." : problem.status === 429 ? "Busy right now. Retrying…" : "The service does not answer. Retrying…";
+    else item.said = !navigator.onLine || problem.status === 0 ? "You are offline. The upload resumes when you are back." : problem.code === "rate.exceeded" ? problem.message : problem.status === 429 ? "Busy right now. Retrying…" : "The service does not answer. Retrying…";
     item.changed();
   }
 
@@ -371,11 +382,7 @@ export class Uploader {
       if (upload === null) {
         if (item.upload !== "") this.forget(item);
         item.arrived = item.sent = 0;
-        upload = await insist<Upload>("/uploads", {
-          method: "POST",
-          signal,
-          body: { name: item.name, bytes: item.bytes, type: item.file?.type ?? "", fingerprint: item.print, ...(item.settings === undefined ? {} : { settings: item.settings }), ...(item.batch === "" ? {} : { batch: item.batch, position: item.position }) },
-        }, patience, Infinity);
+        upload = await this.create(item, signal, patience);
         item.upload = upload.id;
         this.record(item);
         if (item.handle && this.options.remember !== false) void keepHandle(item.upload, item.handle);
@@ -394,6 +401,22 @@ export class Uploader {
       item.busy = false;
       item.flying.clear();
       item.changed();
+    }
+  }
+
+  /** Makes the upload; with its settings where there is room to master it as soon as it arrives. */
+  private async create(item: Item, signal: AbortSignal, patience: (problem: Problem | null) => void): Promise<Upload> {
+    const settings = item.granted && item.direct ? item.settings : undefined;
+    const body = { name: item.name, bytes: item.bytes, type: item.file?.type ?? "", fingerprint: item.print, ...(settings === undefined ? {} : { settings }), ...(item.batch === "" ? {} : { batch: item.batch, position: item.position }) };
+    try {
+      const upload = await insist<Upload>("/uploads", { method: "POST", signal, body, final: full }, patience, Infinity);
+      item.counted = settings !== undefined;
+      return upload;
+    } catch (error) {
+      if (settings === undefined || !(error instanceof Problem) || !full(error)) throw error;
+      item.granted = false;
+      this.options.full?.(error);
+      return this.create(item, signal, patience);
     }
   }
 
@@ -499,6 +522,7 @@ export class Uploader {
   /** A master exists: nothing of the upload needs to survive here. */
   made(item: Item, master: string): void {
     item.master = master;
+    item.counted = true;
     item.say("made");
     this.forget(item);
     this.unlock.get(item)?.();
@@ -506,7 +530,7 @@ export class Uploader {
 
   /** The settings everything is to be mastered with; what is not created yet takes them along, so that it needs no tab any more. */
   wish(items: Item[], settings: unknown): void {
-    for (const item of items) item.settings = settings;
+    for (const item of items) Object.assign(item, { settings, direct: true });
     // All in one writing: a hundred small ones would each read and write the whole list.
     keepUploads(items.filter((item) => item.upload !== "" && item.state !== "made").map((item) => this.recordOf(item)));
   }
