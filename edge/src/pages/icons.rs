@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 
 /// Name and drawing, 24 × 24, stroked.
-const ICONS: [(&str, &str); 25] = [
+const ICONS: [(&str, &str); 26] = [
     ("upload", r#"<path d="M12 3v12"/><path d="m17 8-5-5-5 5"/><path d="M21 15v4a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2v-4"/>"#),
     ("play", r#"<path d="M5 5a2 2 0 0 1 3.008-1.728l11.997 6.998a2 2 0 0 1 .003 3.458l-12 7A2 2 0 0 1 5 19z"/>"#),
     ("pause", r#"<rect x="14" y="3" width="5" height="18" rx="1"/><rect x="5" y="3" width="5" height="18" rx="1"/>"#),
@@ -43,6 +43,7 @@ const ICONS: [(&str, &str); 25] = [
     ),
     ("user", r#"<path d="M19 21v-2a4 4 0 0 0-4-4H9a4 4 0 0 0-4 4v2"/><circle cx="12" cy="7" r="4"/>"#),
     ("mail", r#"<path d="m22 7-8.991 5.727a2 2 0 0 1-2.009 0L2 7"/><rect x="2" y="4" width="20" height="16" rx="2"/>"#),
+    ("minus", r#"<path d="M5 12h14"/>"#),
     ("plus", r#"<path d="M5 12h14"/><path d="M12 5v14"/>"#),
     ("clock", r#"<circle cx="12" cy="12" r="10"/><path d="M12 6v6l4 2"/>"#),
     ("up", r#"<path d="m5 12 7-7 7 7"/><path d="M12 19V5"/>"#),

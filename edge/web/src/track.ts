@@ -1,6 +1,10 @@
 // One line of the upload queue. Draws itself again only when its own file moved, so that three hundred of them cost nothing.
 
 import { LitElement, html, nothing } from "lit";
+import { lengthOf } from "./admission";
+import { hush, listen, listening, localPeaks } from "./local";
+import type { Peaks } from "./player/peaks";
+import { strip } from "./player/shape";
 import type { Item } from "./uploader";
 import { moment } from "./sentence";
 import { clock, size } from "./text";
@@ -35,6 +39,11 @@ export class Track extends LitElement {
   item!: Item;
   /** How the master is doing, once there is one. */
   progress = "";
+  /** How much of the way to the master is done, 0–1. */
+  share = 0;
+  private peaks: Peaks | null = null;
+  private deaf = false;
+  private readonly gone = new AbortController();
 
   constructor() {
     super();
@@ -48,6 +57,48 @@ export class Track extends LitElement {
   override connectedCallback(): void {
     super.connectedCallback();
     this.item.watch = () => draw(this);
+    seen.observe(this);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    // Moved to another place of the list it is there again at once.
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      this.gone.abort();
+      hush(this.item.file);
+    });
+  }
+
+  /** Draws the waveform of the file, once the row is seen. */
+  look(): void {
+    const { file } = this.item;
+    if (!file || this.peaks) return;
+    const show = (peaks: Peaks | null): void => {
+      if (!peaks) return;
+      this.peaks = peaks;
+      this.requestUpdate();
+    };
+    void localPeaks(file, async () => (await lengthOf(file))?.frames ?? null, this.gone.signal, show).then(show);
+  }
+
+  private async play(share?: number): Promise<void> {
+    const { file } = this.item;
+    if (file && !(await listen(file, () => draw(this), share))) this.deaf = true;
+    this.requestUpdate();
+  }
+
+  protected override updated(): void {
+    const canvas = this.querySelector("canvas");
+    if (!canvas || !this.peaks) return;
+    const it = this.item;
+    const sent = it.bytes > 0 ? it.sent / it.bytes : 0;
+    if (this.share > 0) strip(canvas, this.peaks, "mix", { share: this.share, name: "master" });
+    else strip(canvas, this.peaks, "rule", { share: it.state === "new" || it.state === "failed" ? 0 : sent, name: "mix" });
+    canvas.dataset.drawn = "";
+    const heard = listening(it.file);
+    const head = this.querySelector<HTMLElement>(".needle");
+    if (head && heard && heard.seconds > 0) head.style.left = `${((100 * heard.at) / heard.seconds).toFixed(2)}%`;
   }
 
   private act(what: string): void {
@@ -75,9 +126,17 @@ export class Track extends LitElement {
     const moving = it.state === "sending" || it.state === "paused" || it.state === "elsewhere" || (it.state === "lost" && it.sent > 0);
     const button = (what: string, symbol: string, text: string) =>
       html`<button class="quiet" type="button" @click=${() => this.act(what)}>${icon(symbol)}<span>${text}<span class="visually-hidden"> ${it.name}</span></span></button>`;
-    this.className = `track ${it.state}${moving ? "" : " still"}`;
+    this.className = `track ${it.state}${moving ? "" : " still"}${this.peaks ? " drawn" : ""}`;
+    const heard = listening(it.file);
+    const playing = heard !== null && !heard.paused;
     return html`
       <span class="grip" ?hidden=${!this.album} draggable=${this.album ? "true" : "false"} aria-hidden="true">${icon("grip")}</span>
+      ${this.peaks && !this.deaf
+        ? html`<button class="quiet hear" type="button" aria-label="${playing ? "Pause" : "Play"} ${it.name}" @click=${() => void this.play()}>${icon(playing ? "pause" : "play")}</button>`
+        : nothing}
+      ${this.peaks
+        ? html`<span class="picture"><canvas aria-hidden="true" @click=${(event: MouseEvent) => void this.play(event.offsetX / Math.max((event.target as HTMLElement).clientWidth, 1))}></canvas><i class="needle" ?hidden=${heard === null || heard.seconds === 0}></i></span>`
+        : nothing}
       <span class="name" dir="auto">${it.state === "made" ? html`<a href="/m/${it.master}">${it.name}</a>` : it.name}</span>
       ${moving
         ? html`<progress max="100" .value=${percent} aria-label="Sent of ${it.name}"></progress><span class="percent">${percent}${"\u202f"}%</span>`
@@ -95,5 +154,15 @@ export class Track extends LitElement {
       </span>`;
   }
 }
+
+/** Pictures are made for the rows that somebody looks at. */
+const seen = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    if (!entry.isIntersecting) continue;
+    const row = entry.target as Track;
+    if (row.item.file) seen.unobserve(row);
+    row.look();
+  }
+});
 
 customElements.define("lm-track", Track);

@@ -22,6 +22,8 @@ interface Picked {
   handle: FileSystemFileHandle | null;
 }
 
+const STAGES = ["decode", "analyse", "plan", "render", "encode", "deliver"];
+
 const next = (): Promise<void> => new Promise((resolve) => setTimeout(resolve));
 
 class UploadElement extends HTMLElement {
@@ -487,6 +489,8 @@ class UploadElement extends HTMLElement {
       for (const [item, row] of this.rows) {
         if (item.master !== master.id) continue;
         row.progress = master.state === "running" ? `Mastering: ${master.stage ?? ""}` : master.state === "done" ? "Done" : master.state === "failed" ? (master.error ? sentence(master.error.code) : "Could not be mastered") : "In the queue";
+        const stage = STAGES.indexOf(master.stage ?? "");
+        row.share = master.state === "done" ? 1 : master.state === "running" ? (Math.max(stage, 0) + 0.5) / STAGES.length : 0;
         row.requestUpdate();
       }
     });

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { lengthOf, refusal, tooLong } from "../src/admission";
 import { fingerprint } from "../src/fingerprint";
+import { localPeaks, pcmOf } from "../src/local";
 import { PREROLL, header, pageAt, pages, stretch } from "../src/player/ogg";
 import { settingsOf } from "../src/settings";
 import { isRecord } from "../src/storage";
@@ -135,4 +136,58 @@ test("pages are found from anywhere, and noise is no page", () => {
   assert.deepEqual(pages(new Uint8Array(5000).fill(0x4f)), []);
   assert.equal(header(new Uint8Array(5000)), null);
   assert.equal(header(opus.slice(0, 30)), null);
+});
+
+/** PCM with one loud sample, in each of the forms that come out of a sequencer. */
+const pcm = (kind: "wav16" | "wav24" | "wav32f" | "aiff" | "sowt", frames: number, loud: number): Blob => {
+  const bytes = { wav16: 2, wav24: 3, wav32f: 4, aiff: 3, sowt: 2 }[kind];
+  const big = kind === "aiff" || kind === "sowt";
+  const data = new DataView(new ArrayBuffer(frames * bytes * 2));
+  const at = loud * bytes * 2 + bytes; // the right channel
+  if (bytes === 2) data.setInt16(at, -16_384, true);
+  else if (bytes === 4) data.setFloat32(at, 0.5, true);
+  else [0x00, 0x00, 0xc0].forEach((byte, n) => data.setUint8(at + (big ? 2 - n : n), byte));
+  const head = new DataView(new ArrayBuffer(big ? 12 + 8 + 22 + 16 : 44));
+  const word = (to: number, text: string): void => [...text].forEach((c, i) => head.setUint8(to + i, c.charCodeAt(0)));
+  if (big) {
+    word(0, "FORM");
+    word(8, "AIFC");
+    word(12, "COMM");
+    head.setUint32(16, 22);
+    head.setInt16(20, 2);
+    head.setUint32(22, frames);
+    head.setInt16(26, bytes * 8);
+    head.setUint16(28, 16_383 + 15);
+    head.setBigUint64(30, 44_100n << 48n);
+    word(38, kind === "sowt" ? "sowt" : "NONE");
+    word(42, "SSND");
+    head.setUint32(46, data.byteLength + 8);
+  } else {
+    word(0, "RIFF");
+    word(8, "WAVEfmt ");
+    head.setUint32(16, 16, true);
+    head.setUint16(20, kind === "wav32f" ? 3 : 1, true);
+    head.setUint16(22, 2, true);
+    head.setUint32(24, 44_100, true);
+    head.setUint16(32, bytes * 2, true);
+    head.setUint16(34, bytes * 8, true);
+    word(36, "data");
+    head.setUint32(40, data.byteLength, true);
+  }
+  return new Blob([head.buffer, data.buffer]);
+};
+
+test("a file on this machine is drawn from its samples", async () => {
+  for (const kind of ["wav16", "wav24", "wav32f", "aiff", "sowt"] as const) {
+    const frames = 44_100 * 4;
+    const peaks = await localPeaks(pcm(kind, frames, frames / 2), () => Promise.resolve(null), new AbortController().signal);
+    assert.ok(peaks, kind);
+    assert.equal(peaks.seconds, 4);
+    const loudest = peaks.values.indexOf(Math.max(...peaks.values));
+    assert.ok(Math.abs(loudest / peaks.values.length - 0.5) < 0.01 && Math.abs(peaks.values[loudest]! - 0.5) < 1e-4, `${kind}: ${loudest} ${peaks.values[loudest]}`);
+    assert.equal(peaks.values.filter((tall) => tall > 0).length, 1);
+  }
+  for (const odd of ["", "RIFF....WAVEdata\0\0\0\0", "FORM....AIFFSSND", "RIFF....WAVEfmt \x10\0\0\0\x55\0"]) assert.equal(await pcmOf(new Blob([odd])), null);
+  // What no decoder here can read has no picture, and stops no other.
+  assert.equal(await localPeaks(new Blob(["nothing to hear"]), () => Promise.resolve(null), new AbortController().signal), null);
 });

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Abx, byChance, verdict } from "../src/player/abx";
-import { bars, parse } from "../src/player/peaks";
+import { parse } from "../src/player/peaks";
+import { between, shapeOf } from "../src/player/shape";
 import { backoff } from "../src/api";
 import { clock, decibel, size, stem, typed } from "../src/text";
 
@@ -43,8 +44,9 @@ test("waveform files are read, and what is none is refused", () => {
   const peaks = parse(file);
   assert.deepEqual([...(peaks?.values ?? [])], [1, 0.5, 0, 127 / 128]);
   assert.equal(peaks?.seconds, 1024 / 44_100);
-  assert.deepEqual([...bars(peaks!, 2)], [1, 127 / 128]);
-  assert.deepEqual([...bars(peaks!, 4, peaks!.seconds * 2)].slice(2), [0, 0], "nothing is drawn where nothing is");
+  assert.deepEqual([...shapeOf(peaks!, 2).peak], [1, 127 / 128]);
+  assert.deepEqual([...shapeOf(peaks!, 4, peaks!.seconds * 2).peak].slice(2), [0, 0], "nothing is drawn where nothing is");
+  assert.deepEqual([...shapeOf(peaks!, 2, peaks!.seconds, peaks!.seconds / 2).peak], [0, 127 / 128], "half of it, zoomed");
   for (const odd of [new ArrayBuffer(3), new ArrayBuffer(64)]) assert.equal(parse(odd), null);
   view.setUint32(16, 4_000_000_000, true);
   assert.equal(parse(file)?.values.length, 4, "a length that lies costs no memory");
@@ -62,4 +64,15 @@ test("patience grows and has an end", () => {
   assert.equal(backoff(0, () => 1), 500);
   assert.equal(backoff(3, () => 1), 4000);
   assert.ok(backoff(50, () => 1) === 30_000 && backoff(50, () => 0) === 15_000);
+});
+
+test("the body of a waveform shows a chorus where the peaks do not", () => {
+  // Ten seconds of a loud song: every beat reaches the top, the second half is dense.
+  const values = new Float32Array(1000).map((_, n) => (n % 50 === 0 ? 1 : n < 500 ? 0.2 : 0.7));
+  const { body, peak } = shapeOf({ values, seconds: 10 }, 20);
+  assert.ok([...peak].every((tall) => tall === 1));
+  assert.ok((body[15] ?? 0) > 2 * (body[4] ?? 0), `${body[4]} ${body[15]}`);
+  for (let n = 0; n < 20; n += 1) assert.ok((body[n] ?? 0) <= (peak[n] ?? 0));
+  const half = between({ body, peak }, { body: body.map(() => 0), peak }, 0.5);
+  assert.equal(half.body[3], (body[3] ?? 0) / 2);
 });

@@ -24,6 +24,7 @@ export class PlayerElement extends LitElement {
   private frame = 0;
   private dragging = false;
   private marks: Shown["marks"] = [];
+  private played = false;
   private readonly keys = (event: KeyboardEvent): void => this.key(event);
   private readonly resized = new ResizeObserver(() => this.paint());
 
@@ -66,7 +67,11 @@ export class PlayerElement extends LitElement {
 
   private mark(): void {
     const findings = [...document.querySelectorAll<HTMLElement>(".findings li[data-at]")];
-    this.marks = findings.map((line) => ({ at: Number(line.dataset.at), label: line.dataset.number ?? "", bad: line.classList.contains("problem") }));
+    this.marks = findings.map((line) => {
+      // The strong word says how grave it is, and the first clause what it is.
+      const words = (line.querySelector("p")?.textContent ?? "").replace(/^[^.]*\.\s*/, "").split(/[.,:;(]\s/)[0] ?? "";
+      return { at: Number(line.dataset.at), label: line.dataset.number ?? "", words, bad: line.classList.contains("problem") };
+    });
   }
 
   override disconnectedCallback(): void {
@@ -119,7 +124,7 @@ export class PlayerElement extends LitElement {
   }
 
   private paint(): void {
-    this.wave?.draw({ position: this.position, seconds: this.seconds, side: this.hearing === "x" ? null : this.hearing, loop: this.engine?.loop ?? null, marks: this.marks });
+    this.wave?.draw({ position: this.position, seconds: this.seconds, side: this.hearing === "x" ? null : this.hearing, played: this.played, loop: this.engine?.loop ?? null, marks: this.marks });
   }
 
   private get position(): number {
@@ -165,6 +170,7 @@ export class PlayerElement extends LitElement {
     const engine = this.ready();
     this.said = "";
     if (on ?? !engine.running) {
+      this.played = true;
       const playing = engine.play();
       this.requestUpdate();
       this.tick();
@@ -202,6 +208,39 @@ export class PlayerElement extends LitElement {
     else this.startAt = to;
     this.paint();
     this.times();
+  }
+
+  private zoom(by: number): void {
+    this.wave?.zoom(by, this.position);
+    this.paint();
+    this.requestUpdate();
+  }
+
+  /** Pressing and dragging on the waveform moves; over a finding its words are shown. */
+  private point(event: PointerEvent): void {
+    const wave = this.wave;
+    const tip = this.querySelector<HTMLElement>(".tip");
+    if (!wave || !tip) return;
+    if (event.type === "pointerdown" && event.button === 0) {
+      (event.currentTarget as HTMLElement).setPointerCapture(event.pointerId);
+      this.dragging = true;
+    }
+    if (event.type === "pointerup" || event.type === "pointercancel") this.dragging = false;
+    if (this.dragging) this.seek(wave.timeAt(event.clientX));
+    const mark = event.type === "pointerleave" || this.dragging ? undefined : wave.markAt(event.clientX);
+    tip.hidden = event.type === "pointerleave";
+    tip.textContent = mark ? `${clock(mark.at)} ${mark.words}` : clock(wave.timeAt(event.clientX));
+    const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
+    const at = Math.max(0, Math.min(event.clientX - box.left, box.width - tip.offsetWidth));
+    tip.style.transform = `translateX(${Math.round(at)}px)`;
+  }
+
+  private wheel(event: WheelEvent): void {
+    if (!event.ctrlKey || !this.wave) return;
+    event.preventDefault();
+    this.wave.zoom(event.deltaY < 0 ? 1 : -1, this.wave.timeAt(event.clientX));
+    this.paint();
+    this.requestUpdate();
   }
 
   listen(side: Side | "x"): void {
@@ -261,6 +300,8 @@ export class PlayerElement extends LitElement {
       ArrowRight: () => this.seek(this.position + (event.shiftKey ? 1 : 5)),
       l: () => this.loop(),
       m: () => this.match(!this.matched),
+      "+": () => this.zoom(1),
+      "-": () => this.zoom(-1),
       "[": () => this.loop("from"),
       "]": () => this.loop("to"),
     };
@@ -283,8 +324,9 @@ export class PlayerElement extends LitElement {
       html`<button type="button" class="side ${side}" aria-pressed=${this.hearing === side ? "true" : "false"} @click=${() => this.listen(side)}><kbd>${letter}</kbd> ${name}</button>`;
     const quieter = this.louder > 0 ? "master" : "mix";
     return html`
-      <div class="waves" ?hidden=${demo}>
+      <div class="waves" ?hidden=${demo} @pointerdown=${this.point} @pointermove=${this.point} @pointerup=${this.point} @pointercancel=${this.point} @pointerleave=${this.point} @wheel=${this.wheel}>
         <canvas aria-hidden="true"></canvas>
+        <span class="tip" aria-hidden="true" hidden></span>
         <input class="seek" type="range" min="0" max=${this.seconds} step="0.05" .value=${String(this.position)} aria-label="Position in the song" aria-valuetext="${clock(this.position)} of ${clock(this.seconds)}"
           @input=${(event: Event) => { this.dragging = true; this.seek(Number((event.target as HTMLInputElement).value)); }}
           @change=${() => (this.dragging = false)} />
@@ -298,12 +340,13 @@ export class PlayerElement extends LitElement {
         <label class="check match"><input type="checkbox" .checked=${this.matched} ?disabled=${this.abx !== null} @change=${(event: Event) => this.match((event.target as HTMLInputElement).checked)} />
           <span>Levels matched ${Math.abs(this.louder) >= 0.05 ? html`<span class="muted">${quieter} ${decibel(-Math.abs(this.louder))}</span>` : nothing}</span></label>
         ${demo ? nothing : html`
+          <span class="zoom" role="group" aria-label="Zoom"><button type="button" class="quiet" aria-label="Zoom out" ?disabled=${(this.wave?.zoomed ?? 1) === 1} @click=${() => this.zoom(-1)}>${icon("minus")}</button><button type="button" class="quiet" aria-label="Zoom in" @click=${() => this.zoom(1)}>${icon("plus")}</button></span>
           <button type="button" class="button" aria-pressed=${looping ? "true" : "false"} @click=${() => this.loop()}>${icon("loop")} Loop${looping ? html` <span class="muted">${clock(looping.from)}–${clock(looping.to)}</span>` : nothing}</button>
           <button type="button" class="button" aria-pressed=${this.abx ? "true" : "false"} @click=${() => this.blind()}>${icon("listen")} Blind test</button>`}
       </div>
       ${this.abx ? this.test(this.abx) : nothing}
       <p class="said bad" role="alert">${this.said}</p>
-      ${demo ? nothing : html`<p class="hint muted"><span><kbd>space</kbd> play</span><span><kbd>A</kbd> mix</span><span><kbd>B</kbd> master</span><span><kbd>←</kbd> <kbd>→</kbd> 5 s</span><span><kbd>L</kbd> loop</span><span><kbd>[</kbd> <kbd>]</kbd> loop in, out</span><span><kbd>M</kbd> match</span></p>`}`;
+      ${demo ? nothing : html`<p class="hint muted"><span><kbd>space</kbd> play</span><span><kbd>A</kbd> mix</span><span><kbd>B</kbd> master</span><span><kbd>←</kbd> <kbd>→</kbd> 5 s</span><span><kbd>L</kbd> loop</span><span><kbd>[</kbd> <kbd>]</kbd> loop in, out</span><span><kbd>M</kbd> match</span><span><kbd>+</kbd> <kbd>−</kbd> zoom</span></p>`}`;
   }
 
   private test(abx: Abx) {

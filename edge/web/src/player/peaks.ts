@@ -33,17 +33,6 @@ export function parse(buffer: ArrayBuffer): Peaks | null {
   return { values, seconds: (points * per) / rate };
 }
 
-/** As many bars as there is room for: the greatest of each stretch. */
-export function bars(peaks: Peaks, count: number, seconds = peaks.seconds): Float32Array {
-  const out = new Float32Array(count);
-  const points = peaks.values.length * (seconds / Math.max(peaks.seconds, 1e-9));
-  for (let n = 0; n < count; n += 1) {
-    const [from, to] = [Math.floor((n * points) / count), Math.max(Math.floor((n * points) / count) + 1, Math.floor(((n + 1) * points) / count))];
-    for (let k = from; k < to && k < peaks.values.length; k += 1) out[n] = Math.max(out[n] ?? 0, peaks.values[k] ?? 0);
-  }
-  return out;
-}
-
 export async function fetchPeaks(url: string): Promise<Peaks | null> {
   try {
     const response = await fetch(url);

@@ -47,11 +47,14 @@ export function between(a: Shape, b: Shape, share: number): Shape {
   return { body: mix(a.body, b.body), peak: mix(a.peak, b.peak) };
 }
 
+/** Quiet passages are seen, loud ones keep their differences. */
+const tallness = (height: number): number => height ** 0.8;
+
 /** The outline of heights around a middle line, smooth. */
 export function outline(heights: Float32Array, width: number, middle: number, half: number): Path2D {
   const path = new Path2D();
   const step = width / Math.max(heights.length - 1, 1);
-  const tall = (n: number): number => Math.max(0.75, (heights[n] ?? 0) * half);
+  const tall = (n: number): number => Math.max(0.75, tallness(heights[n] ?? 0) * half);
   path.moveTo(0, middle - tall(0));
   for (const sign of [-1, 1]) {
     const at = (n: number): number => (sign < 0 ? n : heights.length - 1 - n);
@@ -98,6 +101,9 @@ export function strip(canvas: HTMLCanvasElement, peaks: Peaks, name: string, fil
   if (!drawn) return;
   const { pen, width, height } = drawn;
   const shape = shapeOf(peaks, Math.max(8, Math.floor(width / 2)));
+  // A small picture shows the form of a song; how loud it is stands beside it.
+  const most = Math.max(0.05, ...shape.peak);
+  for (const heights of [shape.body, shape.peak]) heights.forEach((tall, n) => (heights[n] = tall / most));
   const [body, peak] = [outline(shape.body, width, height / 2, height / 2 - 1), outline(shape.peak, width, height / 2, height / 2 - 1)];
   const paint = (of: string, from: number, to: number): void => {
     if (to <= from) return;
