@@ -5,7 +5,7 @@ mod sandbox;
 
 use crate::cli::{music, wav};
 use crate::databases::{TestDb, databases, sqlite};
-use loopmaster::db::{Change, Db, new_id};
+use loopmaster::db::{Change, Db, Tx, new_id};
 use loopmaster::queue::{self, Class, NewJob};
 use loopmaster::work::sandbox::Sandbox;
 use loopmaster::work::{
@@ -127,21 +127,21 @@ impl Service {
             VALUES ($1, $2, $3, '', $4, 'waiting', 0, 0, 0)";
         let query = sqlx::query(text).bind(&master).bind(owner).bind(&upload).bind(settings);
         query.execute(&mut *tx).await.unwrap();
-        let size = estimate(bytes, "", name, &Limits::default());
-        let job = NewJob {
-            kind: "master".to_owned(),
-            subject: master.clone(),
-            owner_key: owner.to_owned(),
-            class,
-            seconds: size.seconds,
-            bytes: size.bytes,
-            payload: "{}".to_owned(),
-            max_attempts: 5,
-            run_at: None,
-        };
-        queue::enqueue(&mut tx, &job).await.unwrap().unwrap();
+        enqueue(&mut tx, &master, owner, name, bytes, class).await;
         tx.commit().await.unwrap();
         master
+    }
+
+    /// Another master of the same upload.
+    pub(crate) async fn order_again(&self, master: &str, settings: &str) -> String {
+        let again = new_id("mst");
+        let mut tx = self.db.begin().await.unwrap();
+        let text = "INSERT INTO masters (id, owner, upload_id, title, settings, state, attempt, created_at, version)
+            SELECT $1, owner, upload_id, '', $2, 'waiting', 0, 0, 0 FROM masters WHERE id = $3";
+        sqlx::query(text).bind(&again).bind(settings).bind(master).execute(&mut *tx).await.unwrap();
+        enqueue(&mut tx, &again, "usr_1", "a.wav", 1 << 20, Class::Interactive).await;
+        tx.commit().await.unwrap();
+        again
     }
 
     pub(crate) fn config(&self) -> WorkConfig {
@@ -198,6 +198,22 @@ impl Service {
         let text = "SELECT key, state, attempt FROM objects WHERE master_id = $1 ORDER BY key";
         sqlx::query_as(text).bind(master).fetch_all(self.db.read()).await.unwrap()
     }
+}
+
+async fn enqueue(tx: &mut Tx, master: &str, owner: &str, name: &str, bytes: u64, class: Class) {
+    let size = estimate(bytes, "", name, &Limits::default());
+    let job = NewJob {
+        kind: "master".to_owned(),
+        subject: master.to_owned(),
+        owner_key: owner.to_owned(),
+        class,
+        seconds: size.seconds,
+        bytes: size.bytes,
+        payload: "{}".to_owned(),
+        max_attempts: 5,
+        run_at: None,
+    };
+    queue::enqueue(tx, &job).await.unwrap().unwrap();
 }
 
 /// Works while `run` runs.
@@ -415,6 +431,46 @@ async fn what_was_heard_of_a_run_that_failed_is_not_told() {
     })
     .await;
     assert_eq!((service.state(&master).await.as_str(), told(&service, &master).await.0.len()), ("done", 11));
+}
+
+/// The SHA-256 of what was delivered as WAV.
+async fn delivered(service: &Service, master: &str) -> String {
+    let text = "SELECT sha256 FROM artifacts WHERE master_id = $1 AND role = 'wav24'";
+    sqlx::query_scalar(text).bind(master).fetch_one(service.db.read()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_style_of_a_mix_is_made_without_decoding_it_again() {
+    let test = sqlite().await;
+    let service = Service::new(&test);
+    let bytes = song(12.0);
+    let warm = service.order("usr_1", "a.wav", &bytes, Class::Interactive, SETTINGS).await;
+    let open = SETTINGS.replace("warm", "open");
+    let (first, second, third) = working(service.config(), service.services(), async {
+        service.settled(std::slice::from_ref(&warm), 60).await;
+        // Whoever fetched the mix again would find nothing there.
+        let uploads = service.files.root.join("stored");
+        std::fs::rename(&uploads, service.files.root.join("away")).unwrap();
+        let second = service.order_again(&warm, SETTINGS).await;
+        let third = service.order_again(&warm, &open).await;
+        service.settled(&[second.clone(), third.clone()], 60).await;
+        (delivered(&service, &warm).await, delivered(&service, &second).await, delivered(&service, &third).await)
+    })
+    .await;
+    assert_eq!(first, second, "the same settings, the same bytes");
+    // A worker that has never seen the mix makes the same of it, and keeps nothing of a catalogue.
+    let other = Service::new(&test);
+    let fresh = other.order("usr_1", "a.wav", &bytes, Class::Bulk, &open).await;
+    let bulk = working(other.config(), other.services(), async {
+        other.settled(std::slice::from_ref(&fresh), 60).await;
+        std::fs::rename(other.files.root.join("stored"), other.files.root.join("away")).unwrap();
+        let bulk = other.order_again(&fresh, &open).await;
+        other.settled(std::slice::from_ref(&bulk), 60).await;
+        bulk
+    })
+    .await;
+    assert_eq!(delivered(&other, &fresh).await, third);
+    assert_eq!(other.row(&bulk).await.get::<Option<&str>, _>("error_code"), Some("work.upload_gone"));
 }
 
 /// A kick in the middle over a bass whose channels are opposed: limited hard, it breaks the check of bass in mono.

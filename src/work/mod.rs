@@ -21,6 +21,7 @@ mod crash;
 mod engine;
 mod estimate;
 mod files;
+mod recent;
 mod record;
 mod render;
 mod result;
@@ -42,6 +43,7 @@ use crate::queue::{self, Beat, Class, End, LEASE, Lease, Limits, NewJob, Reaped}
 use loopmaster_core::Stage;
 use loopmaster_core::render::Backend;
 use loopmaster_core::samples::{Pool, Usage};
+use recent::Recent;
 use render::Renderer;
 use sandbox::Sandbox;
 use scratch::Scratch;
@@ -188,6 +190,11 @@ impl Memory {
     pub fn figures(&self) -> (u64, u64, u64) {
         (self.used.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed), self.whole)
     }
+
+    /// What nobody has set aside.
+    fn free(&self) -> u64 {
+        self.whole.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
 }
 
 /// What all tasks of a worker share.
@@ -200,6 +207,7 @@ struct Shared {
     renderer: Renderer,
     decoders: tokio::sync::Semaphore,
     memory: Arc<Memory>,
+    recent: Recent,
     /// Where samples lie.
     pool: Pool,
     /// Most bytes of decoded audio of one track.
@@ -253,6 +261,7 @@ impl Worker {
             renderer,
             decoders: tokio::sync::Semaphore::new(threads),
             memory: Arc::new(memory),
+            recent: Recent::default(),
             pool,
             largest,
             held: Mutex::default(),
@@ -432,6 +441,7 @@ impl Shared {
         if tracks.is_empty() {
             return Ok(Vec::new());
         }
+        self.recent.fit(self.memory.free());
         let started = async {
             let mut tx = self.services.db.begin().await?;
             let mut assignments = Vec::with_capacity(tracks.len());
@@ -537,6 +547,7 @@ impl Shared {
                 () = ended.cancelled() => return,
                 () = tokio::time::sleep(TELL) => {}
             }
+            self.recent.fit(self.memory.free());
             let stages = std::mem::take(&mut *self.stages());
             if stages.is_empty() {
                 continue;

@@ -1,5 +1,6 @@
 //! One track on its way through the worker.
 
+use super::recent::Known;
 use super::record::{self, Artifact, Assignment, Upload};
 use super::render::{Again, Rendered, Request, Unrendered};
 use super::result::heard_first;
@@ -262,26 +263,28 @@ async fn whole(
         first: None,
     };
     line.stage(Stage::Decode, "");
-    let mix = fetch(shared, scratch.path(), "mix", &upload).await?;
-    let track = decode(shared, held.room, &mix, &upload).await?;
+    let mix = Arc::new(Mix::open(shared, held.room, scratch.path(), upload).await?);
+    let track = mix.track().await?;
     room.shrink(size(&track.audio).max(1));
     room_on_disk(shared, &track.audio)?;
 
-    let this = Steps { shared: Arc::clone(shared), settings, reference, name: PathBuf::from(&upload.name) };
+    let this = Steps { shared: Arc::clone(shared), settings, reference, name: PathBuf::from(&mix.upload.name) };
     let this = Arc::new(this);
     let (ready, audio, line) = compute(shared, held, room, {
-        let this = Arc::clone(&this);
+        let (this, mix) = (Arc::clone(&this), Arc::clone(&mix));
+        // The mix of somebody who waits may be mastered in another style next.
+        let keep = lease.class == Class::Interactive;
         move || {
-            let (ready, audio) = this.decide(track, &mut line)?;
+            let (ready, audio) = this.decide(&mix, track, keep, &mut line)?;
             Ok((ready, audio, line))
         }
     })
     .await?;
     let again: Again = {
-        let (shared, held, upload, mix) = (Arc::clone(shared), Arc::clone(held), upload.clone(), mix.clone());
+        let mix = Arc::clone(&mix);
         Arc::new(move || {
-            let (shared, held, upload, mix) = (Arc::clone(&shared), Arc::clone(&held), upload.clone(), mix.clone());
-            Box::pin(async move { Ok(decode(&shared, held.room, &mix, &upload).await?.audio) })
+            let mix = Arc::clone(&mix);
+            Box::pin(async move { Ok(mix.track().await?.audio) })
         })
     };
     let folder = scratch.path().join("out");
@@ -441,6 +444,40 @@ async fn decode(shared: &Shared, room: u64, file: &Path, upload: &Upload) -> Res
     shared.config.sandbox.decode(file, extension, room, &shared.pool).await
 }
 
+/// Where the samples of a mix come from, as often as they are needed.
+struct Mix {
+    shared: Arc<Shared>,
+    /// Bytes of decoded audio it may take.
+    room: u64,
+    upload: Upload,
+    /// Kept from a run before.
+    known: Option<Arc<Known>>,
+    /// As it was uploaded; nothing lies there while the mix is known.
+    file: PathBuf,
+}
+
+impl Mix {
+    async fn open(shared: &Arc<Shared>, room: u64, scratch: &Path, upload: Upload) -> Result<Self, Stopped> {
+        let known = upload.key.as_deref().and_then(|key| shared.recent.find(key));
+        let file = match known {
+            Some(_) => scratch.join("mix"),
+            None => fetch(shared, scratch, "mix", &upload).await?,
+        };
+        Ok(Self { shared: Arc::clone(shared), room, upload, known, file })
+    }
+
+    async fn track(&self) -> Result<Track, Refusal> {
+        match &self.known {
+            None => decode(&self.shared, self.room, &self.file, &self.upload).await,
+            Some(known) => {
+                let Track { audio, source, tags } = &known.track;
+                let audio = audio.try_clone()?;
+                Ok(Track { audio, source: source.clone(), tags: tags.clone() })
+            }
+        }
+    }
+}
+
 /// What is followed of the reference. Its samples are gone before those of the mix come.
 async fn listen(
     shared: &Arc<Shared>,
@@ -549,9 +586,20 @@ impl Steps {
         }
     }
 
-    fn decide(&self, track: Track, line: &mut Line) -> Result<(Ready, Audio), Stopped> {
+    /// `keep`: for another style of the same mix.
+    fn decide(&self, mix: &Mix, track: Track, keep: bool, line: &mut Line) -> Result<(Ready, Audio), Stopped> {
         let order = self.order(&*self.shared.services.cpu);
-        Ok(Ready::new(track, &order, line)?)
+        line.stage(Stage::Analyse, "");
+        let analysis = if let Some(known) = &mix.known {
+            known.analysis.clone()
+        } else {
+            let analysis = analyse(&track);
+            if let (true, Some(key)) = (keep, &mix.upload.key) {
+                self.shared.recent.keep(key, &track, &analysis, self.shared.memory.free());
+            }
+            analysis
+        };
+        Ok(Ready::with_analysis(track, analysis, &order, line)?)
     }
 
     fn finish(

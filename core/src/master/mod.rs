@@ -117,15 +117,19 @@ impl From<EncodeError> for TrackError {
 pub fn decide(input: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Track, Analysis, Plan), Error> {
     line.stage(Stage::Decode, "");
     let track = decode_file_in(input, &order.limits, order.pool)?;
-    let (mix, plan) = judge(&track, order, line)?;
+    let mix = analysed(&track, line);
+    let (mix, plan) = judge(&track, mix, order, line)?;
     Ok((track, mix, plan))
 }
 
-/// `analyse` → `plan`.
-fn judge(track: &Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Analysis, Plan), Error> {
+fn analysed(track: &Track, line: &mut dyn Watch) -> Analysis {
     line.length(track.audio.seconds());
     line.stage(Stage::Analyse, "");
-    let mut mix = analyse(track);
+    analyse(track)
+}
+
+/// `plan`, with what is mended before it.
+fn judge(track: &Track, mut mix: Analysis, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Analysis, Plan), Error> {
     let mend = order.saved.map_or_else(|| Mend::decide(&mix, &order.settings.fix), |saved| saved.mend);
     if !mend.is_none() {
         // Everything is decided about, and held against, the mended mix; its samples are mended again when they are rendered.
@@ -300,7 +304,18 @@ pub struct Made {
 impl Ready {
     /// `analyse` → `plan` of a decoded track; its samples come back for the render.
     pub fn new(track: Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Self, Audio), Error> {
-        let (mix, plan) = judge(&track, order, line)?;
+        let mix = analysed(&track, line);
+        Self::with_analysis(track, mix, order, line)
+    }
+
+    /// `plan` of a track whose analysis is known; its samples come back for the render.
+    pub fn with_analysis(
+        track: Track,
+        mix: Analysis,
+        order: &Order<'_>,
+        line: &mut dyn Watch,
+    ) -> Result<(Self, Audio), Error> {
+        let (mix, plan) = judge(&track, mix, order, line)?;
         Self::assemble(track, mix, plan, order)
     }
 
