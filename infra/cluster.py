@@ -133,9 +133,9 @@ class Postgres:
 
 class Cluster:
     """With `one`, what `loopmaster serve` is by itself instead: one process with SQLite and a worker, and the edge. `keys` are those of another
-    cluster whose data this one goes on with."""
+    cluster whose data this one goes on with; `s3` is the address of an S3 that takes the place of the embedded storage, its bucket made."""
 
-    def __init__(self, programs, folder, workers=2, backend="cpu", one=False, keys=None):
+    def __init__(self, programs, folder, workers=2, backend="cpu", one=False, keys=None, s3=None):
         self.programs, self.folder, self.workers, self.one = pathlib.Path(programs).resolve(), pathlib.Path(folder).resolve(), workers, one
         self.processes = {}
         self.steps = []
@@ -150,7 +150,7 @@ class Cluster:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("LOOPMASTER_", "SPIN_VARIABLE_"))}
         shared = {
             **clean,
-            "LOOPMASTER_PUBLIC_URL": at(self.edge), "LOOPMASTER_API_URL": at(self.api), "LOOPMASTER_FILES_URL": at(self.files),
+            "LOOPMASTER_PUBLIC_URL": at(self.edge), "LOOPMASTER_API_URL": at(self.api), "LOOPMASTER_FILES_URL": s3 or at(self.files),
             **({} if one else {"LOOPMASTER_DATABASE_URL": self.postgres.url()}), "LOOPMASTER_SECRET": keys["secret"], "LOOPMASTER_EDGE__KEYS__A": keys["edge"],
             "LOOPMASTER_STORAGE__ACCESS_KEY": "LMCLUSTER", "LOOPMASTER_STORAGE__SECRET_KEY": keys["storage"],
             "LOOPMASTER_MAIL__FOLDER": str(self.folder / "mail"), "LOOPMASTER_WORKER__BACKEND": backend,
@@ -161,14 +161,14 @@ class Cluster:
             own = {"LOOPMASTER_DATA": str(self.folder / name), "LOOPMASTER_LISTEN__METRICS": f"127.0.0.1:{self.metrics[index]}"}
             if name.startswith("api"):
                 own["LOOPMASTER_LISTEN__API"] = f"127.0.0.1:{self.api1 if name == 'api-1' else self.api2}"
-            if name == "api-1":
+            if name == "api-1" and not s3:
                 own["LOOPMASTER_LISTEN__FILES"] = f"127.0.0.1:{self.files}"
             else:
-                own["LOOPMASTER_STORAGE__ENDPOINT"] = at(self.files)
+                own["LOOPMASTER_STORAGE__ENDPOINT"] = s3 or at(self.files)
             self.environment[name] = {**shared, **own}
         self.environment["edge"] = {
             **clean,
-            "SPIN_VARIABLE_PUBLIC_URL": at(self.edge), "SPIN_VARIABLE_API_URL": at(self.api), "SPIN_VARIABLE_FILES_URL": at(self.files),
+            "SPIN_VARIABLE_PUBLIC_URL": at(self.edge), "SPIN_VARIABLE_API_URL": at(self.api), "SPIN_VARIABLE_FILES_URL": s3 or at(self.files),
             "SPIN_VARIABLE_EDGE_KEY_ID": "a", "SPIN_VARIABLE_EDGE_KEY": keys["edge"], "SPIN_VARIABLE_COOKIE_KEYS": keys["cookie"],
         }
 
@@ -275,8 +275,10 @@ class Cluster:
         (self.folder / "token").write_text(token)
         client = {name: value for name, value in os.environ.items() if not name.startswith("LOOPMASTER_")}
         client |= {"XDG_CACHE_HOME": str(self.folder / "client"), "XDG_STATE_HOME": str(self.folder / "client")}
-        subprocess.run([str(self.programs / "loopmaster"), "push", "--url", self.api_url, "--token-file", str(self.folder / "token"), "-o", str(folder), *map(str, songs)],
-                       env=client, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([str(self.programs / "loopmaster"), "push", "--url", self.api_url, "--token-file", str(self.folder / "token"), "-o", str(folder), *map(str, songs)],
+                              env=client, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise SystemExit(f"the push ended with {done.returncode}: {done.stdout[-3000:]}")
         return sorted(folder.iterdir())
 
 
