@@ -30,6 +30,9 @@ pub struct Shared {
     pub master: Master,
 }
 
+/// Reasons of one aspect that are shown at once.
+const SHOWN: usize = 2;
+
 /// `/m/<master>`
 #[must_use]
 pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
@@ -41,12 +44,14 @@ pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
             @match (master.state, &master.result) {
                 (State::Done, Some(result)) => {
                     (player(master, result, false))
+                    (another(job))
+                    (glance(result))
+                    (found(&result.findings))
                     div.columns {
                         (account(result))
-                        div { (plots(master)) (measured(result)) }
+                        (plots(master))
                     }
                     (downloads(frame, master))
-                    (another(job))
                     (sharing(frame, job))
                 }
                 (State::Failed, _) => { (failed(job)) }
@@ -56,7 +61,10 @@ pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
                 }
                 (State::Done, None) => p.lead { "The files are ready and their description is on its way. Reload the page in a moment." },
                 (State::Waiting | State::Running, result) => {
-                    @if let Some(result) = result { (player(master, result, false)) }
+                    @if let Some(result) = result {
+                        (player(master, result, false))
+                        (found(&result.findings))
+                    }
                     p.muted data-hint { "You can close this page. " @if frame.signed_in() { "Your master will be in your library." } @else { "Your master will be in this browser’s library." } }
                     form method="post" action={ "/m/" (master.id) "/cancel" } data-api={ "POST /v1/masters/" (master.id) "/cancel" } data-then="reload" {
                         button.button { "Stop" }
@@ -78,13 +86,12 @@ pub fn share(frame: &Frame<'_>, shared: &Shared) -> Markup {
             (head(master))
             @if let Some(result) = &master.result {
                 (player(master, result, true))
+                (glance(result))
+                (found(&result.findings))
                 // A share may come without reasons and drawings: nothing is said then, instead of that nothing was done.
                 div.columns {
                     @if !result.reasons.is_empty() { (account(result)) }
-                    div {
-                        @if url(master, "plot", "spectrum").is_some() { (plots(master)) }
-                        (measured(result))
-                    }
+                    @if url(master, "plot", "spectrum").is_some() { (plots(master)) }
                 }
             } @else {
                 p.lead { "There is nothing to hear yet. Ask whoever sent you the link to look again." }
@@ -112,9 +119,6 @@ fn head(master: &Master) -> Markup {
             @if let Some(batch) = &master.batch { p.crumb { a href={ "/b/" (batch) } { "All tracks of this batch" } } }
             h1 dir="auto" class=[(title.chars().count() > 40).then_some("long")] { (title) }
             p.facts {
-                @if let Some(lufs) = master.lufs { span.figure { (number(lufs)) (THIN) "LUFS" } }
-                @if let Some(dbtp) = master.dbtp { span.figure { (number(dbtp)) (THIN) "dBTP" } }
-                @if master.state == State::Done { span.good { (icon("verified")) " verified" } }
                 @if let Some(seconds) = master.seconds { span.muted { (clock(seconds)) } }
                 span.muted { (in_a_breath(&master.settings)) }
             }
@@ -145,6 +149,27 @@ fn progress(master: &Master) -> Markup {
         State::Waiting | State::Cancelled => "todo",
     };
     let all: f64 = times.iter().map(|time| time.seconds).sum();
+    if master.state == State::Done {
+        return html! {
+            details.progress.over {
+                summary {
+                    span.good { (icon("verified")) }
+                    @if all > 0.0 { "Mastered in " (number(all)) (THIN) "s · verified" } @else { "Mastered · verified" }
+                }
+                ol.stages aria-label="Stages" {
+                    @for stage in Stage::ALL {
+                        li.done data-stage=(stage.name()) {
+                            span.dot aria-hidden="true" {}
+                            (stage.name())
+                            @if let Some(time) = times.iter().find(|time| time.stage == stage.name()) {
+                                " " span.muted { (number(time.seconds)) (THIN) "s" }
+                            }
+                        }
+                    }
+                }
+            }
+        };
+    }
     html! {
         div.progress data-progress {
             ol.stages aria-label="Stages" {
@@ -161,7 +186,6 @@ fn progress(master: &Master) -> Markup {
                 @match master.state {
                     State::Waiting => { @match master.queue_position { Some(n) if n > 0 => { (count(n, "track")) " before yours" }, _ => "Next in line" } },
                     State::Running => "Working",
-                    State::Done if all > 0.0 => { (number(all)) (THIN) "s" },
                     State::Done => "Done",
                     State::Failed => "Stopped",
                     State::Cancelled => "Stopped by you",
@@ -184,6 +208,7 @@ fn player(master: &Master, result: &Outcome, shared: bool) -> Markup {
     let loudness = figures.master.lufs.zip(figures.mix.lufs).map(|(master, mix)| master - mix);
     let louder = result.preview.mix_gain_db.or(loudness);
     let seconds = figures.master.seconds.or(master.seconds).unwrap_or_default();
+    let take = delivered(master).into_iter().find(|file| file.kind == "master").filter(|_| !shared);
     html! {
         lm-player
             data-id=(master.id)
@@ -197,6 +222,9 @@ fn player(master: &Master, result: &Outcome, shared: bool) -> Markup {
             data-seconds=(format!("{seconds:.3}"))
             data-title=(master.title)
             data-shared[shared]
+            data-take=[take.map(|file| file.id.as_str())]
+            data-take-name=[take.map(|file| file.name.as_str())]
+            data-take-size=[take.map(|file| size(file.bytes))]
         {
             div.plain {
                 @if let Some(mix) = mix { div.audio { p { "A · Mix" } audio controls preload="none" src=(mix) {} } }
@@ -204,7 +232,6 @@ fn player(master: &Master, result: &Outcome, shared: bool) -> Markup {
                 @if mix.is_none() && mastered.is_none() { p.muted { "There is no preview of this one." } }
             }
         }
-        (found(&result.findings))
     }
 }
 
@@ -255,26 +282,21 @@ fn said(value: Option<&serde_json::Value>) -> Option<String> {
 
 /// What was done and why.
 fn account(result: &Outcome) -> Markup {
-    let shown = |reason: &Reason| (said(reason.before.as_ref()), said(reason.after.as_ref()));
     html! {
         section.account aria-labelledby="did" {
             h2 #did { "What we did" }
             @if result.reasons.is_empty() { p { "Nothing: the mix was already where it should be." } }
             ul.reasons {
                 @for (aspect, reasons) in by_aspect(&result.reasons) {
+                    @let (first, rest) = reasons.split_at(reasons.len().min(SHOWN));
                     li {
                         span.aspect { (capital(aspect)) }
                         div {
-                            @for reason in reasons {
-                                @let (before, after) = shown(reason);
-                                p {
-                                    (reason.text)
-                                    @if let (Some(before), Some(after)) = (before, after) {
-                                        " " span.change {
-                                            span.mix { (before) } span.visually-hidden { " to " } span aria-hidden="true" { " → " } span.master { (after) }
-                                            @if let Some(unit) = &reason.unit { (THIN) (unit) }
-                                        }
-                                    }
+                            @for reason in first { (done(reason)) }
+                            @if !rest.is_empty() {
+                                details {
+                                    summary { (count(rest.len() as u64, "more change")) span.visually-hidden { " of " (aspect) } }
+                                    @for reason in rest { (done(reason)) }
                                 }
                             }
                         }
@@ -286,7 +308,31 @@ fn account(result: &Outcome) -> Markup {
     }
 }
 
-/// Each aspect once, in the order in which its first reason comes.
+fn done(reason: &Reason) -> Markup {
+    let (before, after) = (said(reason.before.as_ref()), said(reason.after.as_ref()));
+    html! {
+        p {
+            (reason.text)
+            @if let (Some(before), Some(after)) = (before, after) {
+                " " span.change {
+                    span.mix { (before) } span.visually-hidden { " to " } span aria-hidden="true" { " → " } span.master { (after) }
+                    @if let Some(unit) = &reason.unit { (THIN) (unit) }
+                }
+            }
+        }
+    }
+}
+
+/// How many dB a reason is about: the change it names, or the first figure of its text.
+fn weight(reason: &Reason) -> f64 {
+    let figure = |value: &Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_f64);
+    let told = figure(&reason.before).zip(figure(&reason.after)).map(|(before, after)| (after - before).abs());
+    let text = reason.text.split("dB").next().filter(|text| text.len() < reason.text.len());
+    let written = text.and_then(|text| text.trim_end().rsplit(char::is_whitespace).next()?.parse::<f64>().ok());
+    told.or(written).unwrap_or_default()
+}
+
+/// Each aspect once, and in it and among them what changed most first.
 fn by_aspect(reasons: &[Reason]) -> Vec<(&str, Vec<&Reason>)> {
     let mut groups: Vec<(&str, Vec<&Reason>)> = Vec::new();
     for reason in reasons {
@@ -295,30 +341,36 @@ fn by_aspect(reasons: &[Reason]) -> Vec<(&str, Vec<&Reason>)> {
             None => groups.push((&reason.aspect, vec![reason])),
         }
     }
+    for (_, group) in &mut groups {
+        group.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+    }
+    groups.sort_by(|(_, a), (_, b)| weight(b[0]).total_cmp(&weight(a[0])));
     groups
 }
 
-/// Before and after in figures.
-fn measured(result: &Outcome) -> Markup {
+/// Four figures before and after, and what they mean in a sentence.
+fn glance(result: &Outcome) -> Markup {
     let rows = [
         ("Loudness", "LUFS", result.figures.mix.lufs, result.figures.master.lufs),
         ("True peak", "dBTP", result.figures.mix.dbtp, result.figures.master.dbtp),
+        ("Punch, peak over loudness", "dB", result.figures.mix.plr, result.figures.master.plr),
         ("Loudness range", "LU", result.figures.mix.lra, result.figures.master.lra),
-        ("Peak to loudness", "dB", result.figures.mix.plr, result.figures.master.plr),
     ];
     html! {
-        section.figures aria-labelledby="figures" {
-            h2 #figures { "Figures" }
-            table.measured {
-                caption.visually-hidden { "Measured before and after" }
-                thead { tr { td {} th scope="col" { span.key.mix { "Mix" } } th scope="col" { span.key.master { "Master" } } } }
-                tbody {
-                    @for (name, unit, before, after) in rows {
-                        @if before.is_some() || after.is_some() {
-                            tr {
-                                th scope="row" { (name) span.muted { " " (unit) } }
-                                td { (before.map_or_else(|| "–".to_owned(), number)) }
-                                td { (after.map_or_else(|| "–".to_owned(), number)) }
+        section.glance aria-labelledby="glance" {
+            h2.visually-hidden #glance { "Before and after" }
+            @if let Some(story) = story(result) { p.story { (story) } }
+            dl.numbers {
+                @for (name, unit, before, after) in rows {
+                    @if before.is_some() || after.is_some() {
+                        div {
+                            dt { (name) }
+                            dd {
+                                @if let Some(before) = before {
+                                    span.mix { (number(before)) } span.visually-hidden { " to " } span aria-hidden="true" { " → " }
+                                }
+                                strong { (after.map_or_else(|| "–".to_owned(), number)) }
+                                span.unit { (THIN) (unit) }
                             }
                         }
                     }
@@ -326,6 +378,19 @@ fn measured(result: &Outcome) -> Markup {
             }
         }
     }
+}
+
+/// What happened to the song, as somebody would say it.
+fn story(result: &Outcome) -> Option<String> {
+    let (mix, master) = (result.figures.mix, result.figures.master);
+    let louder = match master.lufs? - mix.lufs? {
+        db if db >= 0.25 => format!("{}{THIN}dB louder", number(db)),
+        db if db <= -0.25 => format!("{}{THIN}dB quieter", number(-db)),
+        _ => "As loud as your mix".to_owned(),
+    };
+    let punch = master.plr.map(|plr| format!(", with {}{THIN}dB of punch left", number(plr))).unwrap_or_default();
+    let peaks = master.dbtp.map(|dbtp| format!(" and peaks at {}{THIN}dBTP", number(dbtp))).unwrap_or_default();
+    Some(format!("{louder}{punch}{peaks}."))
 }
 
 /// The engine's drawings; fetched by the script, which makes tabs of them.
@@ -361,8 +426,9 @@ fn plots(master: &Master) -> Markup {
     }
 }
 
-fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
-    // Music first, then the words for people, then those for programs. The figures of the previews are of use to the player alone.
+/// What can be taken away: music first, then the words for people, then those for programs. The figures of the previews are of use to
+/// the player alone.
+fn delivered(master: &Master) -> Vec<&Artifact> {
     let rank = |file: &Artifact| match (file.kind.as_str(), file.role.as_str()) {
         // What a distributor wants stands first.
         ("master", role) if role.starts_with("wav24") => Some(0),
@@ -374,6 +440,11 @@ fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
     };
     let mut files: Vec<_> = master.artifacts.iter().filter(|file| rank(file).is_some()).collect();
     files.sort_by_key(|file| rank(file));
+    files
+}
+
+fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
+    let files = delivered(master);
     let name = |file: &Artifact| match (file.kind.as_str(), file.role.as_str()) {
         ("master", role) => format_name(role),
         ("report", "json") => "Report (JSON)".to_owned(),
@@ -413,8 +484,7 @@ fn another(job: &Job) -> Markup {
     let now: &Settings = &master.settings;
     html! {
         section.another aria-labelledby="another" data-upload=[master.upload.as_ref().map(|u| u.id.as_str())] {
-            h2 #another { "Try another" }
-            p.muted { "No new upload. This version stays." }
+            h2 #another { "Another style" span.muted { " No new upload. This version stays." } }
             @if master.reference_upload.is_some() {
                 label.check {
                     input type="checkbox" data-same-reference checked;

@@ -87,7 +87,7 @@ impl<'a> Frame<'a> {
                         meta property="og:description" content=(about);
                     }
                     meta name="color-scheme" content="light dark";
-                    meta name="theme-color" media="(prefers-color-scheme: light)" content="#f7f6f3";
+                    meta name="theme-color" media="(prefers-color-scheme: light)" content="#faf9f7";
                     meta name="theme-color" media="(prefers-color-scheme: dark)" content="#101214";
                     link rel="icon" href="/favicon.svg" type="image/svg+xml";
                     @for style in files.styles { link rel="stylesheet" href=(style); }

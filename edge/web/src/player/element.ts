@@ -332,11 +332,14 @@ export class PlayerElement extends LitElement {
           @change=${() => (this.dragging = false)} />
       </div>
       <div class="controls">
-        <button type="button" class="play button primary" aria-label=${running ? "Pause" : "Play"} @click=${() => void this.toggle()}>${icon(running ? "pause" : "play")}</button>
-        <span class="clock"><span class="now"></span><span class="muted"> / ${clock(this.seconds)}</span></span>
+       <div class="bar">
+        <button type="button" class="play" aria-label=${running ? "Pause" : "Play"} @click=${() => void this.toggle()}>${icon(running ? "pause" : "play")}</button>
+        <span class="clock"><span class="now"></span><span class="muted whole"> / ${clock(this.seconds)}</span></span>
         <div class="sides" role="group" aria-label="What you hear">
           ${choice("mix", "A", "Mix")}${choice("master", "B", "Master")}${this.abx ? choice("x", "X", "?") : nothing}
         </div>
+        ${this.dataset.take ? html`<a class="button primary take" href="#take" data-artifact=${this.dataset.take} data-kind="master" data-name=${this.dataset.takeName ?? "The master"}>${icon("download")}<span>Download<span class="visually-hidden"> the master, ${this.dataset.takeSize}</span></span></a>` : nothing}
+       </div>
         <label class="check match"><input type="checkbox" .checked=${this.matched} ?disabled=${this.abx !== null} @change=${(event: Event) => this.match((event.target as HTMLInputElement).checked)} />
           <span>Levels matched ${Math.abs(this.louder) >= 0.05 ? html`<span class="muted">${quieter} ${decibel(-Math.abs(this.louder))}</span>` : nothing}</span></label>
         ${demo ? nothing : html`
