@@ -208,7 +208,10 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
             );
             let (master, mut shares) = (master?, shares.unwrap_or_default());
             let reference = match &master.reference_upload {
-                Some(id) => get::<Mix, W>(edge, &format!("/v1/uploads/{id}")).await.ok().map(|upload| upload.name),
+                Some(id) => get::<Value, W>(edge, &format!("/v1/uploads/{id}"))
+                    .await
+                    .ok()
+                    .and_then(|upload| Some(upload["name"].as_str()?.to_owned())),
                 None => None,
             };
             // The address of a share is given once, in the answer that made it.

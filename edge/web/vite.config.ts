@@ -1,7 +1,7 @@
 import { defineConfig } from "vite";
 
 // One entry a page; the edge embeds `dist` and reads its manifest. What all pages share is one chunk, so that a page takes few requests.
-const SHARED = /sentences\.json$|\/src\/(api|events|fresh|sentence|player\/(peaks|shape)|settings|site|storage|text|wishes)\.ts$/;
+const SHARED = /sentences\.json$|\/src\/(api|attention|events|fresh|sentence|player\/(peaks|shape)|settings|site|storage|text|wishes)\.ts$/;
 
 export default defineConfig({
   build: {

@@ -334,17 +334,19 @@ fn weight(reason: &Reason) -> f64 {
 
 /// Each aspect once, and in it and among them what changed most first.
 fn by_aspect(reasons: &[Reason]) -> Vec<(&str, Vec<&Reason>)> {
-    let mut groups: Vec<(&str, Vec<&Reason>)> = Vec::new();
+    // There are a dozen: put in its place, each costs less room in the component than a sort.
+    let mut sorted: Vec<&Reason> = Vec::new();
     for reason in reasons {
+        let place = sorted.iter().take_while(|before| weight(before) >= weight(reason)).count();
+        sorted.insert(place, reason);
+    }
+    let mut groups: Vec<(&str, Vec<&Reason>)> = Vec::new();
+    for reason in sorted {
         match groups.iter_mut().find(|(aspect, _)| *aspect == reason.aspect) {
             Some((_, group)) => group.push(reason),
             None => groups.push((&reason.aspect, vec![reason])),
         }
     }
-    for (_, group) in &mut groups {
-        group.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
-    }
-    groups.sort_by(|(_, a), (_, b)| weight(b[0]).total_cmp(&weight(a[0])));
     groups
 }
 

@@ -90,6 +90,8 @@ impl<'a> Frame<'a> {
                     meta name="theme-color" media="(prefers-color-scheme: light)" content="#faf9f7";
                     meta name="theme-color" media="(prefers-color-scheme: dark)" content="#101214";
                     link rel="icon" href="/favicon.svg" type="image/svg+xml";
+                    link rel="manifest" href="/app.webmanifest";
+                    link rel="apple-touch-icon" href="/icon-192.png";
                     @for style in files.styles { link rel="stylesheet" href=(style); }
                     @for module in files.modules { link rel="modulepreload" href=(module); }
                     @if !files.script.is_empty() { script type="module" src=(files.script) {} }

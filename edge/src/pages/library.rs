@@ -7,7 +7,6 @@ use super::sentence;
 use super::text::{THIN, clock, count, lufs, number, size, wishes};
 use super::view::{Batch, Master, Masters, Mix, State};
 use maud::{Markup, html};
-use std::collections::BTreeSet;
 
 /// What the library shows.
 #[derive(Clone, Debug, Default)]
@@ -123,7 +122,9 @@ pub fn batch(frame: &Frame<'_>, batch: &Batch) -> Markup {
     let done = items.iter().filter(|m| m.state == State::Done).count();
     let failed = items.iter().filter(|m| m.state == State::Failed).count();
     // Another master of the same mix is a version, not another track.
-    let songs = items.iter().filter_map(mix).collect::<BTreeSet<_>>().len() as u64;
+    let first =
+        |at: usize| mix(&items[at]).is_none_or(|song| !items[..at].iter().any(|other| mix(other) == Some(song)));
+    let songs = (0..items.len()).filter(|at| first(*at)).count() as u64;
     let versions = (items.len() as u64).saturating_sub(songs);
     let all = batch.tracks.unwrap_or_default().max(songs) + versions;
     let seconds: f64 = items.iter().filter_map(|m| m.seconds).sum();

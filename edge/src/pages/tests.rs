@@ -194,6 +194,8 @@ fn links_and_forms_lead_somewhere() {
         "files",
         "assets",
         "favicon.svg",
+        "app.webmanifest",
+        "icon-192.png",
     ];
     for (name, page) in every_page() {
         for address in values(&page, "href").into_iter().chain(values(&page, "action")) {

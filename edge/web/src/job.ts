@@ -1,6 +1,7 @@
 // The page of a master: moves the stages on as they happen, then the player, the curves, another style, sharing.
 
 import { insist } from "./api";
+import { announce, offerNotice, ring } from "./attention";
 import { watch, type Summary } from "./events";
 import { keepFresh } from "./fresh";
 import { UNDO_MS } from "./periods";
@@ -21,7 +22,10 @@ class Job extends HTMLElement {
     const state = this.dataset.state ?? "";
     if (id && !("shared" in this.dataset)) {
       keepLatest(`/m/${id}`, this.querySelector("h1")?.textContent ?? "");
-      if (state === "waiting" || state === "running") this.stop = watch((master) => this.moved(master, id));
+      if (state === "waiting" || state === "running") {
+        this.stop = watch((master) => this.moved(master, id));
+        offerNotice(this.querySelector("[data-hint] + form"));
+      }
     }
     this.seekers();
     this.reruns();
@@ -37,11 +41,14 @@ class Job extends HTMLElement {
     if (master.id !== id) return;
     if (master.state !== "waiting" && master.state !== "running") {
       this.stop?.();
+      ring(null);
+      announce(this.querySelector("h1")?.textContent ?? "", master.state === "done" ? "The master is ready." : "This one could not be mastered.");
       document.title = `${master.state === "done" ? "✓" : "✗"} ${document.title.replace(/^[✓✗] /u, "")}`;
       void refresh();
       return;
     }
     const now = STAGES.indexOf(master.stage ?? "");
+    ring(master.state === "running" ? (Math.max(now, 0) + 0.5) / STAGES.length : 0);
     if (now >= STAGES.indexOf("encode")) void this.listenEarly(id);
     for (const line of this.querySelectorAll<HTMLElement>("[data-stage]")) {
       const at = STAGES.indexOf(line.dataset.stage ?? "");

@@ -1,6 +1,7 @@
 // The library and the page of a batch: live states, selection by keyboard, deletion with undo, ZIP, order.
 
 import { insist } from "./api";
+import { announce, offerNotice, ring } from "./attention";
 import { watch, type Summary } from "./events";
 import { UNDO_MS } from "./periods";
 import { addressesOf } from "./fresh";
@@ -15,6 +16,8 @@ class LibraryElement extends HTMLElement {
   private stop: (() => void) | null = null;
   private refreshing = 0;
   private anchor = -1;
+  /** Whether everything of the batch has ended. */
+  private over = true;
 
   connectedCallback(): void {
     this.selection();
@@ -23,6 +26,9 @@ class LibraryElement extends HTMLElement {
     this.order();
     this.zip();
     this.waves();
+    const bar = this.querySelector<HTMLProgressElement>("[data-meter] progress");
+    this.over = !bar || bar.value >= bar.max;
+    if (!this.over) offerNotice(this.querySelector("[data-meter]")?.nextElementSibling ?? null);
     this.stop = watch((master, first) => this.moved(master, first));
   }
 
@@ -73,6 +79,10 @@ class LibraryElement extends HTMLElement {
     bar.value = states.filter((state) => state !== "waiting" && state !== "running").length;
     const words = `${done} of ${bar.max} done`;
     if (said.textContent !== words) said.textContent = words;
+    const over = bar.value >= bar.max;
+    ring(over ? null : bar.value / bar.max);
+    if (over && !this.over) announce(this.querySelector("h1")?.textContent ?? "", words);
+    this.over = over;
   }
 
   /** Not while somebody is at work in the table. */

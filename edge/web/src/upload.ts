@@ -2,6 +2,7 @@
 
 import { Problem, ask, insist } from "./api";
 import { watch, type Summary } from "./events";
+import { ring } from "./attention";
 import { type Room, full, noRoom, roomHere } from "./allowance";
 import { sentence } from "./sentence";
 import { complain, explain, signedIn } from "./site";
@@ -48,7 +49,7 @@ class UploadElement extends HTMLElement {
   connectedCallback(): void {
     if (this.list) return;
     this.form = this.querySelector("form.wishes") as HTMLFormElement;
-    this.uploader = new Uploader({ mostBytes: Number(this.dataset.mostBytes) || 4 * 2 ** 30, changed: () => this.settle(), full: (problem) => this.refused(problem) });
+    this.uploader = new Uploader({ mostBytes: Number(this.dataset.mostBytes) || 4 * 2 ** 30, changed: () => this.settle(), full: (problem) => this.refused(problem), ticked: () => this.fill() });
     const queue = this.querySelector("[data-queue]") as HTMLElement;
     queue.innerHTML = `<div class="titled"><h2>Your tracks</h2><p class="muted" data-sum role="status"></p></div><div class="notice limit" data-limit hidden><span role="status"></span><a class="button" href="/sign-in?next=/" hidden></a><a class="button" data-made hidden>See those under way</a></div><div class="together" data-together hidden>
       <label class="check"><input type="checkbox" data-album><span>One album, in this order <span class="muted">drag, or use the arrows</span></span></label>
@@ -119,6 +120,10 @@ class UploadElement extends HTMLElement {
       this.settle();
     });
     this.order();
+    // Files that an installed LoopMastering is opened with.
+    (window as { launchQueue?: { setConsumer(take: (launch: { files?: FileSystemFileHandle[] }) => void): void } }).launchQueue?.setConsumer(({ files }) => {
+      void Promise.all((files ?? []).map(async (handle) => ({ file: await handle.getFile(), handle }))).then((picked) => this.take(picked));
+    });
     const reference = this.querySelector<HTMLInputElement>("#reference");
     reference?.addEventListener("change", () => {
       const file = reference.files?.[0];
@@ -313,6 +318,13 @@ class UploadElement extends HTMLElement {
     }, 60) as unknown as number;
   }
 
+  /** How much of all files has been sent, in the page's icon. */
+  private fill(): void {
+    const { items } = this.uploader;
+    const sum = (of: "sent" | "bytes"): number => items.reduce((all, item) => all + item[of], 0);
+    ring(items.some((item) => item.state === "sending") ? sum("sent") / Math.max(1, sum("bytes")) : null);
+  }
+
   /** Asks how many tracks fit; at most one question at a time. */
   private measure(): Promise<void> {
     this.measuring ??= roomHere().then((room) => {
@@ -394,6 +406,7 @@ class UploadElement extends HTMLElement {
     const failed = items.filter((item) => item.state === "failed").length;
     this.tell([`${sent} of ${items.length} uploaded`, made > 0 ? `${made} sent to mastering` : "", failed > 0 ? `${failed} ${failed === 1 ? "needs" : "need"} your attention` : ""].filter(Boolean).join(", "));
     if (items.length === 0) this.tell("");
+    this.fill();
   }
 
   /** The one button. */

@@ -103,6 +103,8 @@ export interface Options {
   remember?: boolean;
   /** Tells of items that came, went, or may be mastered. */
   changed: () => void;
+  /** Twice a second while something is sent. */
+  ticked?: () => void;
   /** The service had no room for another track. */
   full?: (problem: Problem) => void;
 }
@@ -553,6 +555,7 @@ export class Uploader {
         this.channel?.postMessage({ print: item.print, sent: item.sent });
         item.changed();
       }
+      this.options.ticked?.();
       if (!busy) {
         clearInterval(this.ticker);
         this.ticker = 0;

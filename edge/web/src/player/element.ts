@@ -7,6 +7,7 @@ import { clock, decibel } from "../text";
 import { Abx, verdict } from "./abx";
 import { Engine, type Excerpt, type Loop, type Side } from "./engine";
 import { fetchPeaks } from "./peaks";
+import { Session } from "./session";
 import { type Shown, Wave } from "./wave";
 
 const icon = (name: string) => html`<svg class="icon" aria-hidden="true"><use href="#i-${name}"></use></svg>`;
@@ -25,6 +26,7 @@ export class PlayerElement extends LitElement {
   private dragging = false;
   private marks: Shown["marks"] = [];
   private played = false;
+  private session: Session | null = null;
   private readonly keys = (event: KeyboardEvent): void => this.key(event);
   private readonly resized = new ResizeObserver(() => this.paint());
 
@@ -85,6 +87,8 @@ export class PlayerElement extends LitElement {
       this.resized.disconnect();
       this.engine?.close();
       this.engine = null;
+      this.session?.close();
+      this.session = null;
     });
   }
 
@@ -118,8 +122,24 @@ export class PlayerElement extends LitElement {
     });
   }
 
+  /** The keys of headphones and lock screens; from the first sound on. */
+  private media(): void {
+    if (!this.played || !("mediaSession" in navigator)) return;
+    this.session ??= new Session({
+      play: () => void this.toggle(true),
+      pause: () => void this.toggle(false),
+      seek: (to) => this.seek(to),
+      other: () => this.listen(this.hearing === "mix" ? "master" : "mix"),
+      position: () => this.position,
+      seconds: this.seconds,
+    });
+    const side = { mix: "Mix", master: "Master", x: "Mix or master?" }[this.hearing];
+    this.session.tell(this.dataset.title || "LoopMastering", side, this.engine?.running ?? false);
+  }
+
   /** The clock is written by hand many times a second, so Lit leaves it alone. */
   protected override updated(): void {
+    this.media();
     this.times();
   }
 
