@@ -27,7 +27,7 @@ use serde_json::json;
 use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Most times a lossy file is taken down at its overs and encoded again …
 const LOSSY_ROUNDS: u32 = 4;
@@ -273,8 +273,8 @@ pub struct Ready {
     tags: Tags,
     formats: Vec<(Format, u32)>,
     rates: Vec<u32>,
-    /// The mix as its preview needs it: rendering consumes the samples.
-    before: Option<Arc<Audio>>,
+    /// The mix for its preview: rendering consumes the samples. At its own rate until the preview is made, because the master is waited for.
+    before: Option<Arc<Mutex<Audio>>>,
 }
 
 /// How [`Ready::complete`] ended.
@@ -328,11 +328,8 @@ impl Ready {
         let mut rates: Vec<u32> = formats.iter().map(|(_, rate)| *rate).collect();
         rates.sort_unstable_by_key(|rate| (*rate != native, *rate));
         rates.dedup();
-        let before = match order.extras.preview.then(|| for_preview(&audio, order)).transpose()? {
-            Some(Cow::Borrowed(audio)) => Some(Arc::new(audio.try_clone().map_err(no_room)?)),
-            Some(Cow::Owned(audio)) => Some(Arc::new(audio)),
-            None => None,
-        };
+        let before = order.extras.preview.then(|| audio.try_clone()).transpose().map_err(no_room)?;
+        let before = before.map(|audio| Arc::new(Mutex::new(audio)));
         let back = StepBack::default();
         let closing = Closing::new(&mix, &plan, settings, order.reference.filter(|_| order.saved.is_none()));
         Ok((Self { mix, plan, back, closing, tags, formats, rates, before }, audio))
@@ -387,9 +384,9 @@ impl Ready {
         let Extras { report, preview, .. } = order.extras;
         let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
         if let (true, Some(master), Some(meta), Some(mix)) =
-            (line.waits(), masters.first(), metas.first(), self.before.as_deref())
+            (line.waits(), masters.first(), metas.first(), &self.before)
         {
-            line.audible(work.excerpt(mix, &master.audio, &meta.loudness)?);
+            line.audible(work.excerpt(&locked(mix), &master.audio, &meta.loudness)?);
         }
         let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();
         line.stage(Stage::Encode, &names.join(", "));
@@ -570,7 +567,7 @@ impl Work<'_> {
     /// The preview of the mix, and what lies beside the master with its analysis, as far as they are wanted.
     fn tell(&self, master: Option<&Master>) -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
         let (mix, told) = rayon::join(
-            || self.ready.before.as_deref().map(|audio| self.preview_of_mix(audio)).transpose(),
+            || self.ready.before.as_deref().map(|audio| self.preview_of_mix(&mut locked(audio))).transpose(),
             || -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
                 let Some(master) = master else { return Ok((Vec::new(), None)) };
                 let analysis = analyse_audio(&master.audio, self.ready.mix.source.clone());
@@ -584,8 +581,11 @@ impl Work<'_> {
         Ok((pieces, analysis))
     }
 
-    /// `audio` is at the rate of previews.
-    fn preview_of_mix(&self, audio: &Audio) -> Result<Piece, TrackError> {
+    /// Brings `audio` to the rate of previews.
+    fn preview_of_mix(&self, audio: &mut Audio) -> Result<Piece, TrackError> {
+        if let Cow::Owned(at_rate) = for_preview(audio, self.order)? {
+            *audio = at_rate;
+        }
         let (draft, mut file) = Draft::create(&self.beside("(preview of the mix).opus"))?;
         let mix = &self.ready.mix;
         let meta = self.metadata(mix.loudness.clone(), Some(mix.peaks.true_peak));
@@ -612,7 +612,6 @@ impl Work<'_> {
         ])
     }
 
-    /// `mix` is at the rate of previews.
     fn excerpt(&self, mix: &Audio, master: &Audio, loudness: &LoudnessFigures) -> Result<Excerpt, TrackError> {
         let Analysis { loudest, waveform, .. } = &self.ready.mix;
         let song = master.seconds();
@@ -702,6 +701,10 @@ impl Work<'_> {
             self.piece(Kind::Report, "json", "(report).json", json.as_bytes())?,
         ])
     }
+}
+
+fn locked(audio: &Mutex<Audio>) -> MutexGuard<'_, Audio> {
+    audio.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A part of the audio, as far as there is music.
