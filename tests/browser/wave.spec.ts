@@ -45,6 +45,19 @@ test("a file is drawn at its drop, before anything of it has arrived, and can be
   await accessible(page);
 });
 
+test("small waveforms follow the light and the width of the screen", async ({ page }) => {
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.goto("/");
+  await drop(page, wav("light.wav", 5, 3));
+  const canvas = page.locator("canvas[data-drawn]");
+  await expect(page.getByText("Uploaded", { exact: true })).toBeVisible();
+  await expect.poll(async () => (await drawn(canvas, "mix")).coloured).toBeGreaterThan(0.5);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await expect.poll(async () => (await drawn(canvas, "mix")).coloured, { message: "in the colour of the dark page" }).toBeGreaterThan(0.5);
+  await page.setViewportSize({ width: 390, height: 844 });
+  await expect.poll(() => canvas.evaluate((element: HTMLCanvasElement) => element.width === Math.round(element.clientWidth * devicePixelRatio))).toBe(true);
+});
+
 test("what cannot be drawn is mastered all the same", async ({ page }) => {
   await page.addInitScript(() => {
     Object.defineProperty(window, "OfflineAudioContext", { value: class { decodeAudioData(): never { throw new Error("no"); } } });

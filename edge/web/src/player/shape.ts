@@ -88,7 +88,14 @@ export function sharp(canvas: HTMLCanvasElement): { pen: CanvasRenderingContext2
 
 const dark = typeof matchMedia === "function" ? matchMedia("(prefers-color-scheme: dark)") : null;
 let colours: Record<string, string> = {};
-dark?.addEventListener("change", () => (colours = {}));
+dark?.addEventListener("change", () => {
+  colours = {};
+  for (const canvas of document.querySelectorAll("canvas")) again.get(canvas)?.();
+});
+
+/** How a small waveform is drawn once more: in other light, at another width. */
+const again = new WeakMap<Element, () => void>();
+const widths = typeof ResizeObserver === "function" ? new ResizeObserver((entries) => entries.forEach(({ target }) => again.get(target)?.())) : null;
 
 /** A colour of the page. */
 export function colour(name: string): string {
@@ -97,6 +104,13 @@ export function colour(name: string): string {
 
 /** A small waveform in one colour; `filled`: how much of it in another, 0–1. */
 export function strip(canvas: HTMLCanvasElement, peaks: Peaks, name: string, filled?: { share: number; name: string }): void {
+  if (!again.has(canvas)) widths?.observe(canvas);
+  const draw = (): void => paintStrip(canvas, peaks, name, filled);
+  again.set(canvas, draw);
+  draw();
+}
+
+function paintStrip(canvas: HTMLCanvasElement, peaks: Peaks, name: string, filled?: { share: number; name: string }): void {
   const drawn = sharp(canvas);
   if (!drawn) return;
   const { pen, width, height } = drawn;
