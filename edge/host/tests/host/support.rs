@@ -327,7 +327,11 @@ async fn answer(seen: Arc<Seen>, request: Request<Incoming>) -> Result<Reply, In
             reply.headers_mut().insert(signing::SET_LOGIN, HeaderValue::from_static("-"));
             reply
         }
-        ("POST", "/v1/auth/email/code") => refused(422, "auth.code_wrong", "this is not the code; 4 tries are left"),
+        ("POST", "/v1/auth/email/code") => {
+            let detail = "this is not the code; 4 tries are left";
+            let said = json!({ "status": 422, "code": "auth.code_wrong", "detail": detail, "tries_left": 4 });
+            full(422, "application/problem+json", said.to_string())
+        }
         ("GET", "/v1/auth/merge") => said(&json!({ "masters": 2 })),
         ("POST", "/v1/auth/google") => said(&json!({ "url": "https://accounts.example/o?client_id=1" })),
         ("POST", "/v1/auth/sign-out") => {
