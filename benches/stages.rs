@@ -7,7 +7,7 @@ use loopmaster_core::encode::{Metadata, encode};
 use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::meter::true_peak::true_peak;
 use loopmaster_core::plan::{Plan, Saturation, plan};
-use loopmaster_core::render::cpu::Cpu;
+use loopmaster_core::render::cpu::{self, Cpu};
 use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::{Grid, Kernels};
@@ -120,6 +120,22 @@ fn stage_render(c: &mut Criterion) {
     group.bench_function("shape", |b| {
         b.iter_batched(|| music.clone(), |audio| Cpu.shape(audio, &design), BatchSize::PerIteration);
     });
+    // The five that `shape` fuses, each alone.
+    group.bench_function("fir", |b| b.iter(|| cpu::fir(black_box(&music), &design)));
+    group.bench_function("filterbank", |b| b.iter(|| cpu::filterbank(black_box(&music), &design)));
+    if let (Some(band), Some(signal)) = (design.bands.first(), cpu::filterbank(&music, &design).first()) {
+        group.bench_function("levels", |b| b.iter(|| cpu::levels(black_box(signal), design.hop, band.window)));
+        let levels = cpu::levels(signal, design.hop, band.window);
+        group.bench_function("gains", |b| b.iter(|| cpu::gains(black_box(&levels), &band.gain)));
+        let (excess, _) = cpu::gains(&levels, &band.gain);
+        group.bench_function("mix_bands", |b| {
+            b.iter_batched_ref(
+                || music.clone(),
+                |audio| cpu::mix_bands(audio, signal, &excess, design.hop),
+                BatchSize::PerIteration,
+            );
+        });
+    }
     let saturation = SaturationCurve::new(&Saturation { odd: 0.3, even: 0.1, reference: Db(0.0) }, 0.8);
     group.bench_function("saturate", |b| {
         b.iter_batched_ref(

@@ -1,5 +1,5 @@
-// `gains`: the wish of each control point followed by one pole, fast up and slow down; one lane per track and band, serial in time. The
-// state travels from chunk to chunk. Wishes are replaced by excess gains (gain − 1) in place.
+// `gains`: the reduction that each control point aims at, followed by one pole, fast up and slow down; one lane per track and band, serial
+// in time. The state travels from chunk to chunk. Aims are replaced by excess gains (gain − 1) in place.
 
 @group(0) @binding(3) var<storage, read> settings: array<Band>;
 @group(0) @binding(4) var<storage, read_write> points: array<f32>;
@@ -61,9 +61,9 @@ fn gains(
         let point = item.at + i;
         var excess = held.w;
         if point < last {
-            let wish = points[u32(base + point)];
-            let rising = wish > reduction.x;
-            let missing = (wish - reduction.x) - reduction.y;
+            let aim = points[u32(base + point)];
+            let rising = aim > reduction.x;
+            let missing = (aim - reduction.x) - reduction.y;
             reduction = add(reduction, missing * select(band.release, band.attack, rising));
             if reduction.x < 1e-7 {
                 reduction = vec2<f32>(0.0);

@@ -1,4 +1,5 @@
-//! The kernels: one row each. What a row says about bindings is held against the shaders in a test.
+//! The table of the shaders, one row each: the kernels, which have a twin of the same name on the processor, then the steps, which only a
+//! card needs. What a row says about bindings is held against the shaders in a test.
 
 use super::layout::Launch;
 use wgpu::{BindGroupLayout, BindingType, BufferBindingType, ComputePipeline, Device, ShaderStages};
@@ -8,6 +9,8 @@ use wgpu::{BindGroupLayout, BindingType, BufferBindingType, ComputePipeline, Dev
 pub struct Row {
     /// Its name, file and entry point.
     pub name: &'static str,
+    /// The kernels that a step is a part of; none where it is a kernel itself.
+    pub part_of: &'static [&'static str],
     /// The whole source.
     pub source: &'static str,
     /// Its own bindings in the order in which buffers are given.
@@ -27,24 +30,48 @@ pub enum Access {
     Uniform,
 }
 
+macro_rules! source {
+    ($file:expr, $($include:literal),*) => {
+        concat!(
+            include_str!("../../../shaders/include/common.wgsl"),
+            $(include_str!(concat!("../../../shaders/include/", $include, ".wgsl")),)*
+            include_str!(concat!("../../../shaders/", $file, ".wgsl"))
+        )
+    };
+}
+
 macro_rules! kernels {
-    ($($kernel:ident $name:ident [$($prelude:literal),*] $items:literal: $(($binding:literal, $access:ident)),+;)+) => {
-        /// A kernel; indexes [`TABLE`].
+    (
+        kernels {
+            $($kernel:ident $name:ident [$($include:literal),*] $items:literal: $(($binding:literal, $access:ident)),+;)+
+        }
+        steps {
+            $($step:ident $pass:ident of [$($whole:literal),*] [$($shared:literal),*] $each:literal:
+                $(($place:literal, $use:ident)),+;)+
+        }
+    ) => {
+        /// A shader; indexes [`TABLE`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "each shader says what it does")]
-        pub enum Kernel { $($kernel),+ }
+        pub enum Kernel { $($kernel,)+ $($step),+ }
 
         /// All of them.
-        pub const TABLE: &[Row] = &[$(Row {
-            name: stringify!($name),
-            source: concat!(
-                include_str!("../../../shaders/common.wgsl"),
-                $(include_str!(concat!("../../../shaders/", $prelude, ".wgsl")),)*
-                include_str!(concat!("../../../shaders/", stringify!($name), ".wgsl"))
-            ),
-            bindings: &[$(($binding, access!($access))),+],
-            items: $items,
-        }),+];
+        pub const TABLE: &[Row] = &[
+            $(Row {
+                name: stringify!($name),
+                part_of: &[],
+                source: source!(stringify!($name), $($include),*),
+                bindings: &[$(($binding, access!($access))),+],
+                items: $items,
+            },)+
+            $(Row {
+                name: stringify!($pass),
+                part_of: &[$($whole),*],
+                source: source!(concat!("steps/", stringify!($pass)), $($shared),*),
+                bindings: &[$(($place, access!($use))),+],
+                items: $each,
+            }),+
+        ];
     };
 }
 
@@ -61,23 +88,27 @@ macro_rules! access {
 }
 
 kernels! {
-    Unpack unpack [] 1: (3, r), (4, w);
-    Spectrum spectrum ["fft"] 1: (3, r), (4, r), (5, w);
-    Fir fir ["fft"] 1: (3, r), (4, r), (5, r), (6, w);
-    Filterbank filterbank ["fft"] 1: (3, r), (4, r), (5, r), (6, r), (7, w);
-    Levels levels [] 1: (3, r), (4, r), (5, r), (6, r), (7, r), (8, w);
-    Wishes wishes [] 1: (3, r), (4, r), (5, r), (6, w);
-    Gains gains [] 32: (3, r), (4, w), (5, w);
-    MixBands mix_bands [] 1: (3, r), (4, r), (5, r), (6, r), (7, r), (8, w);
-    Saturate saturate ["filters", "half_way"] 1: (3, u), (4, r), (5, w);
-    SaturateApply saturate_apply [] 1: (3, r), (4, r), (5, w);
-    BlockMeans block_means [] 1: (3, r), (4, w);
-    BlockPeaks block_peaks ["filters"] 1: (3, u), (4, r), (5, w);
-    KStates k_states ["weighting"] 1: (3, r), (4, r), (5, w);
-    BlockEnergies block_energies ["weighting"] 1: (3, r), (4, r), (5, r), (6, w);
-    ApplyGain apply_gain ["gain"] 1: (9, r), (4, r), (5, w);
-    Clip clip ["filters", "half_way", "gain"] 1: (3, u), (9, r), (4, r), (5, r), (6, w), (7, w);
-    Fade fade [] 1: (3, w);
+    kernels {
+        Fir fir ["fft"] 1: (3, r), (4, r), (5, r), (6, w);
+        Filterbank filterbank ["fft"] 1: (3, r), (4, r), (5, r), (6, r), (7, w);
+        Levels levels [] 1: (3, r), (4, r), (5, r), (6, r), (7, r), (8, w);
+        Gains gains [] 32: (3, r), (4, w), (5, w);
+        MixBands mix_bands [] 1: (3, r), (4, r), (5, r), (6, r), (7, r), (8, w);
+        Saturate saturate ["filters", "half_way"] 1: (3, u), (4, r), (5, w);
+        BlockPeaks block_peaks ["filters"] 1: (3, u), (4, r), (5, w);
+        BlockEnergies block_energies ["weighting"] 1: (3, r), (4, r), (5, r), (6, w);
+        ApplyGain apply_gain ["gain"] 1: (9, r), (4, r), (5, w);
+        Clip clip ["filters", "half_way", "gain"] 1: (3, u), (9, r), (4, r), (5, r), (6, w), (7, w);
+    }
+    steps {
+        Unpack unpack of ["fir", "filterbank", "mix_bands"] [] 1: (3, r), (4, w);
+        Spectrum spectrum of ["fir", "filterbank"] ["fft"] 1: (3, r), (4, r), (5, w);
+        GainComputer gain_computer of ["levels", "gains"] [] 1: (3, r), (4, r), (5, r), (6, w);
+        SaturateApply saturate_apply of ["saturate"] [] 1: (3, r), (4, r), (5, w);
+        BlockMeans block_means of ["saturate", "block_peaks"] [] 1: (3, r), (4, w);
+        KStates k_states of ["block_energies"] ["weighting"] 1: (3, r), (4, r), (5, w);
+        Fade fade of ["apply_gain"] [] 1: (3, w);
+    }
 }
 
 impl Kernel {

@@ -11,6 +11,8 @@ pub mod kernels;
 mod lane;
 pub mod layout;
 mod pack;
+#[cfg(test)]
+mod parity;
 mod selftest;
 mod shape;
 mod tables;

@@ -364,7 +364,7 @@ fn submit(lane: &mut Lane, group: &Group<'_>, chunks: &[Chunk]) -> Result<(), Gp
         cut(chunk.member, &(chunk.points.start as isize..chunk.points.end as isize), 64, &mut items);
         add(&mut bytes, moved(chunk, 20 * member.bands, member.hop as f64, chunk.points.len()));
     }
-    work.launch(Kernel::Wishes, &[settings.clone(), weights, sums, points.clone()], &items, (0, 0), bytes);
+    work.launch(Kernel::GainComputer, &[settings.clone(), weights, sums, points.clone()], &items, (0, 0), bytes);
     items.clear();
     bytes = (0, 0);
     for chunk in chunks.iter().filter(banded) {

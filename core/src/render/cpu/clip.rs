@@ -1,6 +1,6 @@
 //! `clip`: only the runs of blocks that reach the knee are brought to 16 times the rate, in two stages.
 
-use super::fold::{between, correlate, halve};
+use super::half_way::{between, correlate, halve};
 use crate::Audio;
 use crate::render::curves::ClipCurve;
 use crate::render::oversample::{CLIP, HALF_TAPS, WIDE_PHASES, WIDE_TAPS};

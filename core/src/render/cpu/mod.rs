@@ -1,17 +1,28 @@
 //! The fast kernels on the CPU: rayon over blocks, SIMD FFTs, AVX2 and FMA where the machine has them.
+//!
+//! One file for each kernel, named as its twin in [`reference`](super::reference). Beside them stand `shape`, the one pass that fuses the
+//! first five, and `half_way`, which `clip` and `saturate` share.
 
 mod apply_gain;
-mod bands;
-mod bank;
+mod block_energies;
 mod block_peaks;
 mod clip;
-mod fold;
-mod loops;
+mod filterbank;
+mod fir;
+mod gains;
+mod half_way;
+mod levels;
+mod mix_bands;
 mod saturate;
 mod shape;
 
+pub use filterbank::filterbank;
+pub use fir::fir;
+pub use gains::gains;
+pub use levels::levels;
+pub use mix_bands::mix_bands;
+
 use crate::Audio;
-use crate::meter::loudness::{STEREO, k_energies};
 use crate::render::BackendInfo;
 use crate::render::curves::{ClipCurve, SaturationCurve};
 use crate::render::design::ShapeDesign;
@@ -46,7 +57,7 @@ impl Kernels for Cpu {
     }
 
     fn block_energies(&self, audio: &Audio, hop: usize) -> Vec<f64> {
-        k_energies(&[&audio.channels[0], &audio.channels[1]], &STEREO, audio.rate, hop)
+        block_energies::block_energies(audio, hop)
     }
 
     fn apply_gain(&self, audio: &mut Audio, hop: usize, gain: &[f32]) {

@@ -1,6 +1,6 @@
 //! `saturate`: both channels in tasks of fixed length at twice the rate.
 
-use super::fold::{between, halve};
+use super::half_way::{between, halve};
 use crate::Audio;
 use crate::render::curves::SaturationCurve;
 use crate::render::limiter::{block_means, slow_part};

@@ -1,4 +1,4 @@
-//! Short filters at a fixed number of taps: the loops that `clip` and `saturate` share.
+//! Values half-way between samples, up to twice the rate and back: what `clip` and `saturate` share, as `shaders/include/half_way.wgsl`.
 
 use super::mul_add;
 use crate::render::oversample::{CLIP, HALF_TAPS};

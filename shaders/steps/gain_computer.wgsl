@@ -20,7 +20,7 @@ fn decibels(x: f32) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn wishes(
+fn gain_computer(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
@@ -44,7 +44,7 @@ fn wishes(
             level += dot(sums[u32(first + i32(p))].xyz, weights[band.weights + p].xyz);
         }
         let ratio = level * band.threshold;
-        var wish = 0.0;
+        var aim = 0.0;
         // Below 10⁻³⁰ of the threshold nothing is asked for by any knee, and the bits of a denormal are no logarithm.
         if ratio > 1e-30 {
             let over = decibels(min(ratio, 1e30));
@@ -54,9 +54,9 @@ fn wishes(
                     let into = over + 0.5 * band.knee;
                     bent = into * into / (2.0 * band.knee);
                 }
-                wish = min(band.slope * bent, band.most);
+                aim = min(band.slope * bent, band.most);
             }
         }
-        points[u32(tracks[track].points + i32(index * tracks[track].points_stride) + point)] = wish;
+        points[u32(tracks[track].points + i32(index * tracks[track].points_stride) + point)] = aim;
     }
 }
