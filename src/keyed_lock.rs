@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+/// The lock; whoever panicked while holding one left what it guards as it was.
+pub(crate) fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -18,7 +19,7 @@ impl KeyedMutex {
     /// Waits for the turn; it lasts as long as what is given.
     pub async fn of(&self, name: &str) -> OwnedMutexGuard<()> {
         let lock = {
-            let mut locks = held(&self.0);
+            let mut locks = locked(&self.0);
             if let Some(lock) = locks.get(name).and_then(Weak::upgrade) {
                 lock
             } else {
@@ -56,7 +57,7 @@ impl Permits {
     /// A place, if one of `most` is free.
     #[must_use]
     pub fn take(&self, name: &str, most: u64) -> Option<Permit> {
-        let taken = held(&self.0).get(name).map_or(0, VecDeque::len);
+        let taken = locked(&self.0).get(name).map_or(0, VecDeque::len);
         (taken < most as usize).then(|| self.push(name))
     }
 
@@ -64,7 +65,7 @@ impl Permits {
     #[must_use]
     pub fn force(&self, name: &str, most: u64) -> Permit {
         let slot = self.push(name);
-        let mut all = held(&self.0);
+        let mut all = locked(&self.0);
         if let Some(places) = all.get_mut(name) {
             while places.len() > most.max(1) as usize {
                 if let Some((_, oldest)) = places.pop_front() {
@@ -77,7 +78,7 @@ impl Permits {
     }
 
     fn push(&self, name: &str) -> Permit {
-        let mut all = held(&self.0);
+        let mut all = locked(&self.0);
         let places = all.entry(name.to_owned()).or_default();
         let number = places.back().map_or(0, |(number, _)| number + 1);
         let gives_way = CancellationToken::new();
@@ -88,13 +89,13 @@ impl Permits {
     /// How many places are taken, by anybody.
     #[must_use]
     pub fn taken(&self) -> usize {
-        held(&self.0).values().map(VecDeque::len).sum()
+        locked(&self.0).values().map(VecDeque::len).sum()
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut all = held(&self.slots.0);
+        let mut all = locked(&self.slots.0);
         if let Some(places) = all.get_mut(&self.name) {
             places.retain(|(number, _)| *number != self.number);
             if places.is_empty() {

@@ -1,4 +1,7 @@
-//! Who may know whom (docs/ARCHITECTURE.md): packages by cargo's own graph, modules of `src/` by what their lines name.
+//! Who may know whom (docs/ARCHITECTURE.md): packages by cargo's own graph, modules of `src/` by what their lines name, files by what they
+//! import.
+
+mod circles;
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,14 +1,14 @@
 //! The pages: what each needs of the api, asked for at once, and what is shown when the api says no or nothing.
 
+use crate::answers::{add_cookies, encode, see_other};
 use crate::assets;
-use crate::edge::{Data, Edge, PATIENCE_OF_PAGES};
-use crate::forms::{add_cookies, encode, local, see_other};
+use crate::context::{Data, Edge, PATIENCE_OF_PAGES};
 use crate::pages::view::{
     Batch, Confirmation, Destination, Export, Link, Master, Masters, Me, Mix, Session, Share, Status, Token, Webhook,
 };
 use crate::pages::{self, Files, Frame, Notice, SignInStep};
 use crate::problem::Problem;
-use crate::routes::Page;
+use crate::routes::{Page, Route, local};
 use crate::world::{Body, Reply, World};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -482,6 +482,25 @@ fn sign_in_first<W: World>(edge: &Edge<'_, W>) -> Reply<W::Answer> {
 pub(crate) fn onward<W: World>(edge: &Edge<'_, W>, url: &str, name: &str) -> Reply<W::Answer> {
     let me = Me::default();
     html(edge, StatusCode::OK, &pages::onward(&Frame::new(&files, &me, "/"), url, name))
+}
+
+/// Says no: to people with a page, to programs with a problem document.
+pub(crate) fn refuse<W: World>(edge: &Edge<'_, W>, route: Route<'_>, problem: &Problem) -> Reply<W::Answer> {
+    let wants_page = match route {
+        Route::Document(_) | Route::Form(..) => true,
+        Route::Api { .. } | Route::Grant => false,
+        _ => edge
+            .asked
+            .headers
+            .get(header::ACCEPT)
+            .and_then(|a| a.to_str().ok())
+            .is_some_and(|a| a.contains("text/html")),
+    };
+    if wants_page {
+        return refusal(edge, problem);
+    }
+    let response = problem.to_response(edge.asked.uri.path(), &edge.visitor.request_id);
+    response.map(|body| Body::Full(Cow::Owned(body)))
 }
 
 /// The edge's "no" as a page.

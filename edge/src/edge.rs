@@ -1,7 +1,8 @@
 //! One request, from the visitor's to the answer: who asks, may they, and who answers.
 
 use crate::config::Config;
-use crate::cookies::{self, Guest, Wish};
+use crate::context::Edge;
+use crate::cookies;
 use crate::hash::hex;
 use crate::limits::{self, Class, DAY_KEY, DayKey, Limit, Slot, Verdict};
 use crate::origin;
@@ -9,50 +10,17 @@ use crate::problem::Problem;
 use crate::routes::{self, Page, Route};
 use crate::security;
 use crate::upstream::{self, Outgoing, Visitor};
-use crate::world::{Body, ReadError, Reply, StoreDown, Unreachable, World};
+use crate::world::{Body, ReadError, Reply, StoreDown, World};
 use crate::{assets, documents, forms};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use loopmaster_core::retention::{POLICY, Retention};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use loopmaster_core::retention::Retention;
 use loopmaster_core::signing;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 /// How long the api may think before it counts as away, milliseconds: less than the host gives us.
 const PATIENCE: u64 = 25_000;
-/// The same while a page waits to be drawn.
-pub(crate) const PATIENCE_OF_PAGES: u64 = 8_000;
-/// The longest answer of the api that a page is drawn from, bytes.
-const LONGEST_DATA: usize = 4 << 20;
-
-/// Everything a request is answered with.
-pub struct Edge<'a, W: World> {
-    /// The surroundings.
-    pub world: &'a W,
-    /// The configuration.
-    pub config: &'a Config,
-    /// Who asks.
-    pub visitor: Visitor,
-    /// Unix seconds.
-    pub now: u64,
-    /// What the visitor sent, without the body.
-    pub asked: &'a Parts,
-    /// The guest cookie, verified.
-    pub guest: Option<Guest>,
-    /// The operator's periods, once the api has said them in this request.
-    pub retention: OnceLock<Retention>,
-}
-
-/// An answer of the api to a page's question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Data {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its body.
-    pub body: Vec<u8>,
-    /// Its wishes for cookies, as `Set-Cookie` lines.
-    pub cookies: Vec<HeaderValue>,
-}
 
 /// Answers one request.
 pub async fn handle<W: World>(world: &W, config: &Config, asked: &Parts, body: W::Incoming) -> Reply<W::Answer> {
@@ -95,7 +63,7 @@ impl<W: World> Edge<'_, W> {
         };
         if changes && let Err(foreign) = origin::same_origin(headers, &self.config.public_origin) {
             let problem = Problem::new(StatusCode::FORBIDDEN, "edge.cross_site", foreign.to_string());
-            return Err(self.refuse(route, &problem));
+            return Err(documents::refuse(self, route, &problem));
         }
         if route != Route::Grant {
             self.guest = cookies::guest(headers, &self.config.cookie_keys, self.now);
@@ -112,7 +80,7 @@ impl<W: World> Edge<'_, W> {
                     limit.quota, limit.window
                 );
                 let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "edge.too_many_requests", detail);
-                let mut reply = self.refuse(route, &problem.retry_after(seconds));
+                let mut reply = documents::refuse(self, route, &problem.retry_after(seconds));
                 rate_headers(reply.headers_mut(), class, limit, verdict);
                 Err(reply)
             }
@@ -123,7 +91,7 @@ impl<W: World> Edge<'_, W> {
                 }
                 let detail = "signing in and sending mail pause for a moment; try again in a minute";
                 let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "edge.store_down", detail);
-                Err(self.refuse(route, &problem.retry_after(60)))
+                Err(documents::refuse(self, route, &problem.retry_after(60)))
             }
         }
     }
@@ -184,20 +152,20 @@ impl<W: World> Edge<'_, W> {
             }
             Route::Form(page, form) => match self.read_body(body).await {
                 Ok(body) => forms::submit(self, page, form, &body).await,
-                Err(problem) => self.refuse(route, &problem),
+                Err(problem) => documents::refuse(self, route, &problem),
             },
             Route::Api { from, to } => self.pass(route, from, to, body).await,
             Route::Grant => self.pass(route, "", "/v1", body).await,
             Route::WrongMethod(allowed) => {
                 let detail = format!("this address answers {allowed}");
                 let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "edge.wrong_method", detail);
-                let mut reply = self.refuse(route, &problem);
+                let mut reply = documents::refuse(self, route, &problem);
                 reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
                 reply
             }
             Route::Asset | Route::Live | Route::SecurityTxt | Route::Nowhere => {
                 let problem = Problem::new(StatusCode::NOT_FOUND, "edge.not_found", "there is nothing at this address");
-                self.refuse(route, &problem)
+                documents::refuse(self, route, &problem)
             }
         }
     }
@@ -230,13 +198,6 @@ impl<W: World> Edge<'_, W> {
         reply
     }
 
-    /// The cookie of a guest for so many seconds. Whoever is known stays with the privacy policy they have seen.
-    pub(crate) fn guest_cookie(&self, id: &str, seconds: u64) -> HeaderValue {
-        let known = self.guest.as_ref().filter(|guest| guest.id == id);
-        let policy = known.map_or(POLICY, |guest| guest.policy.as_str());
-        cookies::set_guest(id, policy, &self.config.cookie_keys[0], self.now, seconds)
-    }
-
     /// Reads a body that will be signed.
     async fn read_body(&self, body: W::Incoming) -> Result<Vec<u8>, Problem> {
         let too_large = || {
@@ -262,17 +223,17 @@ impl<W: World> Edge<'_, W> {
     async fn pass(&self, route: Route<'_>, from: &str, to: &str, body: W::Incoming) -> Reply<W::Answer> {
         let body = match self.read_body(body).await {
             Ok(body) => body,
-            Err(problem) => return self.refuse(route, &problem),
+            Err(problem) => return documents::refuse(self, route, &problem),
         };
         let whole = self.asked.uri.path_and_query().map_or("/", |path| path.as_str());
         let path = format!("{to}{}", &whole[from.len()..]);
         let headers = upstream::forwarded(&self.asked.headers);
         let request = self.signed(Outgoing { method: self.asked.method.clone(), path: &path, headers, body });
         match self.world.send(request, PATIENCE).await {
-            Err(down) => self.refuse(route, &self.api_down(&down)),
+            Err(down) => documents::refuse(self, route, &self.api_down(&down)),
             Ok(answer) => {
                 let (mut parts, body) = answer.into_parts();
-                let cookies = if route == Route::Grant { Vec::new() } else { self.wishes(&parts.headers) };
+                let cookies = if route == Route::Grant { Vec::new() } else { self.cookies_asked_for(&parts.headers) };
                 upstream::clean_answer(&mut parts.headers);
                 for cookie in cookies {
                     parts.headers.append(header::SET_COOKIE, cookie);
@@ -290,62 +251,6 @@ impl<W: World> Edge<'_, W> {
                 Response::from_parts(parts, body)
             }
         }
-    }
-
-    fn signed(&self, outgoing: Outgoing<'_>) -> Request<Vec<u8>> {
-        upstream::request(self.config, &self.visitor, outgoing, self.now, self.world.random())
-    }
-
-    /// Asks the api for a page: `body` is JSON.
-    pub(crate) async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Data, Problem> {
-        self.ask_within(PATIENCE_OF_PAGES, method, path, body).await
-    }
-
-    /// The same with less patience, milliseconds.
-    pub(crate) async fn ask_within(
-        &self,
-        patience: u64,
-        method: Method,
-        path: &str,
-        body: Option<Vec<u8>>,
-    ) -> Result<Data, Problem> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        for name in [header::ACCEPT_LANGUAGE, header::USER_AGENT] {
-            if let Some(value) = self.asked.headers.get(&name) {
-                headers.insert(name, value.clone());
-            }
-        }
-        if body.is_some() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        let request = self.signed(Outgoing { method, path, headers, body: body.unwrap_or_default() });
-        let answer = self.world.send(request, patience).await.map_err(|down| self.api_down(&down))?;
-        let (parts, body) = answer.into_parts();
-        let body = self.world.collect(body, LONGEST_DATA).await;
-        let body = body.map_err(|error| self.api_down(&Unreachable(format!("its answer: {error:?}"))))?;
-        Ok(Data { status: parts.status, body, cookies: self.wishes(&parts.headers) })
-    }
-
-    fn api_down(&self, down: &Unreachable) -> Problem {
-        self.world.log(&format!("edge.api_down {} {}", self.visitor.request_id, down.0));
-        let detail = "the mastering service does not answer at the moment; nothing is lost, try again in a few seconds";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "edge.api_down", detail).retry_after(5)
-    }
-
-    /// The cookies an answer of the api asks for.
-    fn wishes(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let wished = [
-            (signing::SET_SESSION, cookies::SESSION, "lms_"),
-            (signing::SET_LOGIN, cookies::LOGIN, "lml_"),
-            (signing::SET_GUEST, cookies::GUEST, "gst_"),
-        ];
-        let read = |(header, cookie, prefix)| match Wish::read(headers.get(header)?, prefix)? {
-            Wish::Clear => Some(cookies::set(cookie, "", 0)),
-            Wish::Set(id, seconds) if cookie == cookies::GUEST => Some(self.guest_cookie(&id, seconds)),
-            Wish::Set(token, seconds) => Some(cookies::set(cookie, &token, seconds)),
-        };
-        wished.into_iter().filter_map(read).collect()
     }
 
     fn asset(&self, path: &str) -> Reply<W::Answer> {
@@ -371,25 +276,6 @@ impl<W: World> Edge<'_, W> {
         reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         reply
-    }
-
-    /// Says no: to people with a page, to programs with a problem document.
-    pub(crate) fn refuse(&self, route: Route<'_>, problem: &Problem) -> Reply<W::Answer> {
-        let wants_page = match route {
-            Route::Document(_) | Route::Form(..) => true,
-            Route::Api { .. } | Route::Grant => false,
-            _ => self
-                .asked
-                .headers
-                .get(header::ACCEPT)
-                .and_then(|a| a.to_str().ok())
-                .is_some_and(|a| a.contains("text/html")),
-        };
-        if wants_page {
-            return documents::refusal(self, problem);
-        }
-        let response = problem.to_response(self.asked.uri.path(), &self.visitor.request_id);
-        response.map(|body| Body::Full(Cow::Owned(body)))
     }
 
     /// What every answer has.

@@ -1,15 +1,16 @@
 //! Forms that are sent without a script: each becomes one request to the api, and its answer a redirect, so that reloading repeats
 //! nothing.
 
+use crate::answers::{add_cookies, encode, see_other};
+use crate::context::{Data, Edge};
 use crate::cookies;
 use crate::documents::{self, Told};
-use crate::edge::{Data, Edge};
 use crate::pages::view::Me;
 use crate::problem::Problem;
-use crate::routes::{Page, Route};
+use crate::routes::{Page, Route, local};
 use crate::wishes;
-use crate::world::{Body, Reply, World};
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use crate::world::{Reply, World};
+use http::{HeaderValue, Method, StatusCode, header};
 use loopmaster_core::retention::POLICY;
 use loopmaster_core::signing::is_our_path;
 use serde_json::{Map, Value, json};
@@ -104,7 +105,7 @@ pub(crate) async fn submit<W: World>(edge: &Edge<'_, W>, page: Page<'_>, form: &
     };
     let sent = (wanted.method != Method::DELETE).then(|| wanted.body.to_string().into_bytes());
     match edge.ask(wanted.method, &wanted.path, sent).await {
-        Err(problem) => edge.refuse(route, &problem),
+        Err(problem) => documents::refuse(edge, route, &problem),
         Ok(data) if data.status.is_success() => follow(edge, page, wanted.then, data).await,
         Ok(data) => refused(edge, page, fields, &data).await,
     }
@@ -130,7 +131,7 @@ async fn refused<W: World>(edge: &Edge<'_, W>, page: Page<'_>, fields: Fields, d
 /// Whoever deletes an account has typed its address.
 async fn confirmed<W: World>(edge: &Edge<'_, W>, fields: &Fields) -> Result<(), Reply<W::Answer>> {
     let data = edge.ask(Method::GET, "/v1/me", None).await;
-    let data = data.map_err(|problem| edge.refuse(Route::Form(Page::Account, "delete"), &problem))?;
+    let data = data.map_err(|problem| documents::refuse(edge, Route::Form(Page::Account, "delete"), &problem))?;
     let me: Me = serde_json::from_slice(&data.body).unwrap_or_default();
     let email = me.user.map(|user| user.email).unwrap_or_default();
     if !email.is_empty() && fields.get("confirm").eq_ignore_ascii_case(&email) {
@@ -177,23 +178,6 @@ async fn follow<W: World>(edge: &Edge<'_, W>, page: Page<'_>, then: Then, data: 
     reply
 }
 
-/// Sets the cookies an answer of the api asked for.
-pub(crate) fn add_cookies<A>(reply: &mut Reply<A>, data: &Data) {
-    for cookie in &data.cookies {
-        reply.headers_mut().append(header::SET_COOKIE, cookie.clone());
-    }
-}
-
-/// 303: go and read.
-pub(crate) fn see_other<A>(path: &str) -> Reply<A> {
-    let mut reply = Response::new(Body::empty());
-    *reply.status_mut() = StatusCode::SEE_OTHER;
-    let headers = reply.headers_mut();
-    headers.insert(header::LOCATION, HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/")));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
-}
-
 /// To another address. Browsers hold a form's redirects to `form-action`, which allows ourselves alone, so a page leads on.
 fn away<W: World>(edge: &Edge<'_, W>, url: &str, name: &str) -> Reply<W::Answer> {
     if !url.starts_with("https://") && !url.starts_with("http://") {
@@ -204,17 +188,6 @@ fn away<W: World>(edge: &Edge<'_, W>, url: &str, name: &str) -> Reply<W::Answer>
         reply.headers_mut().insert(header::REFRESH, refresh);
     }
     reply
-}
-
-/// Where to go on to: a path of ours, or the library.
-#[must_use]
-pub fn local(path: &str) -> &str {
-    if is_our_path(path) { path } else { "/library" }
-}
-
-/// Percent-encodes a query value.
-pub(crate) fn encode(text: &str) -> String {
-    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 fn wanted(page: Page<'_>, form: &str, body: &[u8]) -> Result<Wanted, Problem> {
@@ -433,28 +406,6 @@ mod tests {
             for form in page.forms() {
                 assert!(wanted(page, form, b"").is_ok(), "{page:?} {form}");
             }
-        }
-    }
-
-    #[test]
-    fn nobody_is_led_to_another_site() {
-        let elsewhere = [
-            "https://evil",
-            "//evil",
-            "/\\evil",
-            "/\t/evil",
-            "/\n/evil",
-            "",
-            "evil",
-            "/a b",
-            "/ä",
-            "javascript:alert(1)",
-        ];
-        for elsewhere in elsewhere {
-            assert_eq!(local(elsewhere), "/library", "{elsewhere}");
-        }
-        for ours in ["/", "/m/mst_1?a=b#c", "/library?q=a"] {
-            assert_eq!(local(ours), ours);
         }
     }
 }

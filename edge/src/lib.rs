@@ -11,8 +11,10 @@
 //!
 //! Errors have a text for a person and a stable code for a program.
 
+mod answers;
 pub mod assets;
 pub mod config;
+mod context;
 pub mod cookies;
 mod documents;
 pub mod edge;

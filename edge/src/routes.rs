@@ -3,6 +3,7 @@
 use crate::limits::Class;
 use crate::pages;
 use http::Method;
+use loopmaster_core::signing::is_our_path;
 
 /// What a path asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +215,12 @@ pub fn form_class(page: Page<'_>, form: &str) -> Class {
     }
 }
 
+/// Where to go on to: a path of ours, or the library.
+#[must_use]
+pub fn local(path: &str) -> &str {
+    if is_our_path(path) { path } else { "/library" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -310,5 +317,27 @@ mod tests {
         assert_eq!(class(Method::GET, "/v1/auth/email/lgn_1"), Class::Read);
         assert_eq!(class(Method::POST, "/v1/contact"), Class::Mail);
         assert_eq!(class(Method::POST, "/v1/me/email"), Class::Mail);
+    }
+
+    #[test]
+    fn nobody_is_led_to_another_site() {
+        let elsewhere = [
+            "https://evil",
+            "//evil",
+            "/\\evil",
+            "/\t/evil",
+            "/\n/evil",
+            "",
+            "evil",
+            "/a b",
+            "/ä",
+            "javascript:alert(1)",
+        ];
+        for elsewhere in elsewhere {
+            assert_eq!(local(elsewhere), "/library", "{elsewhere}");
+        }
+        for ours in ["/", "/m/mst_1?a=b#c", "/library?q=a"] {
+            assert_eq!(local(ours), ours);
+        }
     }
 }

@@ -1,28 +1,31 @@
 //! Everything but PCM in WAV: symphonia's demuxers and decoders, libopus for Opus.
 
 use super::{
-    Sink, Source, Tags, chunks, error::DecodeError, flac, loss::Losses, media::Media, mkv, mp4, pcm::flush, quirks,
-    sniff::Kind, tags,
+    Sink, Source, Tags, chunks,
+    decoder::{Decoder, Failure, LOSSY_TOLERANCE, opus_head},
+    error::DecodeError,
+    flac, flac_file,
+    loss::Losses,
+    media::Media,
+    mkv, mp4, quirks,
+    sniff::Kind,
+    tags,
+    trimmed::Trimmed,
 };
 use crate::{settings::Limits, units::Seconds};
 use std::{collections::HashMap, io, sync::atomic::Ordering::Relaxed};
 use symphonia::core::{
-    audio::Channels,
     checksum::Crc16Ansi,
-    codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions, well_known as id},
+    codecs::audio::{AudioCodecId, AudioCodecParameters, well_known as id},
     common::Limit,
     errors::Error,
     formats::{FormatOptions, TrackType, probe::Hint},
     io::{MediaSourceStream, MediaSourceStreamOptions, Monitor},
     meta::MetadataOptions,
-    packet::Packet,
 };
 
 /// Bytes that headers may take besides tags: tables of packets (MP4), pages looked through (Ogg), a search for the first frame (MP3).
 const HEADER_BYTES: u64 = 32 << 20;
-/// Missing lossy audio that is an encoder's careless header rather than a cut file: two of the longest packets (Vorbis, 8192 frames) at
-/// 48 kHz, rounded up.
-pub(super) const LOSSY_TOLERANCE: Seconds = Seconds(0.4);
 /// Frames of an ALAC packet, unless its header says otherwise, which none does.
 const ALAC_PACKET: u64 = 4096;
 /// Frames per byte of a file for which memory is reserved ahead: 6 kbit/s at 48 kHz. Longer audio grows its memory as it comes.
@@ -55,9 +58,9 @@ pub(super) fn read(
     if matches!(kind, Kind::Container("CAF")) {
         quirks::end_open_caf(&mut media)?;
     }
-    let native_flac = flac::prepare(&mut media)?;
+    let native_flac = flac_file::prepare(&mut media)?;
     if let Some(native) = native_flac.filter(|native| native.ours) {
-        return flac::whole(&mut media, native, limits, sink);
+        return flac_file::whole(&mut media, native, limits, sink);
     }
 
     let allowance = limits.metadata.saturating_add(HEADER_BYTES);
@@ -223,7 +226,7 @@ pub(super) fn read(
         let frames = u128::from(*nanoseconds) * u128::from(rate) + 500_000_000;
         sink.drop_end(u64::try_from(frames / 1_000_000_000).unwrap_or(0).min(MOST_PADDING))?;
     }
-    if let (Some(flac::Native { info, at, .. }), Some(want)) = (native, promised)
+    if let (Some(flac_file::Native { info, at, .. }), Some(want)) = (native, promised)
         && sink.frames() < want
     {
         // symphonia loses the last frame where something stands behind it that is no frame. What came is not taken again, and where it
@@ -301,286 +304,12 @@ fn not_a_container(error: &Error, kind: &Kind) -> DecodeError {
     }
 }
 
-/// Hands planar frames on, without what a codec adds at the ends, and only under the limits.
-pub(super) struct Trimmed<'a> {
-    out: &'a mut dyn Sink,
-    /// Frames handed on.
-    length: u64,
-    /// Frames that were announced.
-    expected: u64,
-    channels: u16,
-    rate: Option<u32>,
-    /// Frames to drop at the start and frames to keep after those.
-    skip: u64,
-    keep: u64,
-    limits: Limits,
-    scratch: [Vec<f32>; 2],
-    /// Frames that came, dropped ones included.
-    pushed: u64,
-}
-
-impl<'a> Trimmed<'a> {
-    pub(super) fn new(out: &'a mut dyn Sink, limits: &Limits, expected: u64, skip: u64, keep: Option<u64>) -> Self {
-        Self {
-            out,
-            length: 0,
-            expected,
-            channels: 0,
-            rate: None,
-            skip,
-            keep: keep.unwrap_or(u64::MAX),
-            limits: *limits,
-            scratch: [Vec::new(), Vec::new()],
-            pushed: 0,
-        }
-    }
-
-    pub(super) fn at(&self) -> Seconds {
-        Seconds(self.length as f64 / f64::from(self.rate.unwrap_or(1).max(1)))
-    }
-
-    pub(super) fn corrupt(&self, what: impl Into<String>) -> DecodeError {
-        DecodeError::Corrupt { at: self.at(), what: what.into() }
-    }
-
-    /// Frames that were handed on.
-    pub(super) fn frames(&self) -> u64 {
-        self.length
-    }
-
-    /// Frames that came so far, dropped ones included.
-    pub(super) fn pushed(&self) -> u64 {
-        self.pushed
-    }
-
-    /// Time of the frames that came so far, dropped ones included.
-    fn passed(&self) -> Seconds {
-        Seconds(self.pushed as f64 / f64::from(self.rate.unwrap_or(1).max(1)))
-    }
-
-    /// Frames per second, once the layout is known.
-    pub(super) fn rate(&self) -> u32 {
-        self.rate.unwrap_or(0)
-    }
-
-    /// Drops `skip` of the frames that come next, and takes `keep` behind those.
-    pub(super) fn window(&mut self, skip: u64, keep: u64) {
-        (self.skip, self.keep) = (skip, keep);
-    }
-
-    /// Takes the layout of the first packet and holds all later ones to it.
-    pub(super) fn layout(&mut self, rate: u32, channels: usize) -> Result<(), DecodeError> {
-        if self.rate.is_none() {
-            super::check(rate, channels as u64, None, &self.limits)?;
-            self.rate = Some(rate);
-            self.channels = channels as u16;
-            // Where no rate was known ahead, nobody has held the announced length against the limits.
-            let most = (self.limits.memory / 8).min((self.limits.seconds * f64::from(rate)) as u64);
-            self.out.begin(rate, self.channels, self.expected.min(most)).map_err(DecodeError::Room)?;
-        } else if self.rate != Some(rate) || usize::from(self.channels) != channels {
-            return Err(self.corrupt(format!(
-                "it changes from {} channels at {} Hz to {channels} at {rate} Hz",
-                self.channels,
-                self.rate.unwrap_or(0)
-            )));
-        }
-        Ok(())
-    }
-
-    /// Takes `frames` frames that `fill` writes into planar slices (one or two, as `layout` said).
-    pub(super) fn push(&mut self, frames: usize, fill: impl FnOnce(&mut [&mut [f32]])) -> Result<(), DecodeError> {
-        self.pushed += frames as u64;
-        let mono = self.channels == 1;
-        for plane in &mut self.scratch[..if mono { 1 } else { 2 }] {
-            plane.resize(frames, 0.0);
-        }
-        let [a, b] = &mut self.scratch;
-        if mono {
-            fill(&mut [a]);
-        } else {
-            fill(&mut [a, b]);
-        }
-
-        let skip = self.skip.min(frames as u64);
-        self.skip -= skip;
-        let count = (frames as u64 - skip).min(self.keep);
-        self.keep -= count;
-        let range = skip as usize..(skip + count) as usize;
-        super::check_length(self.rate.unwrap_or(0), self.length + count, &self.limits)?;
-        let copy = |out: &mut [f32], plane: &[f32]| {
-            for (out, x) in out.iter_mut().zip(plane) {
-                *out = flush(*x);
-            }
-        };
-        let [a, b] = &self.scratch;
-        let planes = &mut |left: &mut [f32], right: &mut [f32]| {
-            copy(left, &a[range.clone()]);
-            if !right.is_empty() {
-                copy(right, &b[range.clone()]);
-            }
-        };
-        self.out.push(range.len(), planes).map_err(DecodeError::Room)?;
-        self.length += count;
-        Ok(())
-    }
-
-    /// Stands in for a packet that could not be decoded.
-    pub(super) fn silence(&mut self, frames: u64) -> Result<(), DecodeError> {
-        if self.rate.is_none() {
-            return Ok(());
-        }
-        // A hole may be longer than any packet.
-        let mut left = frames;
-        while left > 0 {
-            let piece = left.min(65_535);
-            self.push(piece as usize, |planes| planes.iter_mut().for_each(|p| p.fill(0.0)))?;
-            left -= piece;
-        }
-        Ok(())
-    }
-
-    pub(super) fn drop_end(&mut self, frames: u64) -> Result<(), DecodeError> {
-        let frames = frames.min(self.length);
-        self.length -= frames;
-        if frames > 0 {
-            self.out.drop_end(frames).map_err(DecodeError::Room)?;
-        }
-        Ok(())
-    }
-}
-
-/// Why a packet gave nothing.
-pub(super) enum Failure {
-    /// The packet alone is broken.
-    Packet(String),
-    /// Nothing after it can be better.
-    Fatal(DecodeError),
-}
-
-impl From<DecodeError> for Failure {
-    fn from(e: DecodeError) -> Self {
-        Self::Fatal(e)
-    }
-}
-
-pub(super) enum Decoder {
-    Symphonia(Box<dyn AudioDecoder>),
-    Flac(flac::Info),
-    Opus { decoder: opus::Decoder, channels: usize, interleaved: Vec<f32> },
-}
-
-impl Decoder {
-    pub(super) fn new(params: &AudioCodecParameters, codec: &str) -> Result<Self, DecodeError> {
-        if params.codec == id::CODEC_ID_OPUS {
-            let channels = params.channels.as_ref().map_or(2, Channels::count);
-            let layout = match channels {
-                1 => opus::Channels::Mono,
-                2 => opus::Channels::Stereo,
-                _ => return Err(DecodeError::TooManyChannels { channels: channels as u64, limit: 2 }),
-            };
-            let library = |e: opus::Error| DecodeError::UnsupportedCodec(format!("Opus ({e})"));
-            let mut decoder = opus::Decoder::new(48_000, layout).map_err(library)?;
-            decoder.set_gain(i32::from(opus_head(params).1)).map_err(library)?;
-            // 120 ms is the longest packet (RFC 6716, 3.2.5).
-            return Ok(Self::Opus { decoder, channels, interleaved: vec![0.0; 5760 * channels] });
-        }
-        if params.codec == id::CODEC_ID_FLAC
-            && let Some(info) = flac::Info::parse(params.extra_data.as_deref().unwrap_or_default())
-            && quirks::is_flac_too_wide(info.bits)
-        {
-            return Ok(Self::Flac(info));
-        }
-        match symphonia::default::get_codecs().make_audio_decoder(params, &AudioDecoderOptions::default()) {
-            Ok(decoder) => Ok(Self::Symphonia(decoder)),
-            Err(Error::DecodeError(what)) => {
-                Err(DecodeError::Corrupt { at: Seconds(0.0), what: format!("{codec} header: {what}") })
-            }
-            Err(Error::Unsupported(what)) => Err(DecodeError::UnsupportedCodec(format!("{codec} ({what})"))),
-            Err(_) => Err(DecodeError::UnsupportedCodec(codec.to_owned())),
-        }
-    }
-
-    /// Forgets what came before.
-    pub(super) fn reset(&mut self) {
-        match self {
-            Self::Symphonia(decoder) => decoder.reset(),
-            Self::Flac(_) => {}
-            // Fails only for a state that is no state.
-            Self::Opus { decoder, .. } => drop(decoder.reset_state()),
-        }
-    }
-
-    /// Decodes for its length or for what is wrong with it only.
-    pub(super) fn look(&mut self, packet: &Packet) -> Result<u64, String> {
-        match self {
-            Self::Symphonia(decoder) => {
-                decoder.decode(packet).map(|buffer| buffer.frames() as u64).map_err(|e| e.to_string())
-            }
-            Self::Flac(info) => flac::frame(&packet.data, info).map(|f| f.channels[0].len() as u64).map_err(Into::into),
-            Self::Opus { decoder, interleaved, .. } => {
-                decoder.decode_float(&packet.data, interleaved, false).map(|n| n as u64).map_err(|e| e.to_string())
-            }
-        }
-    }
-
-    pub(super) fn decode(&mut self, packet: &Packet, sink: &mut Trimmed<'_>) -> Result<(), Failure> {
-        match self {
-            Self::Flac(info) => {
-                let frame = flac::frame(&packet.data, info).map_err(|what| Failure::Packet(what.into()))?;
-                flac::push(&frame, sink)?;
-            }
-            Self::Symphonia(decoder) => {
-                let buffer = match decoder.decode(packet) {
-                    Ok(buffer) => buffer,
-                    Err(Error::DecodeError(what)) => return Err(Failure::Packet(what.into())),
-                    Err(Error::IoError(_)) => return Err(Failure::Packet("a packet ends too early".into())),
-                    Err(Error::Unsupported(what)) => {
-                        return Err(Failure::Fatal(DecodeError::UnsupportedCodec(what.into())));
-                    }
-                    Err(e) => return Err(Failure::Fatal(sink.corrupt(e.to_string()))),
-                };
-                if buffer.frames() == 0 {
-                    return Ok(());
-                }
-                sink.layout(buffer.spec().rate(), buffer.num_planes())?;
-                sink.push(buffer.frames(), |planes| buffer.copy_to_slice_planar::<f32, _>(planes))?;
-            }
-            Self::Opus { decoder, channels, interleaved } => {
-                // An empty packet would mean "conceal a loss" to libopus.
-                if packet.data.is_empty() {
-                    return Err(Failure::Packet("an empty packet".into()));
-                }
-                let frames = decoder
-                    .decode_float(&packet.data, interleaved, false)
-                    .map_err(|e| Failure::Packet(e.to_string()))?;
-                sink.layout(48_000, *channels)?;
-                sink.push(frames, |planes| {
-                    for (c, plane) in planes.iter_mut().enumerate() {
-                        for (out, frame) in plane.iter_mut().zip(interleaved.chunks_exact(*channels)) {
-                            *out = frame[c];
-                        }
-                    }
-                })?;
-                sink.drop_end(packet.trim_end.get().min(frames as u64))?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Whether a frame has the CRC-16 that its last two bytes say (RFC 9639, 9.3).
 pub(super) fn is_whole_flac_frame(frame: &[u8]) -> bool {
     let Some((content, &said)) = frame.split_last_chunk::<2>() else { return false };
     let mut checksum = Crc16Ansi::new(0);
     checksum.process_buf_bytes(content);
     checksum.crc() == u16::from_be_bytes(said)
-}
-
-/// Pre-skip in frames and gain in 1/256 dB of an Opus header (RFC 7845, 5.1).
-pub(super) fn opus_head(params: &AudioCodecParameters) -> (u16, i16) {
-    let head = params.extra_data.as_deref().unwrap_or_default();
-    let short = |at| chunks::field(head, at).map_or(0, u16::from_le_bytes);
-    (short(10), short(16) as i16)
 }
 
 /// The sixth byte of Apple's "magic cookie", which older files wrap into an atom `frma` and the head of an atom `alac`.

@@ -7,10 +7,12 @@
 use super::{
     DecodeError, Sink, Source, Tags,
     chunks::{self, field},
-    container::{Decoder, Failure, LOSSY_TOLERANCE, Trimmed},
+    decoder::{Decoder, Failure, LOSSY_TOLERANCE},
+    layer3::Mp3,
     loss::Losses,
     media::Media,
     quirks, tags,
+    trimmed::Trimmed,
 };
 use crate::{settings::Limits, units::Seconds};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -545,7 +547,7 @@ fn decode(media: &mut Media<'_>, plan: &Plan, limits: &Limits, sink: &mut dyn Si
     });
     let codec = ["mp1", "mp2", "mp3"][usize::from(head.layer) - 1];
     let mut decoder = Decoder::new(&params, codec)?;
-    let mut second = plan.unequal.then(quirks::Mp3::new);
+    let mut second = plan.unequal.then(Mp3::new);
     let mut sink = Trimmed::new(sink, limits, total, 0, None);
     let mut losses = Losses::default();
     if plan.headless {

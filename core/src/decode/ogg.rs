@@ -6,11 +6,13 @@
 use super::{
     DecodeError, Sink, Source, Tags,
     chunks::{corrupt, field},
-    container::{self, Decoder, Failure, LOSSY_TOLERANCE, Trimmed},
+    container,
+    decoder::{Decoder, Failure, LOSSY_TOLERANCE, opus_head},
     flac,
     loss::Losses,
     media::Media,
     tags,
+    trimmed::Trimmed,
 };
 use crate::{settings::Limits, units::Seconds};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -208,7 +210,7 @@ impl Stream {
             let Some(&channels) = packet.get(9) else { return Ok(None) };
             params.for_codec(id::CODEC_ID_OPUS).with_sample_rate(OPUS_RATE).with_extra_data(packet.into());
             params.with_channels(if channels > 2 { Channels::Discrete(channels.into()) } else { stereo(channels) });
-            let skip = u64::from(container::opus_head(&params).0);
+            let skip = u64::from(opus_head(&params).0);
             let (channels, rate) = (u16::from(channels), OPUS_RATE);
             return Ok(Some(Self {
                 serial,

@@ -1,21 +1,12 @@
 //! What symphonia 0.6.1 reads wrongly, and the way around it. Each has a test in `tests/decode/quirks.rs` that fails once symphonia is
 //! mended, so that the way around can go.
 
-use super::container::{Decoder, Failure, Trimmed};
 use super::{
     chunks::{self, field},
     media::Media,
 };
-use nanomp3_core::{Decoder as Minimp3, MAX_SAMPLES_PER_FRAME};
 use std::io::{self, Seek, SeekFrom};
-use symphonia::core::{
-    codecs::audio::{AudioCodecParameters, well_known as id},
-    packet::Packet,
-};
-
-/// What symphonia says of a joint stereo frame whose channels have blocks of different kinds. The standard allows them, and recorders
-/// and encoders write them; mid and side are then added up before each channel goes its own way.
-const UNEQUAL_BLOCKS: &str = "block_type mismatch";
+use symphonia::core::codecs::audio::{AudioCodecParameters, well_known as id};
 
 /// Whether a frame of layer III in joint stereo gives its channels blocks of different kinds (ISO/IEC 11172-3, 2.4.1.7).
 pub(super) fn has_unequal_blocks(frame: &[u8], before: usize, mpeg_1: bool, joined: bool) -> bool {
@@ -35,57 +26,6 @@ pub(super) fn has_unequal_blocks(frame: &[u8], before: usize, mpeg_1: bool, join
         if bits(at, 1) == 1 { bits(at + 1, 3) } else { 0 }
     };
     (0..granules).any(|granule| kind(granule, 0) != kind(granule, 1))
-}
-
-/// A second decoder for layer III. symphonia's still looks at every frame, because it finds damage that this one decodes as noise.
-pub(super) struct Mp3 {
-    decoder: Box<Minimp3>,
-    samples: Vec<f32>,
-}
-
-impl Mp3 {
-    pub(super) fn new() -> Self {
-        Self { decoder: Box::new(Minimp3::new()), samples: vec![0.0; MAX_SAMPLES_PER_FRAME] }
-    }
-
-    pub(super) fn reset(&mut self) {
-        *self.decoder = Minimp3::new();
-    }
-
-    pub(super) fn decode(
-        &mut self,
-        frame: &[u8],
-        first: &mut Decoder,
-        packet: &Packet,
-        sink: &mut Trimmed<'_>,
-        rate: u32,
-        channels: u16,
-    ) -> Result<(), Failure> {
-        sink.layout(rate, usize::from(channels))?;
-        let seen = first.look(packet);
-        let (_, result) = self.decoder.decode(frame, &mut self.samples);
-        if let Err(what) = seen
-            && !what.contains(UNEQUAL_BLOCKS)
-        {
-            return Err(Failure::Packet(what));
-        }
-        let channels = usize::from(channels);
-        match result {
-            Ok(info) if usize::from(info.channels.num()) == channels => {
-                let samples = &self.samples[..info.samples_produced * channels];
-                sink.push(info.samples_produced, |planes| {
-                    for (c, plane) in planes.iter_mut().enumerate() {
-                        for (out, frame) in plane.iter_mut().zip(samples.chunks_exact(channels)) {
-                            *out = frame[c];
-                        }
-                    }
-                })?;
-                Ok(())
-            }
-            Ok(_) => Err(Failure::Packet("its channels change".into())),
-            Err(e) => Err(Failure::Packet(e.to_string())),
-        }
-    }
 }
 
 /// The numbers of an Opus header are little-endian (RFC 7845, 5.1), but big-endian in MP4 (Encapsulation of Opus in ISO Base Media File

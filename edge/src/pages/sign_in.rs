@@ -4,7 +4,7 @@ use super::icons::icon;
 use super::layout::{Frame, time};
 use super::text::count;
 use super::view::{Confirmation, Link};
-use crate::forms::local;
+use crate::routes::local;
 use loopmaster_core::retention::{CONFIRMATION, SIGN_IN, duration};
 use maud::{Markup, html};
 

@@ -9,168 +9,22 @@
 //! end: a file that is there already takes no folder and no rename to become durable. A line without its end was never acknowledged
 //! and does not count.
 
+use super::arrivals::Arrivals;
+use super::blob::{Fresh, NewBlob, make_folders, remove, sync_folder, unlink_all};
 use super::keys::{self, Next, Walk};
-use super::multipart::Journal;
-use super::receive::Arrivals;
-use s3s::dto::Timestamp;
-use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use super::record::{Condition, Piece, Record, disk_error, full, load, now, write_line};
+use crate::keyed_lock::locked;
+use s3s::{S3Result, s3_error};
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use uuid::Uuid;
 
 /// Keys share this many locks.
 const LOCKS: usize = 256;
-
-/// What the client said about an object.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct About {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) content_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cache_control: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) content_disposition: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) content_encoding: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) content_language: Option<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) metadata: BTreeMap<String, String>,
-}
-
-/// Checksums the client gave and the bytes were held against, base64.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Sums {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) crc32: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) crc32c: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) crc64nvme: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sha1: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sha256: Option<String>,
-}
-
-/// A stretch of an object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Piece {
-    pub(super) blob: String,
-    pub(super) bytes: u64,
-}
-
-/// What a key means.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
-    /// Told apart from the next object under the same key.
-    pub(super) id: String,
-    pub(super) key: String,
-    pub(super) bytes: u64,
-    pub(super) etag: String,
-    /// Milliseconds since 1970.
-    pub(super) modified: u64,
-    pub(super) about: About,
-    pub(super) sums: Sums,
-    /// The multipart upload it came from: completing that once more gives the same answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) upload: Option<String>,
-    pub(super) pieces: Vec<Piece>,
-}
-
-/// Under which condition a key may be written.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Condition {
-    /// Only where nothing is.
-    pub(super) absent: bool,
-    /// Only over the object with this ETag; empty for any.
-    pub(super) over: Option<String>,
-}
-
-/// Turns a failure of the disk into what S3 would say.
-pub(super) fn disk_error(error: io::Error) -> S3Error {
-    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) {
-        return full(&error.to_string());
-    }
-    tracing::error!(%error, "storage: the disk failed");
-    let mut failure = s3_error!(InternalError, "The disk failed: {error}");
-    failure.set_source(Box::new(error));
-    failure
-}
-
-/// 507: nothing was kept, and trying again at once is of no use.
-pub(super) fn full(why: &str) -> S3Error {
-    let mut error = S3Error::with_message(
-        S3ErrorCode::Custom("InsufficientStorage".into()),
-        format!("There is no room left on the disk ({why}). Nothing of this request was kept."),
-    );
-    error.set_status_code(hyper::StatusCode::INSUFFICIENT_STORAGE);
-    error
-}
-
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-pub(super) fn timestamp(milliseconds: u64) -> Timestamp {
-    (UNIX_EPOCH + Duration::from_millis(milliseconds)).into()
-}
-
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Removes a file that may be gone already.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
-}
-
-/// Reads a file that may not be there.
-pub(super) fn contents(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        // A key `a` below an object's record, or a name too long: neither can exist.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
-        text => text.map(Some),
-    }
-}
-
-/// What a file says; what cannot be read is damage, not absence.
-pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> io::Result<T> {
-    serde_json::from_slice(text)
-        .map_err(|error| io::Error::new(ErrorKind::InvalidData, format!("{} is damaged: {error}", path.display())))
-}
-
-/// Reads a record: the last line of its file, for before it there may be the parts it came in.
-pub(super) fn load<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let last = |text: Vec<u8>| {
-        let text = text.trim_ascii_end();
-        let from = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        parse(path, &text[from..])
-    };
-    contents(path)?.map(last).transpose()
-}
-
-/// One line, in one write.
-fn write_line(mut file: &File, what: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(what)?;
-    line.push(b'\n');
-    file.write_all(&line)
-}
 
 /// The folder of the store.
 #[derive(Debug)]
@@ -193,41 +47,6 @@ pub(super) struct Held {
     readers: usize,
     pub(super) record: Arc<Record>,
     doomed: Vec<PathBuf>,
-}
-
-/// Blobs of this process that no record names yet, by their numbers. There is one server at a time, so that every other blob without a
-/// record was left by a process that died.
-pub(super) type Fresh = Mutex<HashSet<u128>>;
-
-/// A blob's name as a number: a million of them fit into little memory.
-pub(super) fn number_of(blob: &str) -> Option<u128> {
-    u128::from_str_radix(blob, 16).ok().filter(|_| blob.len() == 32)
-}
-
-/// A blob no record names yet; dropped unkept, it goes.
-#[derive(Debug)]
-pub(super) struct NewBlob {
-    pub(super) name: String,
-    path: PathBuf,
-    kept: bool,
-    fresh: Arc<Fresh>,
-}
-
-impl NewBlob {
-    fn keep(&mut self) {
-        self.kept = true;
-    }
-}
-
-impl Drop for NewBlob {
-    fn drop(&mut self) {
-        if !self.kept
-            && let Err(error) = remove(&self.path)
-        {
-            tracing::warn!(%error, path = %self.path.display(), "storage: an unfinished blob stays for the sweep");
-        }
-        number_of(&self.name).map(|number| locked(&self.fresh).remove(&number));
-    }
 }
 
 /// A record whose blobs stay until this is dropped, whatever happens to the key meanwhile.
@@ -259,16 +78,8 @@ impl Drop for Reading {
     }
 }
 
-pub(super) fn unlink_all(paths: &[PathBuf]) {
-    for path in paths {
-        if let Err(error) = remove(path) {
-            tracing::warn!(%error, path = %path.display(), "storage: a blob stays for the sweep");
-        }
-    }
-}
-
 impl Disk {
-    /// Opens the folder and finishes what a killed process left half done.
+    /// Opens the folder; [`super::multipart::recover`] finishes what a killed process left half done.
     pub(super) fn open(root: &Path, reserve: u64) -> io::Result<Arc<Self>> {
         fs::create_dir_all(root.join("buckets"))?;
         let lock = File::create(root.join("lock"))?;
@@ -286,44 +97,7 @@ impl Disk {
             reserve,
             _lock: lock,
         };
-        for bucket in disk.buckets()? {
-            disk.recover(&bucket.0)?;
-        }
         Ok(Arc::new(disk))
-    }
-
-    fn recover(&self, bucket: &str) -> io::Result<()> {
-        for leftover in fs::read_dir(self.bucket(bucket).join("tmp"))? {
-            remove(&leftover?.path())?;
-        }
-        for id in self.upload_ids(bucket)? {
-            let path = self.upload(bucket, &id);
-            // An earlier version kept an upload in a folder.
-            if path.is_dir() {
-                fs::remove_dir_all(&path)?;
-                continue;
-            }
-            let over = match self.journal(bucket, &id) {
-                Ok(Some(Journal { upload, end, .. })) => {
-                    // Killed in the middle of a line: the next one would go on in it.
-                    File::options().write(true).open(&path)?.set_len(end)?;
-                    // A power cut may leave what was being renamed in both places.
-                    self.record(bucket, &upload.key)?.is_some_and(|record| record.upload.as_ref() == Some(&id))
-                }
-                // Never answered, so nobody knows it.
-                Ok(None) => true,
-                // It could be neither completed nor aborted, and would end every sweep.
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    tracing::error!(%error, "storage: an upload is given up");
-                    true
-                }
-                Err(error) => return Err(error),
-            };
-            if over {
-                fs::remove_file(&path)?;
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn bucket(&self, bucket: &str) -> PathBuf {
@@ -336,6 +110,15 @@ impl Disk {
 
     pub(super) fn upload(&self, bucket: &str, id: &str) -> PathBuf {
         self.bucket(bucket).join("uploads").join(id)
+    }
+
+    pub(super) fn upload_ids(&self, bucket: &str) -> io::Result<Vec<String>> {
+        let folder = self.bucket(bucket).join("uploads");
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            ids.extend(entry?.file_name().into_string());
+        }
+        Ok(ids)
     }
 
     pub(super) fn blob_path(&self, bucket: &str, blob: &str) -> PathBuf {
@@ -437,10 +220,7 @@ impl Disk {
 
     /// A name for a blob, known to the sweep before there is a file.
     fn fresh_blob(&self, bucket: &str) -> NewBlob {
-        let number = Uuid::new_v4();
-        let name = number.simple().to_string();
-        locked(&self.fresh).insert(number.as_u128());
-        NewBlob { path: self.blob_path(bucket, &name), name, kept: false, fresh: Arc::clone(&self.fresh) }
+        NewBlob::new(&self.fresh, |name| self.blob_path(bucket, name))
     }
 
     /// Writes a file that stands already where it is to be; no rename needed.
@@ -501,7 +281,7 @@ impl Disk {
             // Uncut, it may still name the blob: better one too many for the sweep than a part without its bytes.
             let cut = file.set_len(end).and_then(|()| file.sync_data());
             if let Some(blob) = &mut blob {
-                blob.kept = cut.is_err();
+                blob.give_up(cut.is_err());
             }
         })
     }
@@ -670,37 +450,6 @@ impl Listed {
             Self::Common(prefix) => prefix,
         }
     }
-}
-
-impl Condition {
-    fn check(&self, key: &str, old: Option<&Record>) -> S3Result<()> {
-        if self.absent && old.is_some() {
-            return Err(s3_error!(PreconditionFailed, "There is an object {key} already"));
-        }
-        match (&self.over, old) {
-            (Some(_), None) => Err(s3_error!(NoSuchKey, "There is no object {key}")),
-            (Some(etag), Some(old)) if !etag.is_empty() && *etag != old.etag => {
-                Err(s3_error!(PreconditionFailed, "The object {key} has the ETag {}", old.etag))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Makes a folder and its parents; returns those that were not there.
-fn make_folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
-    let mut made = Vec::new();
-    while let Some(folder) = missing.pop() {
-        match fs::create_dir(folder) {
-            Ok(()) => made.push(folder.to_owned()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            // Its parent has just been removed: the rename will say so, and the caller comes again.
-            Err(error) if error.kind() == ErrorKind::NotFound => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(made)
 }
 
 /// Bytes free for this user on the file system of a path.

@@ -1,13 +1,16 @@
 //! The S3 endpoint for one machine: durable files in a folder, one operator's keys, on the loopback unless told otherwise.
 //!
-//! Signatures, XML and routing are s3s'; what the operations do is [`s3`], how bytes become durable is [`disk`].
+//! Signatures, XML and routing are s3s'; what the operations do is [`s3`], how bytes become durable is [`disk`], with what a key means in [`record`] and the files of bytes in [`blob`].
 
+mod arrivals;
+mod blob;
 mod direct;
 mod disk;
 mod keys;
 mod multipart;
 mod post;
 mod receive;
+mod record;
 mod s3;
 mod signed;
 mod sweep;
@@ -161,7 +164,8 @@ pub async fn serve(
 pub async fn serve_with(options: Options) -> io::Result<Handle> {
     let cors = cors(&options.cors_origins)?;
     let (folder, reserve) = (options.folder.clone(), options.reserve);
-    let disk = tokio::task::spawn_blocking(move || Disk::open(&folder, reserve)).await.map_err(io::Error::other)??;
+    let open = move || Disk::open(&folder, reserve).and_then(|disk| multipart::recover(&disk).map(|()| disk));
+    let disk = tokio::task::spawn_blocking(open).await.map_err(io::Error::other)??;
     let listener = TcpListener::bind(options.listen).await?;
     let addr = listener.local_addr()?;
 

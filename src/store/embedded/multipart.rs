@@ -4,12 +4,14 @@
 //! number the later counts. Completing appends the object's record and moves the file to where records are. Making, syncing and
 //! removing files is what a small upload costs, so there is one, and it is never rewritten.
 
-use super::disk::{About, Condition, Disk, NewBlob, Piece, Record, Sums, contents, disk_error, now, parse, unlink_all};
+use super::blob::{NewBlob, remove, unlink_all};
+use super::disk::Disk;
+use super::record::{About, Condition, Piece, Record, Sums, contents, disk_error, now, parse};
 use s3s::{S3ErrorCode, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::PoisonError;
 use uuid::Uuid;
@@ -63,16 +65,46 @@ pub(super) struct Journal {
     pub(super) end: u64,
 }
 
-impl Disk {
-    pub(super) fn upload_ids(&self, bucket: &str) -> io::Result<Vec<String>> {
-        let folder = self.bucket(bucket).join("uploads");
-        let mut ids = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            ids.extend(entry?.file_name().into_string());
-        }
-        Ok(ids)
-    }
+/// Finishes what a killed process left half done.
+pub(super) fn recover(disk: &Disk) -> io::Result<()> {
+    disk.buckets()?.iter().try_for_each(|(bucket, _)| recover_bucket(disk, bucket))
+}
 
+fn recover_bucket(disk: &Disk, bucket: &str) -> io::Result<()> {
+    for leftover in fs::read_dir(disk.bucket(bucket).join("tmp"))? {
+        remove(&leftover?.path())?;
+    }
+    for id in disk.upload_ids(bucket)? {
+        let path = disk.upload(bucket, &id);
+        // An earlier version kept an upload in a folder.
+        if path.is_dir() {
+            fs::remove_dir_all(&path)?;
+            continue;
+        }
+        let over = match disk.journal(bucket, &id) {
+            Ok(Some(Journal { upload, end, .. })) => {
+                // Killed in the middle of a line: the next one would go on in it.
+                File::options().write(true).open(&path)?.set_len(end)?;
+                // A power cut may leave what was being renamed in both places.
+                disk.record(bucket, &upload.key)?.is_some_and(|record| record.upload.as_ref() == Some(&id))
+            }
+            // Never answered, so nobody knows it.
+            Ok(None) => true,
+            // It could be neither completed nor aborted, and would end every sweep.
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                tracing::error!(%error, "storage: an upload is given up");
+                true
+            }
+            Err(error) => return Err(error),
+        };
+        if over {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+impl Disk {
     /// Reads an upload's file. Without a whole first line there is no upload: its id was never told.
     pub(super) fn journal(&self, bucket: &str, id: &str) -> io::Result<Option<Journal>> {
         let path = self.upload(bucket, id);

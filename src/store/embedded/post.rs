@@ -1,7 +1,9 @@
 //! Uploads by browser form (POST policy). s3s would hold the file in memory; here it streams to the disk like any other.
 
-use super::disk::{About, Condition, Disk, Record, now};
-use super::receive::{Announced, Arrival, blocking, receive};
+use super::arrivals::Arrival;
+use super::disk::Disk;
+use super::receive::{Announced, blocking, receive};
+use super::record::{About, Condition, Record, now};
 use super::{LARGEST_PART, urlencode_path};
 use crate::store::policy::{self, Credentials};
 use bytes::Bytes;
@@ -52,7 +54,7 @@ pub(super) async fn post(
     }
     let kind = fields.get("content-type").cloned().or_else(|| file.content_type().map(ToString::to_string));
     let most = (*range.end()).min(LARGEST_PART);
-    let arrival = Arrival::begin(disk, format!("{bucket}/{key}"));
+    let arrival = Arrival::begin(&disk.arrivals, format!("{bucket}/{key}"));
     let received = receive(disk, bucket, file, (None, most), &Announced::default(), Some(&arrival), |_| Ok(())).await?;
     if received.bytes < *range.start() {
         return Err(s3_error!(

@@ -1,6 +1,9 @@
 //! Bytes on their way in and out: streamed to the disk in stretches, hashed on the way, never held whole.
 
-use super::disk::{Disk, NewBlob, Piece, Reading, Sums, disk_error, locked};
+use super::arrivals::Arrival;
+use super::blob::NewBlob;
+use super::disk::{Disk, Reading};
+use super::record::{Piece, Sums, disk_error};
 use crate::digest::hex;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,16 +16,14 @@ use s3s::checksum::ChecksumHasher;
 use s3s::crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256};
 use s3s::dto::{Checksum, StreamingBlob};
 use s3s::{Body, S3Result, s3_error};
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::sync::CancellationToken;
 
 /// Bytes gathered before they are hashed and written.
 const STRETCH: usize = 512 << 10;
@@ -153,50 +154,6 @@ impl Sink {
     }
 }
 
-/// Bodies on their way by a URL or a form, named by what they are to become. One at a time for each name: an address for some bytes
-/// that is used a thousand times at once would otherwise take a thousand times the room.
-#[derive(Debug, Default)]
-pub(super) struct Arrivals(Mutex<Arriving>);
-
-#[derive(Debug, Default)]
-struct Arriving {
-    count: u64,
-    named: HashMap<String, (u64, CancellationToken)>,
-}
-
-/// A body that may go on until the next one of its name begins.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    disk: Arc<Disk>,
-    name: String,
-    number: u64,
-    replaced: CancellationToken,
-}
-
-impl Arrival {
-    /// The newest wins: whoever sends again has lost the connection that the older one still waits on.
-    pub(super) fn begin(disk: &Arc<Disk>, name: String) -> Self {
-        let replaced = CancellationToken::new();
-        let mut arriving = locked(&disk.arrivals.0);
-        arriving.count += 1;
-        let number = arriving.count;
-        if let Some((_, older)) = arriving.named.insert(name.clone(), (number, replaced.clone())) {
-            older.cancel();
-        }
-        drop(arriving);
-        Self { disk: Arc::clone(disk), name, number, replaced }
-    }
-}
-
-impl Drop for Arrival {
-    fn drop(&mut self) {
-        let mut arriving = locked(&self.disk.arrivals.0);
-        if arriving.named.get(&self.name).is_some_and(|(number, _)| *number == self.number) {
-            arriving.named.remove(&self.name);
-        }
-    }
-}
-
 /// Streams a body into a fresh blob. `exact` is what the client declared, `most` what the operation allows; `first` may refuse
 /// before anything is kept.
 pub(super) async fn receive<E: Display>(
@@ -268,7 +225,7 @@ pub(super) async fn receive<E: Display>(
 async fn next_chunk<B: Stream>(mut body: Pin<&mut B>, arrival: Option<&Arrival>) -> S3Result<Option<B::Item>> {
     let replaced = async {
         match arrival {
-            Some(arrival) => arrival.replaced.cancelled().await,
+            Some(arrival) => arrival.replaced().await,
             None => std::future::pending().await,
         }
     };

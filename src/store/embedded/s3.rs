@@ -1,9 +1,11 @@
 //! The operations of S3 on the disk.
 
-use super::disk::{About, Condition, Disk, Listed, Piece, Reading, Record, Sums, disk_error, now, timestamp};
+use super::arrivals::Arrival;
+use super::disk::{Disk, Listed, Reading};
 use super::keys::Walk;
 use super::multipart::{Growth, Part, Upload};
-use super::receive::{Announced, Arrival, blocking, body, receive, stream};
+use super::receive::{Announced, blocking, body, receive, stream};
+use super::record::{About, Condition, Piece, Record, Sums, disk_error, now, timestamp};
 use super::signed;
 use super::{LARGEST_PART, SMALLEST_PART};
 use crate::digest::hex;
@@ -703,7 +705,7 @@ impl S3 for Objects {
         let limit = signed::most_bytes(request.uri.query())?;
         let most = limit.unwrap_or(LARGEST_PART).min(LARGEST_PART);
         let arrival = signed::by_url(request.uri.query())
-            .then(|| Arrival::begin(&self.disk, format!("{}/{}/{number}", input.bucket, input.upload_id)));
+            .then(|| Arrival::begin(&self.disk.arrivals, format!("{}/{}/{number}", input.bucket, input.upload_id)));
         let received =
             receive(&self.disk, &input.bucket, bytes, (Some(length), most), &announced, arrival.as_ref(), known)
                 .await?;

@@ -1,7 +1,10 @@
 //! What nobody wants any more: uploads nobody finished, and blobs that no record names.
 
-use super::disk::{Disk, Record, disk_error, load, locked, now, number_of, unlink_all};
+use super::blob::{number_of, unlink_all};
+use super::disk::Disk;
 use super::keys::{Next, Walk};
+use super::record::{Record, disk_error, load, now};
+use crate::keyed_lock::locked;
 use s3s::S3Result;
 use std::collections::HashSet;
 use std::fs;

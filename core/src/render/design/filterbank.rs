@@ -1,7 +1,7 @@
 //! The bands: zero-phase, adding up to one, with transitions wide enough not to ring ahead of a kick.
 
 use super::Fir;
-use super::fir::inverse;
+use super::transform::inverse;
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex;
 use std::f64::consts::PI;

@@ -11,6 +11,7 @@
 //! minimum phase; there the channels are meant to mix.
 
 use super::filterbank::low_pass_mask;
+use super::transform::inverse;
 use super::{Fir, TonePair};
 use crate::analyse::ULTRASONIC;
 use crate::plan::Tone;
@@ -139,17 +140,4 @@ fn impulse(mut spectrum: Vec<Complex<f64>>, ahead: usize, behind: usize) -> Fir 
     let last = ahead + behind;
     let taps = (0..=last).map(|i| whole[(n + i - ahead) % n] * fade(i, ahead) * fade(last - i, behind)).collect();
     Fir { taps, zero: ahead }
-}
-
-/// Inverse real transform, scaled by 1/n.
-pub(super) fn inverse(planner: &mut RealFftPlanner<f64>, spectrum: &mut [Complex<f64>], n: usize) -> Vec<f64> {
-    spectrum[0].im = 0.0;
-    spectrum[n / 2].im = 0.0;
-    let mut time = vec![0.0; n];
-    // The only errors are wrong lengths and imaginary parts at 0 Hz and Nyquist: neither can be.
-    let _ = planner.plan_fft_inverse(n).process(spectrum, &mut time);
-    for t in &mut time {
-        *t /= n as f64;
-    }
-    time
 }

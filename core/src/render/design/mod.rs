@@ -2,6 +2,7 @@
 
 mod filterbank;
 mod fir;
+mod transform;
 
 use super::gains::BandGain;
 use crate::plan::Plan;
