@@ -1,5 +1,7 @@
 //! What can be typed. `--help` is the manual: it teaches by examples, and every value is checked before any work begins.
 
+pub mod admin;
+
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use loopmaster_cli::Local;
 use loopmaster_cli::args::{FileArgs, SoundArgs, parse_amounts, settings};
@@ -39,7 +41,7 @@ pub enum Command {
     #[command(hide = true)]
     PictureConfined(PictureConfined),
     /// What an operator does by hand: accounts, messages, retention, reconciliation.
-    Admin(crate::admin::AdminArgs),
+    Admin(admin::AdminArgs),
     /// List the graphics cards, hold the best one against the reference, and measure it.
     Gpu(GpuArgs),
     /// Print a completion script for your shell.

@@ -7,7 +7,7 @@ use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::plan::{Goal, Plan, Saturation};
 use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
-use loopmaster_core::render::kernels::{Grid, Kernels};
+use loopmaster_core::render::kernels::Kernels;
 use loopmaster_core::render::limiter::{self, hop};
 use loopmaster_core::render::reference::Reference;
 use loopmaster_core::render::{Backend, Job, Master};

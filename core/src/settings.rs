@@ -60,6 +60,43 @@ impl Default for Settings {
     }
 }
 
+/// The words of a choice: all values, the one name of each, and a text read as one of them.
+macro_rules! words {
+    ($choice:ident $what:literal: $($value:ident $name:literal),+; #[$all:meta] #[$one:meta]) => {
+        impl $choice {
+            #[$all]
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$value),+];
+
+            #[$one]
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name),+
+                }
+            }
+        }
+
+        impl fmt::Display for $choice {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $choice {
+            type Err = SettingError;
+
+            fn from_str(text: &str) -> Result<Self, SettingError> {
+                let known = Self::ALL.into_iter().find(|value| value.name().eq_ignore_ascii_case(text));
+                known.ok_or_else(|| SettingError {
+                    what: $what,
+                    value: text.to_owned(),
+                    expected: Self::ALL.map(Self::name).join(", "),
+                })
+            }
+        }
+    };
+}
+
 /// The sound that is aimed at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -79,28 +116,10 @@ pub enum Style {
     Loud,
 }
 
-impl Style {
+words! {
+    Style "style": Gentle "gentle", Balanced "balanced", Warm "warm", Open "open", Punchy "punchy", Loud "loud";
     /// All styles, quietest first.
-    pub const ALL: [Self; 6] = [Self::Gentle, Self::Balanced, Self::Warm, Self::Open, Self::Punchy, Self::Loud];
-
     /// The one name of the style.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gentle => "gentle",
-            Self::Balanced => "balanced",
-            Self::Warm => "warm",
-            Self::Open => "open",
-            Self::Punchy => "punchy",
-            Self::Loud => "loud",
-        }
-    }
-}
-
-impl fmt::Display for Style {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 /// A setting that cannot be read, with what would be right.
@@ -113,17 +132,6 @@ pub struct SettingError {
     pub value: String,
     /// What would be right.
     pub expected: String,
-}
-
-impl FromStr for Style {
-    type Err = SettingError;
-    fn from_str(s: &str) -> Result<Self, SettingError> {
-        Self::ALL.into_iter().find(|style| style.name().eq_ignore_ascii_case(s)).ok_or_else(|| SettingError {
-            what: "style",
-            value: s.to_owned(),
-            expected: Self::ALL.map(Self::name).join(", "),
-        })
-    }
 }
 
 /// A kind of recording: each has its own idea of how loud, how dense and how full a master should be.
@@ -144,40 +152,10 @@ pub enum Material {
     Mastered,
 }
 
-impl Material {
+words! {
+    Material "material": Speech "speech", Classical "classical", Acoustic "acoustic", Band "band", Electronic "electronic", Mastered "mastered";
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Speech, Self::Classical, Self::Acoustic, Self::Band, Self::Electronic, Self::Mastered];
-
     /// The one name of the kind.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Speech => "speech",
-            Self::Classical => "classical",
-            Self::Acoustic => "acoustic",
-            Self::Band => "band",
-            Self::Electronic => "electronic",
-            Self::Mastered => "mastered",
-        }
-    }
-}
-
-impl fmt::Display for Material {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Material {
-    type Err = SettingError;
-    fn from_str(s: &str) -> Result<Self, SettingError> {
-        Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(s)).ok_or_else(|| SettingError {
-            what: "material",
-            value: s.to_owned(),
-            expected: Self::ALL.map(Self::name).join(", "),
-        })
-    }
 }
 
 /// A fault of the mix that can be mended before it is mastered.
@@ -192,36 +170,10 @@ pub enum Fix {
     Dc,
 }
 
-impl Fix {
+words! {
+    Fix "fix": Polarity "polarity", Balance "balance", Dc "dc";
     /// All faults that can be mended.
-    pub const ALL: [Self; 3] = [Self::Polarity, Self::Balance, Self::Dc];
-
     /// The one name of the fix.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Polarity => "polarity",
-            Self::Balance => "balance",
-            Self::Dc => "dc",
-        }
-    }
-}
-
-impl fmt::Display for Fix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Fix {
-    type Err = SettingError;
-    fn from_str(s: &str) -> Result<Self, SettingError> {
-        Self::ALL.into_iter().find(|fix| fix.name().eq_ignore_ascii_case(s)).ok_or_else(|| SettingError {
-            what: "fix",
-            value: s.to_owned(),
-            expected: Self::ALL.map(Self::name).join(", "),
-        })
-    }
 }
 
 /// The four things a master changes.

@@ -199,35 +199,7 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
                 account_days: retention.account_days,
             }
         }
-        Page::Master(id) => {
-            let (master_path, shares_path) = (format!("/v1/masters/{id}"), format!("/v1/masters/{id}/shares"));
-            let (master, destinations, shares) = join!(
-                get::<Master, W>(edge, &master_path),
-                list::<Destination, W>(edge, "/v1/destinations"),
-                list::<Share, W>(edge, &shares_path)
-            );
-            let (master, mut shares) = (master?, shares.unwrap_or_default());
-            let reference = match &master.reference_upload {
-                Some(id) => get::<Value, W>(edge, &format!("/v1/uploads/{id}"))
-                    .await
-                    .ok()
-                    .and_then(|upload| Some(upload["name"].as_str()?.to_owned())),
-                None => None,
-            };
-            // The address of a share is given once, in the answer that made it.
-            if let Ok(new) = Share::deserialize(&told.answer)
-                && new.url.is_some()
-            {
-                shares.retain(|share| share.id != new.id);
-                shares.insert(0, new);
-            }
-            Rest::Job(Box::new(pages::Job {
-                master,
-                destinations: destinations.unwrap_or_default(),
-                shares,
-                reference,
-            }))
-        }
+        Page::Master(id) => job(edge, id, told).await?,
         Page::Batch(id) => Rest::Batch(get(edge, &format!("/v1/batches/{id}")).await?),
         Page::Library => {
             let mut query = form_urlencoded::Serializer::new(format!("limit={LIBRARY_PAGE}"));
@@ -314,6 +286,32 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
         Page::Status => Rest::Status(get(edge, "/v1/status").await.ok()),
         Page::Api => Rest::Api,
     })
+}
+
+/// One master, and what stands beside it.
+async fn job<'a, W: World>(edge: &Edge<'_, W>, id: &str, told: &Told) -> Result<Rest<'a>, Missing> {
+    let (master_path, shares_path) = (format!("/v1/masters/{id}"), format!("/v1/masters/{id}/shares"));
+    let (master, destinations, shares) = join!(
+        get::<Master, W>(edge, &master_path),
+        list::<Destination, W>(edge, "/v1/destinations"),
+        list::<Share, W>(edge, &shares_path)
+    );
+    let (master, mut shares) = (master?, shares.unwrap_or_default());
+    let reference = match &master.reference_upload {
+        Some(id) => get::<Value, W>(edge, &format!("/v1/uploads/{id}"))
+            .await
+            .ok()
+            .and_then(|upload| Some(upload["name"].as_str()?.to_owned())),
+        None => None,
+    };
+    // The address of a share is given once, in the answer that made it.
+    if let Ok(new) = Share::deserialize(&told.answer)
+        && new.url.is_some()
+    {
+        shares.retain(|share| share.id != new.id);
+        shares.insert(0, new);
+    }
+    Ok(Rest::Job(Box::new(pages::Job { master, destinations: destinations.unwrap_or_default(), shares, reference })))
 }
 
 /// What `/v1/status` says of how the service is run, besides its state.

@@ -21,6 +21,9 @@ mod crash;
 mod engine;
 mod estimate;
 mod files;
+mod keep;
+mod memory;
+mod reap;
 mod recent;
 mod record;
 mod render;
@@ -34,27 +37,28 @@ pub use chores::{Chore, ChoreError, Chores, Next};
 use engine::{Engine, Share};
 pub use estimate::{Estimate, estimate};
 pub use files::{Files, FilesError, Transfer};
+pub use memory::Memory;
+pub use reap::{bury, reap_once, sweep_scratch};
 pub use record::MasterEnded;
 pub use render::{Device, Health};
 pub use result::{Summary, summary};
 
 use crate::db::{Change, Db, DbError, Tx};
-use crate::queue::{self, Beat, Class, End, LEASE, Lease, Limits, NewJob, Reaped};
+use crate::queue::{self, Class, LEASE, Lease, Limits, NewJob};
 use loopmaster_core::Stage;
 use loopmaster_core::render::Backend;
 use loopmaster_core::samples::{Pool, Usage};
+use memory::Room;
 use recent::Recent;
 use render::Renderer;
 use sandbox::Sandbox;
 use scratch::Scratch;
 use std::collections::HashMap;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::Notify;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -66,12 +70,6 @@ const WORK_AT_ONCE: f64 = 5.0;
 const FIRST_SPEED: f64 = 40.0;
 /// The queue is looked at this often even when nobody says anything.
 const POLL: Duration = Duration::from_secs(1);
-/// Silent workers are looked for this often.
-const REAP: Duration = Duration::from_secs(5);
-/// The database's clock was set when it goes this much further than ours from one look to the next, in milliseconds.
-const SET_FORWARD: i64 = 5_000;
-/// Stages are told to those who watch at most this often.
-const TELL: Duration = Duration::from_millis(400);
 /// Chores at the same time.
 const CHORES: usize = 4;
 
@@ -145,58 +143,6 @@ impl Held {
     }
 }
 
-/// Bytes of decoded audio that are set aside, given back when dropped.
-#[derive(Debug)]
-struct Room {
-    memory: Arc<Memory>,
-    bytes: AtomicU64,
-}
-
-impl Room {
-    /// The track is smaller than it looked.
-    fn shrink(&self, to: u64) {
-        let before = self.bytes.fetch_min(to, Ordering::Relaxed);
-        self.memory.used.fetch_sub(before.saturating_sub(to), Ordering::Relaxed);
-        self.memory.freed.notify_one();
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.memory.freed.notify_one();
-    }
-}
-
-/// Counts what is set aside, in bytes of decoded audio.
-#[derive(Debug)]
-pub struct Memory {
-    whole: u64,
-    used: AtomicU64,
-    peak: AtomicU64,
-    freed: Notify,
-}
-
-impl Memory {
-    fn take(self: &Arc<Self>, bytes: u64) -> Room {
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.peak.fetch_max(used, Ordering::Relaxed);
-        metrics::gauge!("loopmaster_device_bytes").set(used as f64);
-        Room { memory: Arc::clone(self), bytes: AtomicU64::new(bytes) }
-    }
-
-    /// Bytes set aside now, the most there ever were, and the most there may be.
-    #[must_use]
-    pub fn figures(&self) -> (u64, u64, u64) {
-        (self.used.load(Ordering::Relaxed), self.peak.load(Ordering::Relaxed), self.whole)
-    }
-
-    /// What nobody has set aside.
-    fn free(&self) -> u64 {
-        self.whole.saturating_sub(self.used.load(Ordering::Relaxed))
-    }
-}
-
 /// What all tasks of a worker share.
 struct Shared {
     name: String,
@@ -246,12 +192,7 @@ impl Worker {
         }
         let pool = Pool::new(config.budget, &config.scratch);
         let largest = capacity::largest_in(config.budget, &config.scratch, &config.sandbox.limits);
-        let memory = Memory {
-            whole: (config.budget / TIMES_DECODED).max(1),
-            used: AtomicU64::new(0),
-            peak: AtomicU64::new(0),
-            freed: Notify::new(),
-        };
+        let memory = Memory::new((config.budget / TIMES_DECODED).max(1));
         let shared = Shared {
             name,
             config,
@@ -478,140 +419,6 @@ impl Shared {
         }
     }
 
-    /// Keeps leases, and stops what is lost or cancelled.
-    async fn beat(self: Arc<Self>, ended: CancellationToken) {
-        let mut changes = self.services.db.subscribe();
-        let third = self.config.lease / 3;
-        let mut next = Instant::now() + third;
-        // A job may be to be cancelled; asking once a second is soon enough.
-        let (mut asked, mut ask) = (Instant::now(), false);
-        loop {
-            let until = if ask { next.min(asked + POLL) } else { next };
-            tokio::select! {
-                () = ended.cancelled() => return,
-                () = tokio::time::sleep_until(until.into()) => {}
-                change = changes.recv() => {
-                    ask |= !matches!(change, Ok(Change::Owner(_)));
-                    if asked.elapsed() < POLL {
-                        continue;
-                    }
-                }
-            }
-            if ask && asked.elapsed() >= POLL {
-                (asked, ask) = (Instant::now(), false);
-                if let Ok(jobs) = queue::cancel_asked(&self.services.db, &self.name).await {
-                    jobs.iter()
-                        .filter_map(|job| self.held().get(job).cloned())
-                        .for_each(|held| held.stop(Why::Cancelled));
-                }
-            }
-            if Instant::now() < next {
-                continue;
-            }
-            let held: Vec<Arc<Held>> = self.held().values().cloned().collect();
-            let leases: Vec<&Lease> = held.iter().map(|held| &held.lease).collect();
-            // While the database is away leases are not extended, and every second is one less.
-            let beats = match tokio::time::timeout(third, queue::heartbeat(&self.services.db, &leases)).await {
-                Ok(Ok(beats)) => {
-                    next = Instant::now() + third;
-                    beats
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "leases cannot be extended");
-                    next = Instant::now() + POLL.min(third);
-                    Vec::new()
-                }
-                Err(_) => {
-                    next = Instant::now() + POLL.min(third);
-                    Vec::new()
-                }
-            };
-            for (held, beat) in held.iter().zip(beats) {
-                match beat {
-                    Beat::Held => {}
-                    Beat::Cancel => held.stop(Why::Cancelled),
-                    Beat::Lost => held.stop(Why::Lost),
-                }
-            }
-            for held in held.iter().filter(|held| !held.lease.alive()) {
-                metrics::counter!("loopmaster_leases_lost_total").increment(1);
-                held.stop(Why::Lost);
-            }
-        }
-    }
-
-    /// Tells those who watch which stage their track is in.
-    async fn tell(self: Arc<Self>, ended: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = ended.cancelled() => return,
-                () = tokio::time::sleep(TELL) => {}
-            }
-            self.recent.fit(self.memory.free());
-            let stages = std::mem::take(&mut *self.stages());
-            if stages.is_empty() {
-                continue;
-            }
-            let told = async {
-                let mut tx = self.services.db.begin().await?;
-                // Rows of versions are locked in one order by everybody.
-                let mut stages: Vec<_> = stages.into_iter().collect();
-                stages.sort_by(|(a, (x, _)), (b, (y, _))| (x, a).cmp(&(y, b)));
-                for (master, (owner, stage)) in stages {
-                    record::stage(&mut tx, &master, &owner, stage.name()).await?;
-                }
-                tx.commit().await
-            };
-            if let Err(error) = told.await {
-                tracing::debug!(%error, "stages are not told");
-            }
-        }
-    }
-
-    /// Says that this worker lives, and how large a track it takes.
-    async fn announce(self: Arc<Self>, drain: CancellationToken) {
-        let db = &self.services.db;
-        loop {
-            if let Err(error) = capacity::announce(db, &self.name, self.largest).await {
-                tracing::warn!(%error, "what this worker takes cannot be told");
-            }
-            tokio::select! {
-                () = drain.cancelled() => break,
-                () = tokio::time::sleep(capacity::ANNOUNCE) => {}
-            }
-        }
-        if let Err(error) = capacity::leave(db, &self.name).await {
-            tracing::debug!(%error, "the end of this worker is not told");
-        }
-    }
-
-    /// Takes back what silent and dead workers hold.
-    async fn reap(self: Arc<Self>, drain: CancellationToken) {
-        let mut clocks = None;
-        loop {
-            // Not all workers at the same moment.
-            let wait = REAP.mul_f64(0.75 + 0.5 * rand::random::<f64>());
-            tokio::select! {
-                () = drain.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
-            let (db, on_ended) = (&self.services.db, self.services.on_ended.as_ref());
-            bury(db, on_ended, &self.config.scratch).await;
-            let reaped = async {
-                if set_forward(db, &mut clocks).await? {
-                    tracing::warn!("the clock of the database was set forward; all leases begin anew");
-                    let mut tx = db.begin().await?;
-                    queue::grant_anew(&mut tx).await?;
-                    tx.commit().await?;
-                }
-                reap_once(db, on_ended).await
-            };
-            if let Err(error) = reaped.await {
-                tracing::warn!(%error, "silent workers cannot be looked for");
-            }
-        }
-    }
-
     /// Does chores.
     async fn chores(self: Arc<Self>, drain: CancellationToken, tasks: TaskTracker) {
         let kinds = self.services.chores.kinds();
@@ -735,103 +542,4 @@ impl Shared {
 async fn now_in(tx: &mut Tx, after: Duration) -> Result<i64, DbError> {
     let now: i64 = sqlx::query_scalar(tx.sql("SELECT {now}")).fetch_one(&mut **tx).await?;
     Ok(now.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)))
-}
-
-/// What died before this has left nobody who comes back to it.
-const DEAD: Duration = Duration::from_hours(24);
-
-/// Removes what workers and exports of the versions before, whose folders had no locks, have left when they died: mixes and masters
-/// among it.
-pub fn sweep_scratch(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let ours = name.to_str().is_some_and(|name| name.starts_with("track-") || name.starts_with("export-"));
-        let dead = newest(&entry.path()).is_some_and(|at| at.elapsed().is_ok_and(|age| age >= DEAD));
-        if ours
-            && dead
-            && let Err(error) = std::fs::remove_dir_all(entry.path())
-        {
-            tracing::warn!(%error, path = %entry.path().display(), "left behind by a worker that died, and cannot be removed");
-        }
-    }
-}
-
-/// The last time something was written below a path.
-fn newest(path: &Path) -> Option<SystemTime> {
-    let about = std::fs::symlink_metadata(path).ok()?;
-    let own = about.modified().ok()?;
-    if !about.is_dir() {
-        return Some(own);
-    }
-    let below = std::fs::read_dir(path).ok()?.flatten().filter_map(|entry| newest(&entry.path())).max();
-    Some(below.map_or(own, |below| below.max(own)))
-}
-
-/// Whether the database's clock has gone much further than ours since the last time.
-async fn set_forward(db: &Db, before: &mut Option<(Instant, i64)>) -> Result<bool, DbError> {
-    let asked = Instant::now();
-    let now = db.now().await?;
-    let Some((then, was)) = before.replace((asked, now)) else { return Ok(false) };
-    let passed = i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX);
-    Ok(now.saturating_sub(was) > passed.saturating_add(SET_FORWARD))
-}
-
-/// Takes back the leases that have run out, with all that follows for their masters. How many there were.
-pub async fn reap_once(db: &Db, on_ended: Option<&OnEnded>) -> Result<usize, queue::QueueError> {
-    let mut tx = db.begin().await?;
-    let reaped = queue::reap(&mut tx).await?;
-    let count = reaped.len();
-    taken_back(tx, reaped, on_ended).await?;
-    Ok(count)
-}
-
-/// What follows for the masters whose jobs were taken back, and the commit.
-async fn taken_back(mut tx: Tx, reaped: Vec<Reaped>, on_ended: Option<&OnEnded>) -> Result<(), queue::QueueError> {
-    for job in &reaped {
-        tracing::warn!(job = job.id, subject = job.subject, lost = ?job.lost, "a lease was lost");
-        if job.kind != "master" {
-            continue;
-        }
-        if let (Some(ended), Some(told)) = (record::reaped(&mut tx, job).await?, on_ended) {
-            told(&mut tx, &ended).await?;
-        }
-    }
-    Ok(tx.commit().await?)
-}
-
-/// Looks for workers of this machine that were killed, frees their jobs, and removes what they were at. How many folders there were.
-/// What cannot be done now is done the next time somebody looks.
-pub async fn bury(db: &Db, on_ended: Option<&OnEnded>, root: &Path) -> u64 {
-    sweep_scratch(root);
-    let folder = root.to_owned();
-    let look = tokio::task::spawn_blocking(move || scratch::dead(&folder)).await;
-    let dead = match look.map_err(std::io::Error::other).flatten() {
-        Ok(dead) => dead,
-        Err(error) => {
-            tracing::warn!(%error, folder = %root.display(), "what killed workers have left cannot be looked for");
-            return 0;
-        }
-    };
-    let mut gone = 0;
-    for dead in dead {
-        if let Some(worker) = &dead.worker {
-            let end = if dead.crashed { End::Crashed } else { End::Killed };
-            let freed = async {
-                let mut tx = db.begin().await?;
-                let reaped = queue::reap_worker(&mut tx, worker, end).await?;
-                taken_back(tx, reaped, on_ended).await
-            };
-            if let Err(error) = freed.await {
-                tracing::warn!(%error, worker, "the jobs of a dead worker cannot be taken back yet");
-                continue;
-            }
-            tracing::warn!(worker, crashed = dead.crashed, "a worker has died; its jobs run again");
-        }
-        match tokio::task::spawn_blocking(move || dead.remove()).await.map_err(std::io::Error::other).flatten() {
-            Ok(()) => gone += 1,
-            Err(error) => tracing::warn!(%error, "what a killed worker has left cannot be removed"),
-        }
-    }
-    gone
 }

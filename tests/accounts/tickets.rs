@@ -3,7 +3,8 @@
 use super::world::{Browser, World, token_of, world, worlds};
 use axum::http::StatusCode;
 use clap::Parser;
-use loopmaster::admin::{self, AdminArgs};
+use loopmaster::admin;
+use loopmaster::cli::admin::AdminArgs;
 use loopmaster::outside::mail::Letter;
 use serde_json::{Value, json};
 

@@ -77,7 +77,9 @@ fn paths(prefix: &[String], tree: &str, found: &mut Vec<(Module, String)>) {
         let mut prefix = prefix.to_vec();
         prefix.extend(before.split("::").map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned));
         let inside = inside.rsplit_once('}').map_or(inside, |(inside, _)| inside);
-        branches(inside).into_iter().for_each(|branch| paths(&prefix, branch, found));
+        for branch in branches(inside) {
+            paths(&prefix, branch, found);
+        }
         return;
     }
     let (path, name) = tree.split_once(" as ").map_or((tree, None), |(path, name)| (path, Some(name.trim())));
@@ -260,11 +262,13 @@ fn circles(files: &[(String, String)]) -> Vec<Vec<String>> {
 fn described(files: &[(String, String)], circle: &[String]) -> String {
     let source = Source::read(files);
     let arrows = source.arrows();
-    let inside = |from: &String| {
-        let to = arrows.get(from.as_str()).into_iter().flatten().filter(|to| circle.iter().any(|file| file == *to));
-        to.map(|to| format!("  {from} -> {to}\n")).collect::<String>()
-    };
-    circle.iter().map(inside).collect()
+    let mut text = String::new();
+    for from in circle {
+        for to in arrows.get(from.as_str()).into_iter().flatten().filter(|to| circle.iter().any(|file| file == *to)) {
+            text.push_str(&["  ", from, " -> ", to, "\n"].concat());
+        }
+    }
+    text
 }
 
 fn sources(folder: &str) -> Vec<(String, String)> {

@@ -1,13 +1,10 @@
 //! A second decoder for layer III of MPEG audio, for files with frames that symphonia refuses ([`super::quirks::has_unequal_blocks`]).
 
 use super::decoder::{Decoder, Failure};
+use super::quirks::UNEQUAL_BLOCKS;
 use super::trimmed::Trimmed;
 use nanomp3_core::{Decoder as Minimp3, MAX_SAMPLES_PER_FRAME};
 use symphonia::core::packet::Packet;
-
-/// What symphonia says of a joint stereo frame whose channels have blocks of different kinds. The standard allows them, and recorders
-/// and encoders write them; mid and side are then added up before each channel goes its own way.
-const UNEQUAL_BLOCKS: &str = "block_type mismatch";
 
 /// The decoder. symphonia's still looks at every frame, because it finds damage that this one decodes as noise.
 pub(super) struct Mp3 {

@@ -8,6 +8,10 @@ use super::{
 use std::io::{self, Seek, SeekFrom};
 use symphonia::core::codecs::audio::{AudioCodecParameters, well_known as id};
 
+/// What symphonia says of a joint stereo frame whose channels have blocks of different kinds. The standard allows them, and recorders
+/// and encoders write them; mid and side are then added up before each channel goes its own way.
+pub(super) const UNEQUAL_BLOCKS: &str = "block_type mismatch";
+
 /// Whether a frame of layer III in joint stereo gives its channels blocks of different kinds (ISO/IEC 11172-3, 2.4.1.7).
 pub(super) fn has_unequal_blocks(frame: &[u8], before: usize, mpeg_1: bool, joined: bool) -> bool {
     if !joined {

@@ -4,16 +4,23 @@
 //! Mid is (L + R)/2 and side (L − R)/2, so that mid² + side² is the mean power of both channels. Both kinds of window are reduced
 //! to cells of 0.4 s, so that the medians over the cells mean the same on either side of the crossover.
 
+mod bass;
+mod masks;
+#[cfg(test)]
+mod tests;
+
 use super::loudness::k_weighting;
 use crate::Audio;
-use crate::analyse::{BAND_EDGES, BANDS};
+use crate::analyse::BANDS;
 use crate::units::{Db, Seconds};
+use bass::bass;
+use masks::{Mask, cover, masks};
 use multiversion::multiversion;
 use rayon::prelude::*;
 use realfft::num_complex::Complex;
 use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 use serde::{Deserialize, Serialize};
-use std::f64::consts::{PI, TAU};
+use std::f64::consts::TAU;
 use std::sync::Arc;
 
 /// Long-term spectrum from gated cell medians, on a log grid of 12 bands per octave whose edges are those of third octaves.
@@ -122,8 +129,6 @@ const GROUP: usize = 8;
 const WINDOW: usize = 2_048;
 /// Decimation of the bass at 44.1 and 48 kHz.
 const DECIMATION: usize = 16;
-/// Half the decimator's length in its own output samples.
-const REACH: usize = 8;
 
 /// 1/12-octave edges are 1000 · 2^(m/12) Hz; this is the lowest m (19.7 Hz) …
 const LOWEST: i32 = -68;
@@ -152,46 +157,6 @@ impl Spectrum {
             })
             .collect()
     }
-}
-
-/// Gain of the engine's low-pass at `edge`: a raised cosine over log frequency, two octaves wide up to 500 Hz, one from 1 kHz on.
-fn low_pass(edge: f64, hz: f64) -> f64 {
-    let octaves = if edge <= 500.0 { 2.0 } else { (2.0 - (edge / 500.0).log2()).max(1.0) };
-    0.5 + 0.5 * (PI * ((hz.max(1e-9) / edge).log2() / octaves + 0.5).clamp(0.0, 1.0)).cos()
-}
-
-/// A band as it weighs amplitudes of bins: its first bin and its gains from there on.
-struct Mask {
-    first: usize,
-    gain: Vec<f32>,
-    /// Gains squared: weights of powers.
-    power: Vec<f32>,
-}
-
-fn masks(bins: usize, bin: f64) -> Vec<Mask> {
-    (0..BANDS)
-        .map(|band| {
-            let gain = |k: usize| {
-                let hz = k as f64 * bin;
-                let above = if band == 0 { 0.0 } else { low_pass(BAND_EDGES[band - 1], hz) };
-                BAND_EDGES.get(band).map_or(1.0, |&e| low_pass(e, hz)) - above
-            };
-            let heard = |k: &usize| gain(*k) > 1e-4;
-            let first = (0..bins).find(heard).unwrap_or(0);
-            let last = (0..bins).rev().find(heard).map_or(first, |k| k + 1);
-            let gain: Vec<f32> = (first..last).map(|k| gain(k) as f32).collect();
-            let power = gain.iter().map(|g| g * g).collect();
-            Mask { first, gain, power }
-        })
-        .collect()
-}
-
-/// Parts of bins that a 1/12-octave band covers: bin k reaches from k − ½ to k + ½.
-fn cover(low: f64, high: f64, bin: f64, bins: usize) -> Vec<(usize, f64)> {
-    let (low, high) = (low / bin + 0.5, (high / bin + 0.5).min(bins as f64));
-    (low as usize..(high.ceil().max(0.0) as usize).min(bins))
-        .map(|k| (k, (high.min(k as f64 + 1.0) - low.max(k as f64)).max(0.0)))
-        .collect()
 }
 
 /// Hann window, and the factor that makes one-sided bin powers add up to a mean square.
@@ -447,90 +412,6 @@ fn block_crest(
     if rms > 0.0 { peak / rms } else { 0.0 }
 }
 
-/// Taps of the decimator: a sinc at half the new rate under a Kaiser window of 60 dB, flat to 0.38 of the new rate.
-fn decimator(decimation: usize) -> Vec<f32> {
-    let reach = (REACH * decimation) as f64;
-    let beta = 0.1102 * (60.0 - 8.7);
-    let raw: Vec<f64> = (0..=2 * REACH * decimation)
-        .map(|i| {
-            let t = i as f64 - reach;
-            let x = PI * t / decimation as f64;
-            let sinc = if t == 0.0 { 1.0 } else { x.sin() / x };
-            sinc * super::true_peak::bessel_i0(beta * (1.0 - (t / reach).powi(2)).max(0.0).sqrt())
-        })
-        .collect();
-    let sum: f64 = raw.iter().sum();
-    raw.iter().map(|v| (v / sum) as f32).collect()
-}
-
-/// Output samples per unit of decimation work.
-const DECIMATE_GROUP: usize = 4_096;
-
-/// Every `decimation`-th sample of the low-passed channel; the first is at frame 0.
-fn decimate(x: &[f32], decimation: usize, taps: &[f32]) -> Vec<f32> {
-    let reach = REACH * decimation;
-    let count = x.len().div_ceil(decimation);
-    let mut out = vec![0.0; count];
-    out.par_chunks_mut(DECIMATE_GROUP).enumerate().for_each(|(group, out)| {
-        for (i, out) in out.iter_mut().enumerate() {
-            let centre = (group * DECIMATE_GROUP + i) * decimation;
-            let from = centre.saturating_sub(reach);
-            let to = (centre + reach + 1).min(x.len());
-            *out = dot(&x[from..to], &taps[from + reach - centre..to + reach - centre]);
-        }
-    });
-    out
-}
-
-/// What the long windows give.
-struct Bass {
-    /// `[cell][mid, side][1/12 octave below CROSSOVER]` mean square.
-    bands: Vec<[Vec<f64>; 2]>,
-    /// Sums of mid², side², mid · side from 20 to 120 Hz.
-    low: [f64; 3],
-}
-
-fn bass(audio: &Audio, dc: [f32; 2], setup: &Setup, cells: usize) -> Bass {
-    let taps = decimator(setup.decimation);
-    let left = decimate(&audio.channels[0], setup.decimation, &taps);
-    let right = decimate(&audio.channels[1], setup.decimation, &taps);
-    let groups: Vec<usize> = (0..cells).step_by(GROUP).collect();
-    let parts: Vec<Bass> = groups
-        .par_iter()
-        .map(|&first| {
-            let mut input = [vec![0.0f32; WINDOW], vec![0.0f32; WINDOW]];
-            let mut output = [setup.long_forward.make_output_vec(), setup.long_forward.make_output_vec()];
-            let mut scratch = setup.long_forward.make_scratch_vec();
-            let mut part = Bass { bands: Vec::new(), low: [0.0; 3] };
-            for cell in first..(first + GROUP).min(cells) {
-                let centre = (cell * CELL + CELL / 2) * setup.hop / setup.decimation;
-                let from = centre as isize - (WINDOW / 2) as isize;
-                let [mid, side] = &mut input;
-                load(&left, &right, from, &setup.long_window, dc, mid, side);
-                for (input, output) in input.iter_mut().zip(&mut output) {
-                    transform(&*setup.long_forward, input, output, &mut scratch);
-                }
-                let [mid, side] = &output;
-                let power = |v: &[Complex<f32>], k: usize| f64::from(v[k].norm_sqr()) * setup.long_scale;
-                part.bands.push([mid, side].map(|v| setup.long.iter().map(|p| weighted(p, |k| power(v, k))).collect()));
-                part.low[0] += weighted(&setup.low, |k| power(mid, k));
-                part.low[1] += weighted(&setup.low, |k| power(side, k));
-                let cross = |k: usize| f64::from(mid[k].re * side[k].re + mid[k].im * side[k].im) * setup.long_scale;
-                part.low[2] += weighted(&setup.low, cross);
-            }
-            part
-        })
-        .collect();
-    let mut whole = Bass { bands: Vec::with_capacity(cells), low: [0.0; 3] };
-    for part in parts {
-        whole.bands.extend(part.bands);
-        for (total, v) in whole.low.iter_mut().zip(part.low) {
-            *total += v;
-        }
-    }
-    whole
-}
-
 /// Correlation of left and right from sums of mid², side² and mid · side; 0 where one of them is silent.
 fn correlation([mid, side, cross]: [f64; 3]) -> f64 {
     let (left, right) = (mid + side + 2.0 * cross, mid + side - 2.0 * cross);
@@ -711,97 +592,4 @@ fn flatness(bands: &[Vec<f64>; 2]) -> f64 {
         })
         .collect();
     octaves.iter().sum::<f64>() / octaves.len().max(1) as f64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn noise(frames: usize, seed: u32) -> Vec<f32> {
-        let mut s = seed;
-        (0..frames)
-            .map(|_| {
-                s = s.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (s >> 8) as f32 / 8_388_608.0 - 1.0
-            })
-            .collect()
-    }
-
-    #[test]
-    fn sines_keep_their_level_at_every_rate() {
-        for rate in [44_100u32, 48_000, 88_200, 96_000, 192_000] {
-            let frames = rate as usize * 4;
-            let tone = |hz: f64, level: f64| -> Vec<f32> {
-                (0..frames).map(|i| (level * (TAU * hz * i as f64 / f64::from(rate)).sin()) as f32).collect()
-            };
-            // Mid: 60 Hz at −6 dB. Side: 5 kHz at −20 dB.
-            let (low, high) = (tone(60.0, 0.501_187), tone(5_000.0, 0.1));
-            let left = low.iter().zip(&high).map(|(a, b)| a + b).collect();
-            let right = low.iter().zip(&high).map(|(a, b)| a - b).collect();
-            let s = Spectra::measure(&Audio::new(rate, [left, right]));
-            assert_eq!(s.spectrum.hz.len(), POINTS);
-            let thirds = s.spectrum.third_octaves();
-            assert_eq!(thirds.len(), 29);
-            let total = |pick: fn(&ThirdOctave) -> f32| {
-                10.0 * thirds.iter().map(|t| 10f64.powf(f64::from(pick(t)) / 10.0)).sum::<f64>().log10()
-            };
-            println!("{rate}: mid {:.3} dB (-9.01), side {:.3} dB (-23.01)", total(|t| t.mid), total(|t| t.side));
-            // The windows' sidelobes and the ends of the track take less than 0.05 dB.
-            assert!((total(|t| t.mid) + 9.010).abs() < 0.05);
-            assert!((total(|t| t.side) + 23.010).abs() < 0.05);
-            let loudest = thirds.iter().max_by(|a, b| a.mid.total_cmp(&b.mid)).unwrap();
-            assert!((loudest.hz - 62.5).abs() < 1.0, "{loudest:?}");
-            assert!(s.correlation_low > 0.999 && s.correlation[3] < -0.999);
-            assert!(s.mono_loss_low.0 < 0.01 && s.mono_loss.0 > 0.1);
-            // Crest of a sine: 3.01 dB.
-            println!("crest low {:.2}, presence {:.2}", s.crest[0], s.crest[3]);
-            assert!((s.crest[3].0 - 3.01).abs() < 0.1);
-        }
-    }
-
-    #[test]
-    fn white_noise_is_a_straight_line_across_the_crossover() {
-        let rate = 44_100;
-        let audio = Audio::new(rate, [noise(rate as usize * 60, 1), noise(rate as usize * 60, 2)]);
-        let s = Spectra::measure(&audio);
-        // White noise: +3 dB per octave. Uniform in ±1: mean square 1/3 per channel, half of it in mid, over 22.05 kHz.
-        for third in s.spectrum.third_octaves() {
-            let width = f64::from(third.hz) * (2f64.powf(1.0 / 6.0) - 2f64.powf(-1.0 / 6.0));
-            let expected = 10.0 * (1.0 / 6.0 * width / 22_050.0).log10();
-            let off = f64::from(third.mid) - expected;
-            // A band of B Hz seen for T ≈ 0.5 s has about k = B·T independent powers, one at least; the median of their sum lies
-            // 1/(3k) under its mean. On top, the scatter of 150 cells.
-            let k = (0.5 * width / 4.0).max(1.0);
-            let bound = -10.0 * (1.0 - 1.0 / (3.0 * k)).log10() + 0.4;
-            assert!(off.abs() < bound, "{} Hz: {off:.2} dB", third.hz);
-        }
-        assert!(s.correlation.iter().all(|c| c.abs() < 0.05), "{:?}", s.correlation);
-        println!("mono loss {:.3} (3.01), flatness {:.2}", s.mono_loss, s.flatness[3]);
-        assert!((s.mono_loss.0 - 3.01).abs() < 0.05);
-        assert!(s.flatness[3] > 0.8);
-    }
-
-    #[test]
-    fn the_tone_alone_is_the_same_tone() {
-        let audio = Audio::new(44_100, [noise(300_000, 5), noise(300_000, 6)]);
-        let (whole, tone) = (Spectra::measure(&audio), Spectra::tone(&audio));
-        assert_eq!(whole.spectrum, tone.spectrum);
-        assert_eq!((whole.mono_loss, whole.mono_loss_low), (tone.mono_loss, tone.mono_loss_low));
-    }
-
-    #[test]
-    fn any_length_gives_finite_figures() {
-        for frames in [1, 2, 31, 882, 883, 20_000] {
-            for rate in [44_100, 192_000] {
-                let s = Spectra::measure(&Audio::new(rate, [noise(frames, 3), vec![0.0; frames]]));
-                assert!(s.spectrum.mid.iter().chain(&s.spectrum.side).all(|v| v.is_finite() && *v >= FLOOR));
-                assert_eq!(s.matrix.mid[0].len(), frames.div_ceil(rate as usize / 50));
-                assert!(s.crest.iter().all(|c| c.0.is_finite()) && s.mono_loss.0.is_finite());
-                assert!(s.flatness.iter().all(|f| f.is_finite()));
-            }
-        }
-        let nothing = Spectra::measure(&Audio::silence(44_100, 1_000));
-        assert!(nothing.spectrum.mid.iter().all(|&v| v == FLOOR) && nothing.mono_loss.0 == 0.0);
-        assert!(Spectra::measure(&Audio::silence(44_100, 0)).cells.is_empty());
-    }
 }

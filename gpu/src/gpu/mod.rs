@@ -15,6 +15,7 @@ mod pack;
 mod parity;
 mod selftest;
 mod shape;
+mod sweep;
 mod tables;
 
 pub use device::{AdapterFacts, Config, Engine, GpuError, list};

@@ -8,7 +8,9 @@ use crate::units::Db;
 #[must_use]
 pub fn gains(levels: &[f64], gain: &BandGain) -> (Vec<f64>, Db) {
     let mut gains = Gains::new(*gain, levels.len());
-    levels.iter().for_each(|level| gains.push(*level));
+    for level in levels {
+        gains.push(*level);
+    }
     let mean = gains.mean();
     (gains.excess, mean)
 }

@@ -1,19 +1,9 @@
-//! The letters the service writes, and how they go out: by SMTP, or into a folder where no server is configured.
-//!
-//! Text first, one button. A letter waits as a queue job of kind `mail`, sealed, because links and codes are secrets until used.
+//! What letters say: all their words stand here.
 
-use crate::config::Config;
-use crate::db::{DbError, Tx, new_id};
-use crate::queue::{self, NewJob};
-use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart};
-use lettre::{Address, AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use loopmaster_core::retention::{ADDRESS_CHANGE, CONFIRMATION, SIGN_IN, duration};
 use maud::{DOCTYPE, PreEscaped, html};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
-use std::time::Duration;
 
 /// One letter, before it is put into words.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -374,86 +364,6 @@ impl Words {
     }
 }
 
-/// A letter as it waits in the queue.
-#[derive(Debug, Serialize, Deserialize)]
-struct Waiting {
-    to: String,
-    #[serde(flatten)]
-    letter: Letter,
-}
-
-/// What letters are sealed for.
-const SEALED_FOR: &str = "mail";
-
-/// Posts a letter in the transaction that gives the reason for it.
-pub async fn post(tx: &mut Tx, config: &Config, to: &str, letter: &Letter) -> Result<(), DbError> {
-    let waiting = serde_json::to_vec(&Waiting { to: to.to_owned(), letter: letter.clone() }).unwrap_or_default();
-    let sealed = config.keys().seal(SEALED_FOR, &waiting);
-    queue::enqueue(tx, &NewJob::chore("mail", &new_id("mail"), sealed)).await?;
-    Ok(())
-}
-
-/// A letter that waits: to whom, and what.
-#[must_use]
-pub fn open(config: &Config, payload: &str) -> Option<(String, Letter)> {
-    let plain = config.keys().open(SEALED_FOR, payload)?;
-    let Waiting { to, letter } = serde_json::from_slice(&plain).ok()?;
-    Some((to, letter))
-}
-
-/// How long letters stay in the folder that takes the place of a mail server.
-pub const FOLDER_KEPT: Duration = Duration::from_hours(7 * 24);
-
-/// Removes letters from the folder that takes the place of a mail server: those that have had their time, or all that are to or from
-/// an address. Gives how many; with a mail server there are none.
-pub async fn sweep_folder(config: &Config, address: Option<&str>) -> u64 {
-    if !config.mail.smtp.is_empty() {
-        return 0;
-    }
-    let (folder, address) = (config.mail_folder(), address.map(str::to_owned));
-    let sweep = move || {
-        let mut gone = 0;
-        let Ok(entries) = std::fs::read_dir(&folder) else { return gone };
-        for path in entries.flatten().map(|entry| entry.path()) {
-            if path.extension().is_none_or(|ending| ending != "eml") {
-                continue;
-            }
-            let over = match &address {
-                Some(address) => std::fs::read(&path).is_ok_and(|text| names(&text, address)),
-                None => std::fs::metadata(&path)
-                    .and_then(|about| about.modified())
-                    .is_ok_and(|written| written.elapsed().is_ok_and(|age| age >= FOLDER_KEPT)),
-            };
-            if !over {
-                continue;
-            }
-            match std::fs::remove_file(&path) {
-                Ok(()) => gone += 1,
-                Err(error) => tracing::warn!(%error, path = %path.display(), "a letter stays in the mail folder"),
-            }
-        }
-        gone
-    };
-    tokio::task::spawn_blocking(sweep).await.unwrap_or(0)
-}
-
-/// Whether a letter names an address, in its header or in its text: there a long line may be cut with `=`.
-fn names(letter: &[u8], address: &str) -> bool {
-    let text = String::from_utf8_lossy(letter).replace("=\r\n", "").replace("=\n", "").to_lowercase();
-    text.match_indices(address).any(|(at, found)| {
-        // bob@example.com is not rob.bob@example.com, nor bob@example.com.br.
-        let inside = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-        let before = text[..at].chars().next_back().is_some_and(inside);
-        let mut after = text[at + found.len()..].chars();
-        let goes_on = match after.next() {
-            Some('.') => after.next().is_some_and(char::is_alphanumeric),
-            Some(c) => c.is_alphanumeric() || matches!(c, '_' | '-'),
-            None => false,
-        };
-        !before && !goes_on
-    })
-}
-
 /// A day as letters write it: 9 December 2026.
 #[must_use]
 pub fn day(ms: i64) -> String {
@@ -462,144 +372,9 @@ pub fn day(ms: i64) -> String {
         .unwrap_or_default()
 }
 
-/// Why a letter did not go out.
-#[derive(Debug, thiserror::Error)]
-pub enum MailError {
-    /// It never will: the address or the letter is refused.
-    #[error("{0}")]
-    Permanent(String),
-    /// Later, perhaps.
-    #[error("{0}")]
-    Transient(String),
-}
-
-impl MailError {
-    /// The same, not naming this address.
-    #[must_use]
-    pub fn without(self, address: &str) -> Self {
-        let hide = |text: String| {
-            let lower = text.to_ascii_lowercase();
-            let mut hidden = String::with_capacity(text.len());
-            let mut from = 0;
-            for (at, found) in lower.match_indices(&address.to_ascii_lowercase()) {
-                hidden.push_str(&text[from..at]);
-                hidden.push('…');
-                from = at + found.len();
-            }
-            hidden.push_str(&text[from..]);
-            hidden
-        };
-        match self {
-            Self::Permanent(text) => Self::Permanent(hide(text)),
-            Self::Transient(text) => Self::Transient(hide(text)),
-        }
-    }
-}
-
-/// Sends letters.
-#[derive(Clone, Debug)]
-pub struct Mailer {
-    from: Mailbox,
-    way: Way,
-}
-
-#[derive(Clone, Debug)]
-enum Way {
-    Smtp(AsyncSmtpTransport<Tokio1Executor>),
-    Folder(PathBuf),
-}
-
-impl Mailer {
-    /// As configured.
-    pub fn of(config: &Config) -> Result<Self, String> {
-        let mail = &config.mail;
-        if mail.smtp.is_empty() {
-            Self::folder(&mail.from, config.mail_folder())
-        } else {
-            Self::smtp(&mail.from, mail.smtp.expose())
-        }
-    }
-
-    /// By SMTP (`smtp://…?tls=required`, `smtps://…`).
-    pub fn smtp(from: &str, url: &str) -> Result<Self, String> {
-        let transport = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
-            .map_err(|error| format!("mail.smtp is not an SMTP address: {error}"))?
-            .timeout(Some(Duration::from_secs(30)))
-            .build();
-        Ok(Self { from: sender(from)?, way: Way::Smtp(transport) })
-    }
-
-    /// Into a folder, one `.eml` file for each letter.
-    pub fn folder(from: &str, folder: impl Into<PathBuf>) -> Result<Self, String> {
-        Ok(Self { from: sender(from)?, way: Way::Folder(folder.into()) })
-    }
-
-    /// Sends one letter. `id` makes a repeat recognisable to mail programs.
-    pub async fn send(&self, id: &str, to: &str, letter: &Letter) -> Result<(), MailError> {
-        let permanent = |error: String| MailError::Permanent(error);
-        let words = letter.words();
-        let to: Address = to.parse().map_err(|error| permanent(format!("not a mail address: {error}")))?;
-        let mut message = Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(None, to))
-            .subject(&words.subject)
-            .message_id(Some(format!("<{id}@{}>", self.from.email.domain())));
-        if let Some(Ok(reply)) = letter.reply_to().map(str::parse) {
-            message = message.reply_to(Mailbox::new(None, reply));
-        }
-        let mut message = message
-            .multipart(MultiPart::alternative_plain_html(words.text(), words.html()))
-            .map_err(|error| permanent(error.to_string()))?;
-        // Keeps vacation notes from answering.
-        let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
-        message.headers_mut().insert_raw(HeaderValue::new(automatic, "auto-generated".to_owned()));
-        match &self.way {
-            Way::Smtp(transport) => transport.send(message).await.map(|_| ()).map_err(|error| {
-                if error.is_permanent() {
-                    MailError::Permanent(error.to_string())
-                } else {
-                    MailError::Transient(error.to_string())
-                }
-            }),
-            Way::Folder(folder) => {
-                let failed = |error: String| MailError::Transient(format!("the mail folder: {error}"));
-                tokio::fs::create_dir_all(folder).await.map_err(|error| failed(error.to_string()))?;
-                let transport = AsyncFileTransport::<Tokio1Executor>::new(folder);
-                transport.send(message).await.map(|_| ()).map_err(|error| failed(error.to_string()))
-            }
-        }
-    }
-}
-
-fn sender(from: &str) -> Result<Mailbox, String> {
-    from.parse().map_err(|error| format!("mail.from is not a mail address (\"{from}\"): {error}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn letters_that_name_an_address_are_found() {
-        assert!(names(b"To: Ben <Ben@Example.com>\r\n", "ben@example.com"));
-        assert!(names(b"moves to ben@exam=\r\nple.com.\r\n", "ben@example.com"));
-        for other in [
-            "To: rob.ben@example.com",
-            "To: ben@example.com.br",
-            "To: ben@example.community",
-            "",
-            "To: xben@example.com",
-        ] {
-            assert!(!names(other.as_bytes(), "ben@example.com"), "{other}");
-        }
-    }
-
-    #[test]
-    fn errors_do_not_repeat_the_address() {
-        let said = MailError::Permanent("550 5.1.1 <Ana@Example.com>: no ana@example.com hère".to_owned());
-        assert_eq!(said.without("ana@example.com").to_string(), "550 5.1.1 <…>: no … hère");
-        assert_eq!(MailError::Transient("later".to_owned()).without("ana@example.com").to_string(), "later");
-    }
 
     #[test]
     fn days_are_written_out() {
@@ -622,25 +397,5 @@ mod tests {
         let html = words.html();
         assert!(html.contains("&lt;b&gt;Night &amp; drive is done") && !html.contains("<b>Night"), "{html}");
         assert!(html.contains("href=\"https://lm.example/b/bat_1\""));
-    }
-
-    #[tokio::test]
-    async fn a_folder_takes_letters() {
-        let folder = tempfile::tempdir().unwrap();
-        let mailer = Mailer::folder("LoopMastering <hello@lm.example>", folder.path().join("mail")).unwrap();
-        let letter = Letter::SignIn { code: "012345".to_owned(), link: "https://lm.example/l/lmk_x".to_owned() };
-        mailer.send("job_1", "ana@example.com", &letter).await.unwrap();
-        let file = std::fs::read_dir(folder.path().join("mail")).unwrap().find_map(|entry| {
-            let path = entry.unwrap().path();
-            path.extension().is_some_and(|kind| kind == "eml").then_some(path)
-        });
-        let text = std::fs::read_to_string(file.unwrap()).unwrap();
-        assert!(text.contains("To: ana@example.com") && text.contains("Subject: Sign in to LoopMastering"), "{text}");
-        assert!(
-            text.contains("012345")
-                && text.contains("Auto-Submitted: auto-generated")
-                && text.contains("<job_1@lm.example>")
-        );
-        assert!(matches!(mailer.send("job_2", "nobody", &letter).await, Err(MailError::Permanent(_))));
     }
 }
