@@ -8,7 +8,7 @@ use loopmaster_core::decode::{Source, decode_file};
 use loopmaster_core::plan::{Plan, plan};
 use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::{Backend, Job};
-use loopmaster_core::settings::{Limits, Settings, Style};
+use loopmaster_core::settings::{Limiting, Limits, Settings, Style};
 use loopmaster_gpu::gpu::{Config, Gpu, KernelStats};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -74,7 +74,8 @@ fn run() -> Result<(), String> {
     );
     println!("|---|---|---|---|---|---|---|");
     for style in [Style::Balanced, Style::Loud] {
-        let plan = plan(&mix, &Settings { style, ..Settings::default() }, None).map_err(|error| error.to_string())?;
+        let plan = plan(&mix, &Settings { style, limiter: Limiting::Fast, ..Settings::default() }, None)
+            .map_err(|error| error.to_string())?;
         let (wall, busy) = (Instant::now(), cpu_seconds());
         let _ = Cpu.render(jobs(&music, &plan, 1));
         let (cpu_wall, cpu_busy) = (wall.elapsed().as_secs_f64(), cpu_seconds() - busy);
@@ -112,7 +113,8 @@ fn run() -> Result<(), String> {
     // The same once more with a clock around every launch.
     for style in [Style::Balanced, Style::Loud] {
         let gpu = Gpu::open(Config { profile: true, ..Config::default() }).map_err(|error| error.to_string())?;
-        let plan = plan(&mix, &Settings { style, ..Settings::default() }, None).map_err(|error| error.to_string())?;
+        let plan = plan(&mix, &Settings { style, limiter: Limiting::Fast, ..Settings::default() }, None)
+            .map_err(|error| error.to_string())?;
         let tracks = batches.iter().copied().max().unwrap_or(1).min(if gpu.is_software() { 1 } else { 64 });
         let _ = gpu.try_render(&jobs(&music, &plan, tracks));
         let stats = gpu.kernel_stats();

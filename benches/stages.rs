@@ -12,6 +12,7 @@ use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::{Grid, Kernels};
 use loopmaster_core::render::limiter::{Levels, block_means, hop, standard_clipper};
+use loopmaster_core::render::masking::Masking;
 use loopmaster_core::render::solve::Model;
 use loopmaster_core::render::{Backend, Job};
 use loopmaster_core::resample::resample;
@@ -148,6 +149,11 @@ fn stage_render(c: &mut Criterion) {
     let curve = ClipCurve::new(&standard_clipper(), 0.2);
     group.bench_function("clip", |b| {
         b.iter_batched_ref(|| music.clone(), |audio| Cpu.clip(audio, hop, whole, &curve), BatchSize::PerIteration);
+    });
+    let masking = Masking::new(rate);
+    group.bench_function("masked_relief", |b| b.iter(|| Cpu.masked_relief(black_box(&music), &masking, 0.2, Db(12.0))));
+    group.bench_function("masked_clip, 8 rounds", |b| {
+        b.iter_batched_ref(|| music.clone(), |audio| Cpu.masked_clip(audio, &masking, 0.2, 8), BatchSize::PerIteration);
     });
     for (name, grid) in [("block_peaks, coarse", Grid::Coarse), ("block_peaks, fine", Grid::Fine)] {
         let mut peaks = vec![0.0; blocks];

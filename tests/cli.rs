@@ -61,7 +61,7 @@ pub(crate) fn wav(channels: &[Vec<f32>], rate: u32, float: bool) -> Vec<u8> {
     out
 }
 
-fn song() -> Vec<u8> {
+pub(crate) fn song() -> Vec<u8> {
     wav(&music(44_100, 4.0, 0.5), 44_100, false)
 }
 
@@ -76,7 +76,7 @@ fn run(args: &[&OsStr]) -> Output {
 }
 
 /// Runs `loopmaster master … --json` and returns its exit code and events.
-fn master(dir: &Path, args: &[&str]) -> (i32, Vec<Value>) {
+pub(crate) fn master(dir: &Path, args: &[&str]) -> (i32, Vec<Value>) {
     let output = loopmaster().current_dir(dir).arg("master").args(args).arg("--json").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let events = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -88,7 +88,7 @@ fn master(dir: &Path, args: &[&str]) -> (i32, Vec<Value>) {
     (output.status.code().unwrap(), events)
 }
 
-fn events<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn events<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["event"] == kind).collect()
 }
 
@@ -101,7 +101,7 @@ fn files(dir: &Path) -> Vec<String> {
     names
 }
 
-fn folder_with(contents: &[(&str, &[u8])]) -> TempDir {
+pub(crate) fn folder_with(contents: &[(&str, &[u8])]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in contents {
         std::fs::write(dir.path().join(name), bytes).unwrap();

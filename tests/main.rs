@@ -26,6 +26,8 @@ mod kills;
 #[cfg(test)]
 mod lab_finish;
 #[cfg(test)]
+mod lab_masked;
+#[cfg(test)]
 mod lab_shape;
 #[cfg(test)]
 mod memory;

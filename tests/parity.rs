@@ -5,6 +5,7 @@
 
 mod cpu;
 mod gpu;
+mod masked;
 mod names;
 mod shape;
 

@@ -5,7 +5,8 @@ use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use loopmaster_core::master::Extras;
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{
-    Aspect, Edit, Fix, Format, Loudness, Material, OutputRate, Phase, ReferenceAmounts, ReferenceUse, Strength, Style,
+    Aspect, Edit, Fix, Format, Limiting, Loudness, Material, OutputRate, Phase, ReferenceAmounts, ReferenceUse,
+    Strength, Style,
 };
 use loopmaster_core::units::{Dbtp, Lufs, Seconds};
 use loopmaster_core::{Settings, machine};
@@ -61,7 +62,7 @@ pub struct MasterArgs {
 
     /// Apply a saved plan (from --dry-run --json or a report) instead of making one: instrumental, clean or radio version.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
-          conflicts_with_all = ["style", "strength", "tone", "dynamics", "width", "loudness", "loudness_strength", "ceiling", "reference", "only", "insist", "material", "fix"])]
+          conflicts_with_all = ["style", "strength", "tone", "dynamics", "width", "loudness", "loudness_strength", "ceiling", "reference", "only", "insist", "limiter", "material", "fix"])]
     pub plan: Option<PathBuf>,
 
     #[command(flatten)]
@@ -122,6 +123,11 @@ pub struct SoundArgs {
     /// Meet the loudness even where it takes more limiting than the style allows itself.
     #[arg(long)]
     insist: bool,
+
+    /// How peaks are taken off where more than about 2 dB are taken: fast (leveler, soft clipper, limiter), standard (clipped where the
+    /// music masks it) or finest (the same, more rounds).
+    #[arg(long, value_name = "QUALITY", value_parser = parse_limiter, default_value = "standard")]
+    limiter: Limiting,
 
     /// Phase of the equaliser: minimum never rings ahead of a transient.
     #[arg(long, value_name = "PHASE", value_enum, default_value = "minimum")]
@@ -353,6 +359,7 @@ pub fn settings(sound: &SoundArgs, files: &FileArgs, amounts: Option<ReferenceAm
         loudness: sound.loudness.clone().unwrap_or_default(),
         ceiling: sound.ceiling.map(Dbtp),
         insist: sound.insist,
+        limiter: sound.limiter,
         phase: match sound.phase {
             PhaseArg::Minimum => Phase::Minimum,
             PhaseArg::Linear => Phase::Linear,
@@ -442,6 +449,10 @@ fn parse_reference(text: &str) -> Result<ReferenceArg, String> {
         path = before;
     }
     Ok(ReferenceArg { path: PathBuf::from(path), used })
+}
+
+fn parse_limiter(text: &str) -> Result<Limiting, String> {
+    text.parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
 }
 
 fn parse_material(text: &str) -> Result<Material, String> {

@@ -19,6 +19,9 @@ pub struct Settings {
     pub ceiling: Option<Dbtp>,
     /// Meet the loudness even where it takes more limiting than the style's budget.
     pub insist: bool,
+    /// How peaks are taken off where much has to be taken.
+    #[serde(skip_serializing_if = "Limiting::is_standard")]
+    pub limiter: Limiting,
     /// Phase of the tone filter.
     pub phase: Phase,
     /// Rate of the delivered files.
@@ -48,6 +51,7 @@ impl Default for Settings {
             loudness: Loudness::default(),
             ceiling: None,
             insist: false,
+            limiter: Limiting::default(),
             phase: Phase::default(),
             rate: OutputRate::default(),
             formats: vec![Format::WAV24],
@@ -132,6 +136,32 @@ pub struct SettingError {
     pub value: String,
     /// What would be right.
     pub expected: String,
+}
+
+/// How peaks are taken off where more than about 2 dB have to be taken; where less is taken, all do the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Limiting {
+    /// Leveler, soft clipper and limiter: the least work.
+    Fast,
+    /// A clipper that puts its error where the music masks it, and a limiter for what is left.
+    #[default]
+    Standard,
+    /// The same with more rounds, until hardly anything changes.
+    Finest,
+}
+
+words! {
+    Limiting "limiter": Fast "fast", Standard "standard", Finest "finest";
+    /// All of them, the least work first.
+    /// Its one name.
+}
+
+impl Limiting {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_standard(&self) -> bool {
+        *self == Self::Standard
+    }
 }
 
 /// A kind of recording: each has its own idea of how loud, how dense and how full a master should be.
@@ -559,41 +589,4 @@ impl Default for Limits {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formats_round_trip_as_text() {
-        for (name, codec) in Codec::ALL {
-            assert_eq!(name.parse::<Format>().unwrap(), Format { codec, rate: None });
-        }
-        let format: Format = "wav16@44100".parse().unwrap();
-        assert_eq!(format.to_string(), "wav16@44100");
-        assert!("aac".parse::<Format>().unwrap_err().to_string().contains("wav24"));
-    }
-
-    #[test]
-    fn mp3_and_opus_know_their_rates() {
-        let rate = |name: &str, native| name.parse::<Format>().unwrap().rate_for(native, OutputRate::Native);
-        assert_eq!(rate("mp3-320", 88_200), 44_100);
-        assert_eq!(rate("mp3-320", 96_000), 48_000);
-        assert_eq!(rate("opus", 44_100), 48_000);
-        assert_eq!(rate("wav24", 192_000), 192_000);
-    }
-
-    #[test]
-    fn settings_refuse_unknown_fields() {
-        assert!(serde_json::from_str::<Settings>(r#"{"stile":"warm"}"#).is_err());
-        let settings: Settings =
-            serde_json::from_str(r#"{"style":"warm","loudness":{"lufs":-9.0},"formats":["flac24"]}"#).unwrap();
-        assert_eq!(settings.loudness, Loudness::Lufs(Lufs(-9.0)));
-        assert_eq!(serde_json::from_str::<Settings>(&serde_json::to_string(&settings).unwrap()).unwrap(), settings);
-    }
-
-    #[test]
-    fn only_keeps_one_aspect() {
-        let only = Strength::all(60).only(Aspect::Width);
-        assert_eq!(only.of(Aspect::Width), 0.6);
-        assert_eq!(only.of(Aspect::Tone), 0.0);
-    }
-}
+mod tests;

@@ -61,6 +61,7 @@ pub fn settings(body: &[u8]) -> Result<Settings, FormError> {
             "loudness" => settings.loudness = loudness(value)?,
             "ceiling" => settings.ceiling = Some(Dbtp(number("ceiling", value, "dBTP")?)),
             "insist" => settings.insist = checkbox("insist", value)?,
+            "limiter" => settings.limiter = value.parse()?,
             "phase" => settings.phase = phase(value)?,
             "rate" => settings.rate = value.parse()?,
             "material" => settings.material = Some(value.parse()?),

@@ -3,14 +3,14 @@
 //! A command line or a service renders each track on a thread of its own; a card wants batches. Whoever comes while the card is busy
 //! waits, and the next free caller takes all that wait along: the busier the card, the larger its batches.
 
-use crate::gpu::{Config, Gpu, GpuError, Status, list};
+use crate::gpu::{Config, Gpu, GpuError, Status, list, on_card};
 use loopmaster_core::Audio;
 use loopmaster_core::analyse::analyse_audio;
 use loopmaster_core::decode::Source;
 use loopmaster_core::plan::{Limiter, Plan, plan};
 use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, chain};
-use loopmaster_core::settings::{Settings, Style};
+use loopmaster_core::settings::{Limiting, Settings, Style};
 use loopmaster_core::units::Db;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -168,6 +168,10 @@ impl Backend for Renderer {
 
     fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
         let Some(gpu) = &self.gpu else { return Cpu.render(jobs) };
+        // What the card cannot do does not wait for it.
+        if jobs.iter().all(|job| !on_card(job.plan)) {
+            return Cpu.render(jobs);
+        }
         // A whole batch at once needs no gathering.
         if jobs.len() > 1 {
             return if self.worth(gpu, jobs.len()) { gpu.render(jobs) } else { Cpu.render(jobs) };
@@ -209,7 +213,7 @@ fn sample() -> Option<(Audio, Plan)> {
         audio.channels[0][n] = (mid + 0.05 * noise) as f32;
         audio.channels[1][n] = (mid - 0.05 * noise) as f32;
     }
-    let settings = Settings { style: Style::Loud, ..Settings::default() };
+    let settings = Settings { style: Style::Loud, limiter: Limiting::Fast, ..Settings::default() };
     let plan = plan(&analyse_audio(&audio, Source::default()), &settings, None).ok()?;
     Some((audio, plan))
 }

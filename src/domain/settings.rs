@@ -3,7 +3,7 @@
 use super::error::{Error, Result};
 use loopmaster_core::Settings;
 use loopmaster_core::plan::{self, destinations};
-use loopmaster_core::settings::{Aspect, Codec, Fix, Material, Style};
+use loopmaster_core::settings::{Aspect, Codec, Fix, Limiting, Material, Style};
 use serde_json::json;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -70,6 +70,10 @@ impl PartialSchema for SettingsSchema {
                 },
                 "ceiling": {"type": ["number", "null"], "minimum": -12, "maximum": 0, "description": "Highest true peak, dBTP."},
                 "insist": {"type": "boolean", "description": "Meet the loudness even where it takes more limiting than the style allows itself."},
+                "limiter": {
+                    "type": "string", "enum": Limiting::ALL.map(Limiting::name), "default": "standard",
+                    "description": "How peaks are taken off where more than about 2 dB are taken."
+                },
                 "phase": {"type": "string", "enum": ["minimum", "linear"]},
                 "rate": {
                     "description": "Rate of the delivered files.",
@@ -153,6 +157,7 @@ mod tests {
             references: vec![loopmaster_core::settings::ReferenceUse::default()],
             material: Some(Material::Speech),
             fix: Fix::ALL.to_vec(),
+            limiter: Limiting::Finest,
             ..Settings::default()
         };
         let serde_json::Value::Object(all) = serde_json::to_value(whole).unwrap() else { panic!("object") };

@@ -80,6 +80,7 @@ pub fn summary(report: &Report) -> Summary {
             "median": round(trace.reduction_median.0, 2),
             "p95": round(trace.reduction_p95.0, 2),
             "clipped": trace.clipped,
+            "error": trace.limiting_error.map(|error| round(error.0, 2)),
         },
         "formats": report.files.iter().map(|file| file.format.to_string()).collect::<Vec<_>>(),
         "engine": report.engine,

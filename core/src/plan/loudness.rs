@@ -3,10 +3,11 @@
 use super::destinations::Destination;
 use super::material::Profile;
 use super::style::StyleSpec;
-use super::{Clipper, Goal, Leveler, Limiter, Reason, reason};
+use super::{Clipper, Goal, Leveler, Limiter, MaskedClipper, Reason, reason};
 use crate::analyse::{Analysis, Hits, Rung};
 use crate::render::Trace;
-use crate::settings::Aspect;
+use crate::render::limiter::short;
+use crate::settings::{Aspect, Limiting, Settings};
 use crate::units::{Db, Dbtp, Lufs, Seconds};
 
 /// Ceiling the ladder was measured at, dBTP.
@@ -16,6 +17,8 @@ const WISH: f64 = 2.0;
 /// And this much help of clipper and leveler, dB, where the style has less.
 const WISH_CLIPPER: f64 = 2.5;
 const WISH_LEVELER: f64 = 2.0;
+/// And this much of the masked clipper, dB.
+const WISH_MASKED: f64 = 6.0;
 /// Share of the work that the clipper does where it may: more is heard on sustained notes.
 const CLIPPER_SHARE: f64 = 0.4;
 /// What the leveler spares the limiter per decibel: it only moves on passages, not on hits.
@@ -25,6 +28,13 @@ const BEYOND: usize = 16;
 /// Most a mix that was limited already is limited again: median of the blocks, and at 19 of 20 hits, dB.
 const LIMITED: f64 = 1.0;
 const LIMITED_HITS: f64 = 2.0;
+/// At 19 of 20 hits, dB: from here on the masked clipper does the work.
+const MASKED_FROM: f64 = 2.0;
+/// Most it takes, dB.
+const MASKED_MOST: f64 = 18.0;
+/// What is said about it.
+const MASKED: &str = "Peaks are clipped so that the music masks the error; where it would be heard, on sustained notes, the level gives \
+                      way instead.";
 /// Knee of the clipper, dB.
 const CLIPPER_KNEE: f64 = 4.0;
 /// Level most streaming services play at, LUFS (see `destinations`).
@@ -50,6 +60,7 @@ pub(super) struct Decision {
     pub(super) goal: Goal,
     pub(super) clipper: Option<Clipper>,
     pub(super) leveler: Option<Leveler>,
+    pub(super) masked: Option<MaskedClipper>,
     pub(super) limiter: Limiter,
     /// What clipper, leveler and limiter take off the loud passages together, dB.
     pub(super) taken: f64,
@@ -231,11 +242,12 @@ pub(super) fn decide(
     spec: &StyleSpec,
     profile: &Profile,
     wish: Wish,
-    insist: bool,
+    settings: &Settings,
     ceiling: Dbtp,
     destination: Option<&Destination>,
 ) -> Decision {
     let limiter = limiter(spec, ceiling);
+    let insist = settings.insist;
     let Some(loudness) = analysis.loudness.integrated.map(|l| l.0).filter(|l| l.is_finite()) else {
         let text = format!("Too short or too quiet for a loudness figure: the peaks are brought to {ceiling} instead.");
         let figures = Reason {
@@ -248,6 +260,7 @@ pub(super) fn decide(
             goal: Goal::Peak { target: ceiling },
             clipper: None,
             leveler: None,
+            masked: None,
             limiter,
             taken: 0.0,
             reasons: vec![figures],
@@ -266,8 +279,11 @@ pub(super) fn decide(
         false => (spec.clipper * profile.clipping * fresh, spec.leveler * profile.clipping * fresh),
     };
     let generous = if asked { WISH } else { 1.0 };
-    let help = clipper + LEVELER_SHARE * leveler;
-    let (median, p95) = (spec.median * generous + f64::midpoint(clipper, leveler), spec.p95 * generous + help);
+    // What the masked clipper takes is heard less: a number that was asked for may cost more of it.
+    let masks = if asked && settings.limiter != Limiting::Fast { WISH_MASKED * fresh } else { 0.0 };
+    let help = clipper.max(masks) + LEVELER_SHARE * leveler;
+    let (median, p95) =
+        (spec.median * generous + f64::midpoint(clipper, leveler).max(masks), spec.p95 * generous + help);
     let hits = if asked { spec.hits * WISH } else { profile.hits };
     let blend = |least: f64, budget: f64| least + (budget - least) * fresh;
     let reach = ladder.reach(blend(LIMITED, median), blend(LIMITED, p95), blend(LIMITED_HITS, hits)).max(untouched);
@@ -292,7 +308,15 @@ pub(super) fn decide(
     let target = Lufs(if chosen { (target * 10.0 + 1e-6).floor() / 10.0 } else { target }.clamp(-70.0, -4.0));
     let price = ladder.price(target.0);
 
-    // The clipper takes the tops, the leveler the long swells, and the limiter what is left.
+    // Where much has to be taken, one clipper takes what the music masks.
+    let masked = rounds(settings.limiter)
+        .filter(|_| price.hits.p95.0 > MASKED_FROM)
+        .map(|rounds| MaskedClipper { max_reduction: Db(MASKED_MOST), rounds });
+    let (clipper, leveler, limiter) = match masked {
+        Some(_) => (0.0, 0.0, short(ceiling)),
+        None => (clipper, leveler, limiter),
+    };
+    // Else the clipper takes the tops, the leveler the long swells, and the limiter what is left.
     let clip = if price.p95 > 1.0 { clipper.min(CLIPPER_SHARE * price.p95) } else { 0.0 };
     let rest = price.p95 - clip - spec.p95;
     let level = if rest > 0.3 { leveler.min(rest) } else { 0.0 };
@@ -301,6 +325,9 @@ pub(super) fn decide(
     reasons.push(limiting(&price.hits, false));
     if let Some(number) = wished {
         reasons.push(stop(number, target, limited, price.hits.p95.0, wish));
+    }
+    if masked.is_some() {
+        reasons.push(reason(Aspect::Loudness, MASKED.to_owned()));
     }
     if clip > 0.0 {
         let text = format!(
@@ -324,9 +351,19 @@ pub(super) fn decide(
         goal: Goal::Loudness { target, wished },
         clipper: (clip > 0.0).then(|| Clipper { max_reduction: round(clip), knee: Db(CLIPPER_KNEE) }),
         leveler: (level > 0.0).then(|| Leveler { max_reduction: round(level) }),
+        masked,
         limiter,
         taken: price.p95.clamp(0.0, MOST_TAKEN),
         reasons,
+    }
+}
+
+/// Rounds of the masked clipper; `None`: it is not to be used.
+fn rounds(limiting: Limiting) -> Option<u32> {
+    match limiting {
+        Limiting::Fast => None,
+        Limiting::Standard => Some(8),
+        Limiting::Finest => Some(32),
     }
 }
 

@@ -56,6 +56,9 @@ pub struct Plan {
     pub clipper: Option<Clipper>,
     /// Leveler before the limiter; `None`: off.
     pub leveler: Option<Leveler>,
+    /// Masked clipper before the limiter, in the place of clipper and leveler; `None`: off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked: Option<MaskedClipper>,
     /// True-peak limiter; `None`: off (identity).
     pub limiter: Option<Limiter>,
     /// Where the loudness shall land.
@@ -142,6 +145,17 @@ pub struct Clipper {
     pub max_reduction: Db,
     /// Knee below its ceiling.
     pub knee: Db,
+}
+
+/// Takes peaks off with the error where the music masks it; what would be heard is left to the level. What is over between the samples
+/// is left to the limiter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskedClipper {
+    /// Most it takes off, 0–24 dB; the level takes what is beyond.
+    pub max_reduction: Db,
+    /// Rounds of the optimisation, 1–64.
+    pub rounds: u32,
 }
 
 /// A slow hand on the fader ahead of the limiter (attack 50 ms, release 300 ms).
@@ -239,6 +253,7 @@ impl Plan {
             transients: None,
             clipper: None,
             leveler: None,
+            masked: None,
             limiter: None,
             goal: Goal::Keep,
             edit: Edit::default(),
@@ -323,6 +338,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
             taken: 0.0,
             clipper: None,
             leveler: None,
+            masked: None,
             limiter: loudness::limiter(spec, ceiling),
             reasons: vec![reason(
                 Aspect::Loudness,
@@ -340,7 +356,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
             },
             Wish::Number,
         );
-        loudness::decide(analysis, spec, &profile, wish, settings.insist, ceiling, place)
+        loudness::decide(analysis, spec, &profile, wish, settings, ceiling, place)
     };
 
     // Where a number or a record decides the loudness, the kind of music does not.
@@ -409,6 +425,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         transients,
         clipper: loudness.clipper,
         leveler: loudness.leveler,
+        masked: loudness.masked,
         limiter: Some(loudness.limiter),
         goal: loudness.goal,
         edit: settings.edit,

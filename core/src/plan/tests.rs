@@ -5,7 +5,7 @@ use super::*;
 use crate::analyse::{BAND_EDGES, BANDS, BandFigures, BandMatrix, Rung, Spectrum};
 use crate::analyse::{Hits, MaterialWeights};
 use crate::render::Trace;
-use crate::settings::{Material, ReferenceAmounts, Strength};
+use crate::settings::{Limiting, Material, ReferenceAmounts, Strength};
 use proptest::prelude::*;
 
 /// The grid of the analysis: 12 points per octave from 20 Hz to 20 kHz.
@@ -488,7 +488,10 @@ fn numbers_are_met_or_the_stop_is_announced() {
     println!("−5 LUFS wished, {reached} reached");
     assert!(reached.0 < -5.5);
     assert!(texts(&stopped, Aspect::Loudness).contains("we stop at"));
-    assert!(stopped.clipper.is_some_and(|c| c.max_reduction.0 <= 3.0));
+    assert!(stopped.masked.is_some() && stopped.clipper.is_none());
+    let fast = plan(&mix(), &Settings { limiter: Limiting::Fast, ..wish(-5.0) }, None).unwrap();
+    assert!(fast.clipper.is_some_and(|c| c.max_reduction.0 <= 3.0) && fast.masked.is_none());
+    assert!(target(&fast) <= reached.0, "more is asked of the chain that takes less");
     let insisted = plan(&mix(), &Settings { insist: true, ..wish(-5.0) }, None).unwrap();
     assert_eq!(insisted.goal, Goal::Loudness { target: Lufs(-5.0), wished: None });
     // Asking for more never gives less.

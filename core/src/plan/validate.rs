@@ -216,6 +216,10 @@ impl Plan {
             within("clipper reduction", clipper.max_reduction.0, 0.0..=3.0, "dB")?;
             within("clipper knee", clipper.knee.0, 0.0..=12.0, "dB")?;
         }
+        if let Some(masked) = self.masked {
+            within("reduction of the masked clipper", masked.max_reduction.0, 0.0..=24.0, "dB")?;
+            within("rounds of the masked clipper", f64::from(masked.rounds), 1.0..=64.0, "")?;
+        }
         if let Some(transients) = self.transients {
             within("depth of the transient shaper", transients.depth.0, 0.0..=6.0, "dB")?;
         }
@@ -225,7 +229,7 @@ impl Plan {
         if let Some(limiter) = self.limiter {
             within("limiter ceiling", limiter.ceiling.0, -12.0..=0.0, "dBTP")?;
             within("limiter look-ahead", limiter.lookahead.0, 0.0005..=0.02, "s")?;
-            within("limiter release_min", limiter.release_min.0, 0.005..=1.0, "s")?;
+            within("limiter release_min", limiter.release_min.0, 0.001..=1.0, "s")?;
             within("limiter release_max", limiter.release_max.0, limiter.release_min.0..=5.0, "s")?;
         }
         match self.goal {

@@ -1,13 +1,15 @@
 //! The one chain: edit → shape → saturate → per rate: resample → solve → transients → leveler → clipper → limiter → check → fades.
+//! Where much has to be taken, the masked clipper stands in the place of leveler and clipper.
 //!
 //! It runs over any [`Kernels`]; a [`Backend`] on the CPU is this and nothing else. The leveler comes before the
 //! clipper, so that the clipper meets transients only and never works on a sustained tone that the leveler would have taken.
 
 use super::curves::SaturationCurve;
 use super::design::ShapeDesign;
-use super::finish::{self, Finish, fade, fades, idle, near, runs};
+use super::finish::{self, Aim, Finish, fade, fades, idle, near, runs};
 use super::kernels::{Grid, Kernels};
 use super::limiter::{Control, block_means, hop};
+use super::masking::{self, Masking};
 use super::{Backend, BackendInfo, Job, Master, RenderError, Trace};
 use crate::Audio;
 use crate::meter::integrated_from_block_energies;
@@ -15,6 +17,9 @@ use crate::plan::{Limiter, Plan};
 use crate::settings::Edit;
 use crate::units::{Db, Dbtp};
 use rayon::prelude::*;
+
+/// Gains behind the masked clipper at most: the second mends what the limiter makes of the first.
+const TRIMS: usize = 2;
 
 /// Whoever has the kernels is a backend: the chain calls them, jobs in parallel.
 impl<K: Kernels> Backend for K {
@@ -124,30 +129,45 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
         peaks.into_iter().fold(control.top(), f32::max)
     });
 
-    // The shaped audio is kept only as long as a correction may need it.
-    let mut shaped = audio;
+    // The shaped audio is kept for corrections, and to say what the limiting has done to it.
+    let shaped = audio;
     let mut passes = 1;
     loop {
-        let may_repeat = aim.target.is_some() && passes <= 2;
-        let (mut out, keep) = if may_repeat { (shaped.try_clone()?, Some(shaped)) } else { (shaped, None) };
-        let (mut trace, bound) = pass(kernels, &control, &mut out, aim.gain);
+        let mut out = shaped.try_clone()?;
+        let (mut trace, mut bound) = pass(kernels, &control, &mut out, aim.gain);
         if fades(&plan.edit) {
             apply_fades(&mut out, &plan.edit);
         }
-        let energies = kernels.block_energies(&out, hop);
+        let mut energies = kernels.block_energies(&out, hop);
         if !energies.iter().sum::<f64>().is_finite() {
             check_finite(&out)?;
         }
-        let reached = integrated_from_block_energies(&energies, hop, out.frames(), out.rate);
-        if let Some(keep) = keep
+        let loudness =
+            |energies: &[f64], out: &Audio| integrated_from_block_energies(energies, hop, out.frames(), out.rate);
+        let mut reached = loudness(&energies, &out);
+        let mut trims = 0;
+        while trims < TRIMS
+            && let Some(trim) = control.trim(&aim, reached, &bound, energies.clone())
+        {
+            trims += 1;
+            kernels.apply_gain(&mut out, hop, &trim.linear);
+            for (all, more) in trace.reduction.iter_mut().zip(&trim.reduction) {
+                *all += more;
+            }
+            bound = trim.bound;
+            aim = Aim { gain: Db(aim.gain.0 + trim.gain.0), predicted: Some(trim.predicted), ..aim };
+            energies = kernels.block_energies(&out, hop);
+            reached = loudness(&energies, &out);
+        }
+        if trims == 0
             && let Some(better) = control.correct(&aim, reached, passes)
         {
             aim = better;
-            shaped = keep;
             passes += 1;
             continue;
         }
         let true_peak = check(kernels, &control, &mut out, &bound);
+        trace.limiting_error = masking::error(&shaped, &out, aim.gain);
         trace.true_peak = (true_peak > 0.0).then(|| Dbtp::from_amplitude(f64::from(true_peak)));
         trace.gain = aim.gain;
         trace.predicted = aim.predicted;
@@ -185,6 +205,21 @@ fn pass(kernels: &dyn Kernels, control: &Finish, audio: &mut Audio, gain: Db) ->
         kernels.apply_gain(audio, hop, &start.linear);
         touched = kernels.clip(audio, hop, &start.near, curve);
         kernels.block_peaks(audio, hop, &start.around, Grid::Coarse, &mut start.peak);
+    }
+    if let Some((masked, ceiling)) = control.masked(&start) {
+        let masking = Masking::new(audio.rate);
+        kernels.apply_gain(audio, hop, &start.linear);
+        let taken = kernels.masked_relief(audio, &masking, ceiling, masked.max_reduction);
+        if taken.iter().any(|taken| *taken > 0.0) {
+            let relief = masking::relief(&masking, &taken, start.peak.len(), hop);
+            let linear = control.relieve(&mut start, &relief);
+            kernels.apply_gain(audio, hop, &linear);
+        }
+        let done = kernels.masked_clip(audio, &masking, ceiling, masked.rounds as usize);
+        touched = done.touched;
+        let before = control.clipped(&mut start, &done.changed);
+        kernels.block_peaks(audio, hop, &start.around, Grid::Coarse, &mut start.peak);
+        control.took(&mut start, &before);
     }
     let limited = control.limit(start, touched);
     if let Some(gain) = limited.gain {

@@ -10,7 +10,7 @@ use super::kernels::Grid;
 use super::limiter::{Control, Levels, hits, percentile, reduction};
 use super::solve::{Gains, Model};
 use crate::meter::true_peak::METERS;
-use crate::plan::{Goal, Limiter, Plan};
+use crate::plan::{Goal, Limiter, MaskedClipper, Plan};
 use crate::settings::Edit;
 use crate::units::{Db, Dbtp, Lufs, Seconds};
 use std::ops::Range;
@@ -21,8 +21,10 @@ const CORRECT: f64 = 0.05;
 const CORRECT_AGAIN: f64 = 0.1;
 /// What the coarse grid's filter may leave of a peak that lies above 20 kHz: −0.45 dB. Measured on real mixes.
 const SHORT_FILTER: f64 = 0.95;
-/// Rounds of touching up after the check.
-const ROUNDS: usize = 2;
+/// Loudness errors that a gain behind the masked clipper mends, LU: less is not worth it, more would be the limiter's work.
+const TRIM: (f64, f64) = (0.02, 0.4);
+/// Most rounds of touching up after the check. Two are enough but for noise that was clipped by 10 dB and more.
+const ROUNDS: usize = 4;
 
 /// A coarse peak up to which nothing can be over the ceiling.
 #[must_use]
@@ -78,7 +80,11 @@ pub fn fades(edit: &Edit) -> bool {
 /// Whether the finish has nothing to do and hands the audio on as it is.
 #[must_use]
 pub fn idle(plan: &Plan, frames: usize, solved: Option<Db>) -> bool {
-    let idle = plan.limiter.is_none() && plan.clipper.is_none() && plan.leveler.is_none() && plan.transients.is_none();
+    let idle = plan.limiter.is_none()
+        && plan.clipper.is_none()
+        && plan.leveler.is_none()
+        && plan.masked.is_none()
+        && plan.transients.is_none();
     frames == 0 || (idle && !fades(&plan.edit) && plan.goal == Goal::Keep && solved.is_none_or(|gain| gain.0 == 0.0))
 }
 
@@ -108,6 +114,8 @@ pub struct Start {
     pub near: Vec<Range<usize>>,
     /// The blocks whose peak the clipper may have changed.
     pub around: Vec<Range<usize>>,
+    /// Whether the gain is in the audio already.
+    pub applied: bool,
 }
 
 /// One pass after the limiter's control.
@@ -119,6 +127,21 @@ pub struct Limited {
     pub bound: Vec<f32>,
     /// Reductions and the share of clipped samples.
     pub trace: Trace,
+}
+
+/// See [`Finish::trim`].
+#[derive(Clone, Debug)]
+pub struct Trim {
+    /// The gain before the limiter.
+    pub gain: Db,
+    /// `[block]` the gain to apply.
+    pub linear: Vec<f32>,
+    /// `[block]` no peak is above this afterwards.
+    pub bound: Vec<f32>,
+    /// What the limiter takes in addition, per 0.1 s, dB.
+    pub reduction: Vec<f32>,
+    /// Loudness predicted.
+    pub predicted: Lufs,
 }
 
 /// The last look: which blocks come near the ceiling, and what is still over.
@@ -223,13 +246,87 @@ impl Finish {
             Some(curve) => runs(blocks, wide, |block| peak[block] > curve.start * 0.98),
             None => Vec::new(),
         });
-        Start { gain, leveled, clipped, linear, peak, near, around }
+        let applied = !near.is_empty();
+        Start { gain, leveled, clipped, linear, peak, near, around, applied }
+    }
+
+    /// The masked clipper and its ceiling, where the plan has one and something lies over the ceiling.
+    #[must_use]
+    pub fn masked(&self, start: &Start) -> Option<(MaskedClipper, f32)> {
+        let (masked, ceiling) = (self.model.masked()?, Db(f64::from(self.model.ceiling())).amplitude() as f32);
+        start.peak.iter().any(|peak| *peak > ceiling).then_some((masked, ceiling))
+    }
+
+    /// What level takes ahead of the masked clipper joins the gains: `[block]` dB ≤ 0. Returns it as linear gains.
+    #[must_use]
+    pub fn relieve(&self, start: &mut Start, relief: &[f32]) -> Vec<f32> {
+        let linear: Vec<f32> = relief.iter().map(|level| Db(f64::from(*level)).amplitude() as f32).collect();
+        for (block, peak) in start.peak.iter_mut().enumerate() {
+            *peak *= widest(&linear, block);
+        }
+        for (((leveled, gain), relief), more) in
+            start.leveled.iter_mut().zip(&mut start.linear).zip(relief).zip(&linear)
+        {
+            *leveled += relief;
+            *gain *= more;
+        }
+        linear
+    }
+
+    /// The masked clipper has changed these frames of audio: forgets the peaks there, which are to be measured again into
+    /// [`Start::peak`] over [`Start::around`]. Returns what they were.
+    #[must_use]
+    pub fn clipped(&self, start: &mut Start, changed: &[Range<usize>]) -> Vec<f32> {
+        let blocks = start.peak.len();
+        let mut on = vec![false; blocks];
+        for range in changed {
+            // The detector's filter reaches half a block further.
+            let (from, to) = (range.start / self.hop, range.end.div_ceil(self.hop));
+            on[from.saturating_sub(1).min(blocks)..(to + 1).min(blocks)].fill(true);
+        }
+        let before = start.peak.clone();
+        for (peak, _) in start.peak.iter_mut().zip(&on).filter(|(_, on)| **on) {
+            *peak = 0.0;
+        }
+        start.around = runs(blocks, 0, |block| on[block]);
+        start.applied = true;
+        before
+    }
+
+    /// What the masked clipper took off each block, from the peaks before it and those measured after it.
+    pub fn took(&self, start: &mut Start, before: &[f32]) {
+        let ceiling = self.model.ceiling();
+        let level = |peak: f32| (Db::from_amplitude(f64::from(peak)).0 as f32).max(ceiling);
+        start.clipped = before.iter().zip(&start.peak).map(|(a, b)| (level(*a) - level(*b)).max(0.0)).collect();
+    }
+
+    /// The last step towards the loudness behind the masked clipper: a gain of a few tenths of a decibel and the limiter behind it,
+    /// solved on the peaks `bound` and the K-weighted `energies` that the audio has now. `None`: it is near enough, or too far away.
+    #[must_use]
+    pub fn trim(&self, aim: &Aim, reached: Option<Lufs>, bound: &[f32], energies: Vec<f64>) -> Option<Trim> {
+        let miss = (aim.target? - reached?).0;
+        self.model.masked()?;
+        if !(TRIM.0..=TRIM.1).contains(&miss.abs()) {
+            return None;
+        }
+        let levels = Levels { peak: bound.to_vec(), ..self.model.levels().clone() };
+        let model = Model::with(levels, energies, self.frames, None, None, self.limiter);
+        let (gain, predicted) = model.solve(aim.target?, Db(0.0))?;
+        let Gains { leveled, limited, .. } = model.gains(gain);
+        let reduction: Vec<f32> = limited.iter().map(|gain| reduction(*gain)).collect();
+        let linear: Vec<f32> = leveled
+            .iter()
+            .zip(&limited)
+            .map(|(level, limited)| Db(f64::from(*level)).amplitude() as f32 * limited)
+            .collect();
+        let bound = (0..bound.len()).map(|block| bound[block] * widest(&linear, block)).collect();
+        Some(Trim { gain, linear, bound, reduction: hits(&reduction, self.hop, self.rate), predicted })
     }
 
     /// The limiter's gains, from peaks measured again around the clipper, which touched `touched` samples of both channels.
     #[must_use]
     pub fn limit(&self, start: Start, touched: u64) -> Limited {
-        let Start { gain, leveled, clipped, linear, peak, near, .. } = start;
+        let Start { gain, leveled, clipped, linear, peak, applied, .. } = start;
         let levels = self.model.levels();
         let blocks = peak.len();
         let low: Vec<f32> = levels.low.iter().zip(&linear).map(|(low, gain)| low * gain).collect();
@@ -254,11 +351,8 @@ impl Finish {
             clipped: touched as f64 / (2 * self.frames.max(1)) as f64,
             ..Trace::default()
         };
-        let now = if near.is_empty() {
-            linear.iter().zip(&limited).map(|(level, limit)| level * limit).collect()
-        } else {
-            limited
-        };
+        let now =
+            if applied { limited } else { linear.iter().zip(&limited).map(|(level, limit)| level * limit).collect() };
         let gain = now.iter().any(|gain| *gain != 1.0).then_some(now);
         Limited { gain, bound, trace }
     }

@@ -3,6 +3,7 @@
 use super::BackendInfo;
 use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
+use super::masking::Masking;
 use crate::Audio;
 use crate::units::Db;
 use std::io;
@@ -38,6 +39,32 @@ impl Grid {
     }
 }
 
+/// What the masked clipper did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MaskedClip {
+    /// Samples of both channels that lie more than 0.1 dB over the ceiling.
+    pub touched: u64,
+    /// Frames of audio that may have changed, ascending per channel; the channels one after the other.
+    pub changed: Vec<Range<usize>>,
+}
+
+impl MaskedClip {
+    /// 0.1 dB.
+    pub const FELT: f64 = 1.011_579_5;
+
+    /// Adds the `active` frames of a channel: frame `i` lies from `(i − 1) · hop` on, for two hops.
+    pub fn note(&mut self, active: &[usize], hop: usize, length: usize) {
+        let first = self.changed.len();
+        for frame in active {
+            let range = (frame.saturating_sub(1) * hop).min(length)..((frame + 1) * hop).min(length);
+            match self.changed[first..].last_mut() {
+                Some(last) if range.start <= last.end => last.end = range.end,
+                _ => self.changed.push(range),
+            }
+        }
+    }
+}
+
 /// The kernels a backend on the CPU is made of; the chain calls them in order. [`super::reference`] holds the readable ones.
 pub trait Kernels: Send + Sync {
     /// Who this is.
@@ -57,6 +84,14 @@ pub trait Kernels: Send + Sync {
     /// Soft-clips the given blocks of `hop` frames in place; frames away from them stay as they are, bit for bit. Returns how many
     /// samples of both channels lose more than 0.1 dB.
     fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64;
+
+    /// `[frame]` what each frame of the masked clipper wants taken off by level first, dB ≥ 0: where a plain clip at `ceiling` would be
+    /// heard, and what exceeds `most`.
+    fn masked_relief(&self, audio: &Audio, masking: &Masking, ceiling: f32, most: Db) -> Vec<f32>;
+
+    /// Holds both channels within `ceiling`, in place, with the error where it is heard least, in so many rounds. Frames away from what
+    /// exceeds the ceiling stay as they are, bit for bit.
+    fn masked_clip(&self, audio: &mut Audio, masking: &Masking, ceiling: f32, rounds: usize) -> MaskedClip;
 
     /// Writes the highest magnitude of both channels, between the samples too, of each of the given blocks of `hop` frames to
     /// `peaks[block]`; the other entries stay as they are.

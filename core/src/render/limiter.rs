@@ -189,6 +189,8 @@ pub struct Control {
     pub ceiling: f32,
     /// Blocks on either side of the smoothing window.
     half: usize,
+    /// Blocks that the gain is held for.
+    hold: usize,
     fast: f32,
     slow: f32,
     attack: f32,
@@ -204,6 +206,8 @@ impl Control {
             rate,
             ceiling: (limiter.ceiling.0 - MARGIN.0) as f32,
             half: ((lookahead / 2.0).round() as usize).max(1),
+            // A release that is shorter than the hold is meant to be.
+            hold: blocks(Seconds(HOLD.0.min(limiter.release_min.0)), hop, rate).div_ceil(2),
             // A plan's release is the time to 90 %: ln 10 time constants.
             fast: keep(Seconds(limiter.release_min.0 / std::f64::consts::LN_10), hop, rate),
             slow: keep(Seconds(limiter.release_max.0 / std::f64::consts::LN_10), hop, rate),
@@ -226,13 +230,12 @@ impl Control {
         }
         // The hold is a longer window, not a counter that restarts: peaks of nearly the same height must not make a difference.
         let ahead = spread(&needed, self.half + 1);
-        let hold = blocks(HOLD, self.hop, self.rate).div_ceil(2);
-        let held = spread(&ahead, hold);
+        let held = spread(&ahead, self.hold);
         let (mut fast, mut dense) = (0f32, 0f32);
         let mut gain = vec![1f32; needed.len()];
         for (i, gain) in gain.iter_mut().enumerate() {
             // The window of the hold, moved back by half its length: it looks into the past only.
-            let over = ahead[i].max(held[i.saturating_sub(hold)]);
+            let over = ahead[i].max(held[i.saturating_sub(self.hold)]);
             fast = over.max(fast * self.fast);
             dense = fast + (dense - fast) * if fast > dense { self.attack } else { self.slow };
             let reduction = fast.max(dense);
@@ -310,6 +313,13 @@ pub fn clipped_level(level: f32, curve: &ClipCurve, start: f32) -> f32 {
 #[must_use]
 pub fn standard(ceiling: Dbtp) -> Limiter {
     Limiter { ceiling, lookahead: Seconds(0.002), release_min: Seconds(0.03), release_max: Seconds(0.3) }
+}
+
+/// The limiter behind the masked clipper, which leaves it a few tenths of a decibel between the samples: without a release, which
+/// would hold down the music for nothing.
+#[must_use]
+pub fn short(ceiling: Dbtp) -> Limiter {
+    Limiter { ceiling, lookahead: Seconds(0.002), release_min: Seconds(0.001), release_max: Seconds(0.001) }
 }
 
 /// The strongest clipper of any style. At −9 LUFS on real mixes, 3 dB of it leave a third less residual and less riding than 2 dB.

@@ -1,8 +1,8 @@
 //! `Audio` + `Plan` → [`Master`], through a [`Backend`].
 //!
 //! A backend is coarse (a batch of tracks in, masters out), so that a device can keep the data where it is. The kernels it is made
-//! of are fine, and each has one name everywhere: `fir`, `filterbank`, `levels`, `gains`, `saturate`, `clip`, `block_peaks`,
-//! `block_energies`, `apply_gain`. [`reference`] holds the readable ones.
+//! of are fine, and each has one name everywhere: `fir`, `filterbank`, `levels`, `gains`, `saturate`, `clip`, `masked_clip`,
+//! `block_peaks`, `block_energies`, `apply_gain`. [`reference`] holds the readable ones.
 
 pub mod chain;
 pub mod cpu;
@@ -12,6 +12,7 @@ pub mod finish;
 pub mod gains;
 pub mod kernels;
 pub mod limiter;
+pub mod masking;
 pub mod oversample;
 pub mod reference;
 pub mod solve;
@@ -70,6 +71,10 @@ pub struct Trace {
     pub reduction_p95: Db,
     /// Share of samples the clipper touched.
     pub clipped: f64,
+    /// What leveler, clipper and limiter did to the music, over what it masks: mean over frames and bands, dB. Below 0 it is masked on
+    /// average; `None` where nothing was changed but the level, or where it was not measured.
+    #[serde(default)]
+    pub limiting_error: Option<Db>,
     /// `[band]` mean reduction of the multiband dynamics, dB ≥ 0.
     pub bands: Vec<Db>,
 }

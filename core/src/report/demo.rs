@@ -291,6 +291,7 @@ pub(super) fn report() -> Report {
         transients: None,
         clipper: Some(Clipper { max_reduction: Db(2.0), knee: Db(1.0) }),
         leveler: Some(Leveler { max_reduction: Db(1.5) }),
+        masked: None,
         limiter: Some(Limiter {
             ceiling: Dbtp(-1.0),
             lookahead: Seconds(0.002),
@@ -378,6 +379,7 @@ pub(super) fn report() -> Report {
             reduction_median: Db(0.74),
             reduction_p95: Db(2.63),
             clipped: 0.0031,
+            limiting_error: Some(Db(-14.2)),
             bands: vec![Db(1.24), Db(0.62), Db(0.38), Db(0.51), Db(0.0)],
         },
         files: vec![

@@ -258,8 +258,11 @@ fn over_time(report: &Report, findings: &[Finding]) -> Markup {
     let worked = trace.reduction.iter().any(|value| *value > 0.05);
     let thin = super::text::THIN;
     let hits = Hits::of(&trace.reduction);
+    let masked = trace.limiting_error.map_or_else(String::new, |error| {
+        format!("; limiting error {}{thin}dB over the masking threshold", number(error.0, 1))
+    });
     let note = format!(
-        "at hits: median {}, 95{thin}% under {}, largest {}; over 3{thin}dB in {}{thin}% of the time",
+        "at hits: median {}, 95{thin}% under {}, largest {}; over 3{thin}dB in {}{thin}% of the time{masked}",
         number(hits.median.0, 1),
         number(hits.p95.0, 1),
         hits.most,

@@ -104,9 +104,13 @@ pub fn verify(decoded: &Audio, expect: &Expect<'_>) -> Verified {
 
 /// Whether the plan touches the samples at all, cuts and fades aside.
 fn changes(plan: &Plan) -> bool {
-    let Plan { tone, dynamics, saturation, transients, clipper, leveler, limiter, goal, .. } = plan;
-    let still =
-        saturation.is_none() && transients.is_none() && clipper.is_none() && leveler.is_none() && limiter.is_none();
+    let Plan { tone, dynamics, saturation, transients, clipper, leveler, masked, limiter, goal, .. } = plan;
+    let still = saturation.is_none()
+        && transients.is_none()
+        && clipper.is_none()
+        && leveler.is_none()
+        && masked.is_none()
+        && limiter.is_none();
     !(tone.is_off() && still && dynamics.is_empty() && *goal == Goal::Keep)
 }
 

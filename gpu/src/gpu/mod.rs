@@ -25,7 +25,7 @@ pub use selftest::SelfTest;
 use group::{Group, Task, bytes_per_frame};
 use lane::{Lane, Store};
 use loopmaster_core::Audio;
-use loopmaster_core::plan::Limiter;
+use loopmaster_core::plan::{Limiter, Plan};
 use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::finish::kept;
@@ -210,6 +210,10 @@ impl Gpu {
             let fault = lock(&self.status).fault.clone().unwrap_or_default();
             return jobs.iter().map(|_| Err(GpuError::Failed(fault.clone()))).collect();
         };
+        if jobs.iter().any(|job| !on_card(job.plan)) {
+            let refused = || GpuError::Failed("the masked clipper works on the processor".to_owned());
+            return jobs.iter().map(|_| Err(refused())).collect();
+        }
         let results = self.batch(lane, jobs, audio);
         let broken = lane.engine.health().err();
         let mut status = lock(&self.status);
@@ -394,12 +398,28 @@ fn run_group(lane: &mut Lane, tasks: Vec<Task<'_>>, who: &BackendInfo) -> Result
     Ok(made)
 }
 
+/// Whether a card can carry a plan out.
+pub(crate) fn on_card(plan: &Plan) -> bool {
+    plan.masked.is_none()
+}
+
 impl Backend for Gpu {
     fn info(&self) -> BackendInfo {
         self.who.clone()
     }
 
     fn render(&self, jobs: Vec<Job<'_>>) -> Vec<Result<Vec<Master>, RenderError>> {
+        // The masked clipper has no kernel on the card: the processor renders such a track from the start.
+        if jobs.iter().any(|job| !on_card(job.plan)) {
+            let (card, processor): (Vec<_>, Vec<_>) =
+                jobs.into_iter().enumerate().partition(|(_, job)| on_card(job.plan));
+            let (places, card): (Vec<usize>, Vec<_>) = card.into_iter().unzip();
+            let made = if card.is_empty() { Vec::new() } else { self.render(card) };
+            let mut all: Vec<_> = places.into_iter().zip(made).collect();
+            all.par_extend(processor.into_par_iter().map(|(at, job)| (at, chain::run(&Cpu, job))));
+            all.sort_by_key(|(at, _)| *at);
+            return all.into_iter().map(|(_, result)| result).collect();
+        }
         // An empty track is no fault of the card.
         let results = self.try_render(&jobs);
         let failed: Vec<&GpuError> = jobs

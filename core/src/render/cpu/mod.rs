@@ -12,6 +12,7 @@ mod fir;
 mod gains;
 mod half_way;
 mod levels;
+mod masked_clip;
 mod mix_bands;
 mod saturate;
 mod shape;
@@ -26,7 +27,8 @@ use crate::Audio;
 use crate::render::BackendInfo;
 use crate::render::curves::{ClipCurve, SaturationCurve};
 use crate::render::design::ShapeDesign;
-use crate::render::kernels::{Grid, Kernels};
+use crate::render::kernels::{Grid, Kernels, MaskedClip};
+use crate::render::masking::Masking;
 use crate::units::Db;
 use std::io;
 use std::ops::Range;
@@ -50,6 +52,14 @@ impl Kernels for Cpu {
 
     fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
         clip::clip(audio, hop, blocks, curve)
+    }
+
+    fn masked_relief(&self, audio: &Audio, masking: &Masking, ceiling: f32, most: Db) -> Vec<f32> {
+        masked_clip::masked_relief(audio, masking, ceiling, most)
+    }
+
+    fn masked_clip(&self, audio: &mut Audio, masking: &Masking, ceiling: f32, rounds: usize) -> MaskedClip {
+        masked_clip::masked_clip(audio, masking, ceiling, rounds)
     }
 
     fn block_peaks(&self, audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {

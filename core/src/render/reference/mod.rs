@@ -1,4 +1,4 @@
-//! The kernels written for reading: plain loops in `f64`, no transforms, no threads. Every fast kernel is held against these.
+//! The kernels written for reading: plain loops in `f64`, no transforms (but in `masked_clip`), no threads. Every fast kernel is held against these.
 //!
 //! They are slow (a direct convolution with thousands of taps) and meant for clips of a second.
 
@@ -10,6 +10,7 @@ mod filterbank;
 mod fir;
 mod gains;
 mod levels;
+mod masked_clip;
 mod mix_bands;
 mod saturate;
 
@@ -21,13 +22,15 @@ pub use filterbank::filterbank;
 pub use fir::{convolve, fir};
 pub use gains::gains;
 pub use levels::levels;
+pub use masked_clip::{masked_clip, masked_relief};
 pub use mix_bands::mix_bands;
 pub use saturate::saturate;
 
 use super::BackendInfo;
 use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
-use super::kernels::{Grid, Kernels};
+use super::kernels::{Grid, Kernels, MaskedClip};
+use super::masking::Masking;
 use crate::Audio;
 use crate::units::Db;
 use std::io;
@@ -86,6 +89,14 @@ impl Kernels for Reference {
 
     fn clip(&self, audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &ClipCurve) -> u64 {
         clip(audio, hop, blocks, curve)
+    }
+
+    fn masked_relief(&self, audio: &Audio, masking: &Masking, ceiling: f32, most: Db) -> Vec<f32> {
+        masked_relief(audio, masking, ceiling, most)
+    }
+
+    fn masked_clip(&self, audio: &mut Audio, masking: &Masking, ceiling: f32, rounds: usize) -> MaskedClip {
+        masked_clip(audio, masking, ceiling, rounds)
     }
 
     fn block_peaks(&self, audio: &Audio, hop: usize, blocks: &[Range<usize>], grid: Grid, peaks: &mut [f32]) {

@@ -155,6 +155,15 @@ pub(super) fn chain(report: &Report) -> Markup {
         "Leveler",
         plan.leveler.map_or_else(|| "off".to_owned(), |leveler| format!("up to {}", leveler.max_reduction)),
     ));
+    if let Some(masked) = plan.masked {
+        let text = format!(
+            "up to {}, {} rounds, {} of samples",
+            masked.max_reduction,
+            masked.rounds,
+            with_unit(trace.clipped * 100.0, 2, "%")
+        );
+        rows.push(("Masked clipper", text));
+    }
     rows.push((
         "Limiter",
         plan.limiter.map_or_else(
