@@ -166,8 +166,9 @@ pub fn relief(masking: &Masking, taken: &[f32], blocks: usize, hop: usize) -> Ve
     let held: Vec<f32> = (0..taken.len() as isize)
         .map(|i| (i - span - 1..=i + span + 1).map(|k| at(taken, k)).fold(0f32, f32::max))
         .collect();
-    let window: Vec<f32> =
-        (-span..=span).map(|k| ((k as f32 / (span + 1) as f32 * std::f32::consts::PI).cos() + 1.0) / 2.0).collect();
+    let window: Vec<f32> = (-span..=span)
+        .map(|k| f32::midpoint((k as f32 / (span + 1) as f32 * std::f32::consts::PI).cos(), 1.0))
+        .collect();
     let sum: f32 = window.iter().sum();
     let smooth: Vec<f32> = (0..held.len() as isize)
         .map(|i| window.iter().zip(-span..).map(|(w, k)| w / sum * at(&held, i + k)).sum())
@@ -216,7 +217,10 @@ pub fn error(before: &Audio, after: &Audio, gain: Db) -> Option<Db> {
                     // The only error is a wrong length, and these are the plan's own.
                     let _ = plan.process(&mut frame, &mut spectrum);
                     let power = |band: usize| {
-                        spectrum[masking.edges[band]..masking.edges[band + 1]].iter().map(|x| x.norm_sqr()).sum()
+                        spectrum[masking.edges[band]..masking.edges[band + 1]]
+                            .iter()
+                            .map(realfft::num_complex::Complex::norm_sqr)
+                            .sum()
                     };
                     std::array::from_fn(power)
                 });

@@ -328,6 +328,7 @@ fn look(signal: &[f32], ceiling: f32, limits: &mut [f32]) {
     let (near, length) = (ceiling * NEAR, signal.len());
     // How far the places before the sample, at it and after it are over the ceiling: `over[i]` lies between `n − 2 + i` and the next.
     let mut over = [1f32; 4];
+    #[expect(clippy::needless_range_loop, reason = "the place counts in the signal, too")]
     for n in 2..length.saturating_sub(1) {
         let between = n + 1;
         over.rotate_left(1);
