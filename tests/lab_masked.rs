@@ -197,7 +197,7 @@ fn odd_signals_keep_the_ceiling() {
     let mut click = vec![0f32; 30_000];
     (click[0], click[15_000], click[29_999]) = (1.0, -1.0, 1.0);
     signals.push(Audio::new(RATE, [click.clone(), click]));
-    signals.push(signal(1.0, |t| if (t * 3000.0) as u64 % 2 == 0 { 1.0 } else { -1.0 }));
+    signals.push(signal(1.0, |t| if ((t * 3000.0) as u64).is_multiple_of(2) { 1.0 } else { -1.0 }));
     signals.push(signal(0.5, |_| 1.0));
     for audio in &signals {
         for gain in [0.0, 12.0, 40.0] {
