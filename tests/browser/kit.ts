@@ -111,7 +111,7 @@ export async function drop(page: Page, files: string | string[]): Promise<void> 
 export async function master(page: Page, file = song(), style?: string): Promise<void> {
   await page.goto("/");
   await drop(page, file);
-  if (style) await page.getByRole("radio", { name: style }).check({ force: true });
+  if (style) await page.getByRole("radio", { name: style }).press("Space");
   await mastered(page);
 }
 

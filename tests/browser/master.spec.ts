@@ -6,7 +6,7 @@ test("a mix becomes a master that is heard, seen and downloaded after signing in
   watch.expected.push(/status of 401/);
   await page.goto("/");
   await drop(page, song());
-  await page.getByRole("radio", { name: "Warm" }).check({ force: true });
+  await page.getByRole("radio", { name: "Warm" }).press("Space");
   await page.getByRole("button", { name: "Master this track" }).click();
   await page.waitForURL(/\/m\//);
   await expect(page.locator(".stages li")).toHaveCount(6);
