@@ -9,8 +9,8 @@ use loopmaster_core::render::kernels::{Grid, Kernels};
 use loopmaster_core::render::limiter::{hop, short, standard, standard_clipper, standard_leveler};
 use loopmaster_core::render::masking::{self, Masking};
 use loopmaster_core::render::{Backend, Job, Master};
-use loopmaster_core::settings::{Limiting, Loudness, Settings};
-use loopmaster_core::units::{Db, Dbtp, Lufs};
+use loopmaster_core::settings::{Edit, Limiting, Loudness, Settings};
+use loopmaster_core::units::{Db, Dbtp, Lufs, Seconds};
 use std::f64::consts::TAU;
 
 const RATE: u32 = 44_100;
@@ -184,6 +184,17 @@ fn what_stays_under_the_ceiling_is_untouched() {
     }
     assert_eq!(quiet.trace.limiting_error, None);
     assert_eq!(quiet.trace.clipped, 0.0);
+}
+
+/// The last third is faded away: a gain that the limiting has no part in.
+#[test]
+fn a_fade_is_no_error_of_the_limiting() {
+    let faded = Edit { fade_out: Seconds(2.0), ..Edit::default() };
+    let error = |edit: Edit, gain| render(&beat(6.0), &Plan { edit, ..masked(8) }, Some(gain)).trace.limiting_error;
+    let (with, without) = (error(faded, 9.0).unwrap(), error(Edit::default(), 9.0).unwrap());
+    println!("limiting error, 9 dB over: {with:.2} with a fade, {without:.2} without");
+    assert!((with.0 - without.0).abs() < 1.5);
+    assert_eq!(error(faded, -20.0), None);
 }
 
 /// Silence, single clicks, full-scale noise, nonsense far over the ceiling, lengths around a frame.

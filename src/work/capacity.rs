@@ -4,8 +4,8 @@
 //! gains and energies of short blocks) is always in memory, so the budget bounds a track, too, and so does the disk.
 
 use crate::db::{Db, DbError};
-use loopmaster_core::machine;
 use loopmaster_core::settings::Limits;
+use loopmaster_core::{Audio, machine};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
@@ -33,6 +33,11 @@ pub struct Longest {
     /// Seconds.
     #[schema(example = 7_200.0)]
     pub seconds: f64,
+}
+
+/// Bytes of decoded audio.
+pub(super) fn bytes(audio: &Audio) -> u64 {
+    8 * audio.frames() as u64
 }
 
 /// Most bytes of decoded audio that one track may have on a machine with this budget and such a disk (0: unknown).

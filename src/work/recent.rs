@@ -2,6 +2,7 @@
 //!
 //! They take only memory that no claimed track has set aside, and give it up, oldest first, when one is claimed.
 
+use super::capacity;
 use loopmaster_core::analyse::Analysis;
 use loopmaster_core::decode::Track;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,11 +23,6 @@ struct Kept {
     key: String,
     known: Arc<Known>,
     used: Instant,
-}
-
-/// Bytes of decoded audio.
-fn bytes(kept: &Kept) -> u64 {
-    8 * kept.known.track.audio.frames() as u64
 }
 
 /// Known by the key of the object they were decoded from, whose bytes never change.
@@ -50,16 +46,12 @@ impl Recent {
 
     /// Keeps a track where `free` bytes have room for it. Samples that lie in files stay where they are.
     pub(super) fn keep(&self, key: &str, track: &Track, analysis: &Analysis, free: u64) {
-        let audio = &track.audio;
-        if audio.channels[0].is_file() || 8 * audio.frames() as u64 > free {
+        let in_files = |track: &Track| track.audio.channels[0].is_file();
+        if in_files(track) || capacity::bytes(&track.audio) > free {
             return;
         }
         // Without room for a copy, the track is decoded again when it is needed.
-        let Ok(audio) = audio.try_clone() else { return };
-        if audio.channels[0].is_file() {
-            return;
-        }
-        let track = Track { audio, source: track.source.clone(), tags: track.tags.clone() };
+        let Some(track) = track.try_clone().ok().filter(|copy| !in_files(copy)) else { return };
         let known = Arc::new(Known { track, analysis: analysis.clone() });
         let mut list = self.list();
         list.retain(|kept| kept.key != key);
@@ -71,6 +63,7 @@ impl Recent {
     /// Gives up the oldest until the rest takes at most `free` bytes, and all that nobody came back to.
     pub(super) fn fit(&self, free: u64) {
         let mut list = self.list();
+        let bytes = |kept: &Kept| capacity::bytes(&kept.known.track.audio);
         let mut left: u64 = list.iter().map(bytes).sum();
         list.retain(|kept| {
             let stays = left <= free && kept.used.elapsed() < KEPT;

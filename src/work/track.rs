@@ -265,7 +265,7 @@ async fn whole(
     line.stage(Stage::Decode, "");
     let mix = Arc::new(Mix::open(shared, held.room, scratch.path(), upload).await?);
     let track = mix.track().await?;
-    room.shrink(size(&track.audio).max(1));
+    room.shrink(capacity::bytes(&track.audio).max(1));
     room_on_disk(shared, &track.audio)?;
 
     let this = Steps { shared: Arc::clone(shared), settings, reference, name: PathBuf::from(&mix.upload.name) };
@@ -410,7 +410,7 @@ fn room_on_disk(shared: &Shared, audio: &Audio) -> Result<(), Stopped> {
     if !audio.channels[0].is_file() {
         return Ok(());
     }
-    let need = size(audio).saturating_mul(capacity::TIMES_ON_DISK - 1);
+    let need = capacity::bytes(audio).saturating_mul(capacity::TIMES_ON_DISK - 1);
     let (free, _) = loopmaster_core::machine::disk(&shared.config.scratch)?;
     if free >= need {
         return Ok(());
@@ -423,11 +423,6 @@ fn room_on_disk(shared: &Shared, audio: &Audio) -> Result<(), Stopped> {
         text,
         after: Some(ROOM_AGAIN),
     }))
-}
-
-/// Bytes of decoded audio.
-fn size(audio: &Audio) -> u64 {
-    8 * audio.frames() as u64
 }
 
 async fn fetch(shared: &Shared, scratch: &Path, name: &str, upload: &Upload) -> Result<PathBuf, Stopped> {
@@ -469,11 +464,7 @@ impl Mix {
     async fn track(&self) -> Result<Track, Refusal> {
         match &self.known {
             None => decode(&self.shared, self.room, &self.file, &self.upload).await,
-            Some(known) => {
-                let Track { audio, source, tags } = &known.track;
-                let audio = audio.try_clone()?;
-                Ok(Track { audio, source: source.clone(), tags: tags.clone() })
-            }
+            Some(known) => Ok(known.track.try_clone()?),
         }
     }
 }
@@ -599,7 +590,7 @@ impl Steps {
             }
             analysis
         };
-        Ok(Ready::with_analysis(track, analysis, &order, line)?)
+        Ok(Ready::new(track, analysis, &order, line)?)
     }
 
     fn finish(

@@ -63,6 +63,14 @@ pub struct Track {
     pub tags: Tags,
 }
 
+impl Track {
+    /// A copy, where there is room for its samples.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        let Self { audio, source, tags } = self;
+        Ok(Self { audio: audio.try_clone()?, source: source.clone(), tags: tags.clone() })
+    }
+}
+
 /// Facts of the file as it came.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Source {

@@ -117,15 +117,10 @@ impl From<EncodeError> for TrackError {
 pub fn decide(input: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Track, Analysis, Plan), Error> {
     line.stage(Stage::Decode, "");
     let track = decode_file_in(input, &order.limits, order.pool)?;
-    let mix = analysed(&track, line);
-    let (mix, plan) = judge(&track, mix, order, line)?;
-    Ok((track, mix, plan))
-}
-
-fn analysed(track: &Track, line: &mut dyn Watch) -> Analysis {
     line.length(track.audio.seconds());
     line.stage(Stage::Analyse, "");
-    analyse(track)
+    let (mix, plan) = judge(&track, analyse(&track), order, line)?;
+    Ok((track, mix, plan))
 }
 
 /// `plan`, with what is mended before it.
@@ -302,19 +297,8 @@ pub struct Made {
 }
 
 impl Ready {
-    /// `analyse` → `plan` of a decoded track; its samples come back for the render.
-    pub fn new(track: Track, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Self, Audio), Error> {
-        let mix = analysed(&track, line);
-        Self::with_analysis(track, mix, order, line)
-    }
-
-    /// `plan` of a track whose analysis is known; its samples come back for the render.
-    pub fn with_analysis(
-        track: Track,
-        mix: Analysis,
-        order: &Order<'_>,
-        line: &mut dyn Watch,
-    ) -> Result<(Self, Audio), Error> {
+    /// `plan` of a decoded track with its analysis; the samples come back for the render.
+    pub fn new(track: Track, mix: Analysis, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Self, Audio), Error> {
         let (mix, plan) = judge(&track, mix, order, line)?;
         Self::assemble(track, mix, plan, order)
     }
@@ -386,7 +370,7 @@ impl Ready {
         if let (true, Some(master), Some(meta), Some(mix)) =
             (line.waits(), masters.first(), metas.first(), &self.before)
         {
-            line.audible(work.excerpt(&locked(mix), &master.audio, &meta.loudness)?);
+            line.audible(work.excerpt(&locked(mix), &master.audio, meta)?);
         }
         let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();
         line.stage(Stage::Encode, &names.join(", "));
@@ -612,7 +596,7 @@ impl Work<'_> {
         ])
     }
 
-    fn excerpt(&self, mix: &Audio, master: &Audio, loudness: &LoudnessFigures) -> Result<Excerpt, TrackError> {
+    fn excerpt(&self, mix: &Audio, master: &Audio, meta: &Metadata) -> Result<Excerpt, TrackError> {
         let Analysis { loudest, waveform, .. } = &self.ready.mix;
         let song = master.seconds();
         let start = (loudest.0 / Excerpt::GRID).floor() * Excerpt::GRID;
@@ -629,11 +613,8 @@ impl Work<'_> {
             self.piece(Kind::Waveform, "mix", "(waveform of the mix).dat", &peaks::dat(waveform))?,
             self.piece(Kind::Waveform, "master", "(waveform).dat", &peaks::dat(&heard))?,
         ];
-        let (mix, master) = (self.ready.mix.loudness.integrated, loudness.integrated);
-        let difference = match (master, mix) {
-            (Some(after), Some(before)) => after - before,
-            _ => Db(0.0),
-        };
+        let (mix, master) = (self.ready.mix.loudness.integrated, meta.loudness.integrated);
+        let difference = self.difference(master, meta.true_peak.unwrap_or(self.ready.mix.peaks.true_peak));
         let (start, seconds, song) = (Seconds(start), Seconds(seconds), Seconds(song));
         Ok(Excerpt { pieces, start, seconds, loudest: *loudest, song, mix, master, difference })
     }
@@ -651,12 +632,17 @@ impl Work<'_> {
     }
 
     fn preview(&self, master: &Analysis) -> Preview {
-        let mix = &self.ready.mix;
-        let difference = match (master.loudness.integrated, mix.loudness.integrated) {
-            (Some(after), Some(before)) => after - before,
-            _ => Db(master.peaks.true_peak.0 - mix.peaks.true_peak.0),
-        };
+        let difference = self.difference(master.loudness.integrated, master.peaks.true_peak);
         Preview { start: master.loudest, difference }
+    }
+
+    /// How much louder the master is than the mix: by its peaks, where one of them is too short or too quiet to have a loudness.
+    fn difference(&self, master: Option<Lufs>, true_peak: Dbtp) -> Db {
+        let mix = &self.ready.mix;
+        match (master, mix.loudness.integrated) {
+            (Some(after), Some(before)) => after - before,
+            _ => Db(true_peak.0 - mix.peaks.true_peak.0),
+        }
     }
 
     fn report(

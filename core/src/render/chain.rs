@@ -129,11 +129,13 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
         peaks.into_iter().fold(control.top(), f32::max)
     });
 
-    // The shaped audio is kept for corrections, and to say what the limiting has done to it.
-    let shaped = audio;
+    let limits = plan.limiter.is_some() || plan.clipper.is_some() || plan.leveler.is_some() || plan.masked.is_some();
+    let mut shaped = audio;
     let mut passes = 1;
     loop {
-        let mut out = shaped.try_clone()?;
+        // The shaped audio is kept only where a correction may need it, or to say what the limiting has done to it.
+        let needed = limits || (aim.target.is_some() && passes <= 2);
+        let (mut out, kept) = if needed { (shaped.try_clone()?, Some(shaped)) } else { (shaped, None) };
         let (mut trace, mut bound) = pass(kernels, &control, &mut out, aim.gain);
         if fades(&plan.edit) {
             apply_fades(&mut out, &plan.edit);
@@ -161,13 +163,21 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
         }
         if trims == 0
             && let Some(better) = control.correct(&aim, reached, passes)
+            && let Some(kept) = kept
         {
+            shaped = kept;
             aim = better;
             passes += 1;
             continue;
         }
         let true_peak = check(kernels, &control, &mut out, &bound);
-        trace.limiting_error = masking::error(&shaped, &out, aim.gain);
+        trace.limiting_error = kept.filter(|_| limits).and_then(|mut before| {
+            // A fade is no error of the limiting.
+            if fades(&plan.edit) {
+                apply_fades(&mut before, &plan.edit);
+            }
+            masking::error(&before, &out, aim.gain)
+        });
         trace.true_peak = (true_peak > 0.0).then(|| Dbtp::from_amplitude(f64::from(true_peak)));
         trace.gain = aim.gain;
         trace.predicted = aim.predicted;

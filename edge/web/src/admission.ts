@@ -1,5 +1,7 @@
 // A certain "no" before anything travels; the edge and the decoder judge again, with the same words.
 
+import { Head } from "./header";
+
 const ENDINGS = /\.(aac|aifc?|aiff|alac|bwf|caf|flac|m4[ab]|mka|mkv|mp3|mp4|og[ag]|opus|rf64|wave?)$/i;
 
 export function refusal(file: { name: string; size: number; type: string }, most: number): string | null {
@@ -24,45 +26,31 @@ export interface Length {
   frames: number;
 }
 
-/** Where headers stand: tags ahead of them that are larger are not looked through. */
-const HEAD = 256 << 10;
-
 /** What the header of a WAV, AIFF or FLAC file says; null where that is not certain. */
 export async function lengthOf(file: Blob): Promise<Length | null> {
-  const view = new DataView(await file.slice(0, HEAD).arrayBuffer());
-  const word = (at: number): string => (at + 4 <= view.byteLength ? String.fromCharCode(...new Uint8Array(view.buffer, at, 4)) : "");
-  const has = (at: number, bytes: number): boolean => at + bytes <= view.byteLength;
-  if (word(0) === "fLaC" && has(8, 18)) {
+  const head = await Head.of(file);
+  const { view } = head;
+  if (head.word(0) === "fLaC" && head.has(8, 18)) {
     // STREAMINFO: 20 bits of rate, 3 of channels, 5 of word length, 36 of frames.
     const bits = view.getBigUint64(18);
     const frames = Number(bits & 0xf_ffff_ffffn);
     return frames === 0 ? null : { rate: Number(bits >> 44n), frames };
   }
-  const wave = /^(RIFF|RF64|BW64)$/.test(word(0)) && word(8) === "WAVE";
-  const aiff = word(0) === "FORM" && /^AIF[FC]$/.test(word(8));
-  if (!wave && !aiff) return null;
+  const { kind } = head;
+  if (!kind) return null;
   let rate = 0;
   let frame = 0;
-  for (let at = 12; has(at, 8); ) {
-    const size = view.getUint32(at + 4, wave);
-    const body = at + 8;
-    if (wave && word(at) === "fmt " && has(body, 16)) {
+  for (const chunk of head.chunks()) {
+    const { name, body } = chunk;
+    if (kind === "wave" && name === "fmt " && head.has(body, 16)) {
       rate = view.getUint32(body + 4, true);
       frame = view.getUint16(body + 12, true);
     }
-    if (wave && word(at) === "data") {
-      // Long files and those that were written as a stream say nothing useful: then it is what the file has.
-      const bytes = size === 0xffff_ffff || size === 0 ? file.size - body : Math.min(size, file.size - body);
-      return rate > 0 && frame > 0 ? { rate, frames: Math.floor(bytes / frame) } : null;
-    }
-    if (aiff && word(at) === "COMM" && has(body, 18)) {
-      // The rate is an 80-bit float: a whole number of hertz lies in its upper bits.
-      const exponent = (view.getUint16(body + 8) & 0x7fff) - 16_383;
-      const mantissa = Number(view.getBigUint64(body + 10));
-      const hertz = Math.round(mantissa * 2 ** (exponent - 63));
+    if (kind === "wave" && name === "data") return rate > 0 && frame > 0 ? { rate, frames: Math.floor(head.samples(chunk) / frame) } : null;
+    if (kind === "aiff" && name === "COMM" && head.has(body, 18)) {
+      const hertz = head.hertz(body);
       return hertz > 0 ? { rate: hertz, frames: view.getUint32(body + 2) } : null;
     }
-    at = body + size + (size % 2);
   }
   return null;
 }

@@ -1,6 +1,7 @@
 // The waveform of a file that lies on this machine, before the service has seen it. What would take long or much memory has none until
 // the service's own arrives.
 
+import { Head } from "./header";
 import type { Peaks } from "./player/peaks";
 
 /** Points of a picture. */
@@ -28,36 +29,34 @@ interface Pcm {
 
 /** Where the samples of a WAV or AIFF file are; null where it is neither, or packed. */
 export async function pcmOf(file: Blob): Promise<Pcm | null> {
-  const view = new DataView(await file.slice(0, 256 << 10).arrayBuffer());
-  const word = (at: number): string => (at + 4 <= view.byteLength ? String.fromCharCode(...new Uint8Array(view.buffer, at, 4)) : "");
-  const wave = /^(RIFF|RF64|BW64)$/.test(word(0)) && word(8) === "WAVE";
-  if (!wave && !(word(0) === "FORM" && /^AIF[FC]$/.test(word(8)))) return null;
+  const head = await Head.of(file);
+  const { kind, view } = head;
+  if (!kind) return null;
+  const wave = kind === "wave";
   let [rate, channels, bytes, float, little] = [0, 0, 0, false, wave];
-  for (let at = 12; at + 8 <= view.byteLength; ) {
-    const size = view.getUint32(at + 4, wave);
-    const body = at + 8;
-    if (wave && word(at) === "fmt " && body + 16 <= view.byteLength) {
+  for (const chunk of head.chunks()) {
+    const { name, body, size } = chunk;
+    if (wave && name === "fmt " && head.has(body, 16)) {
       const plain = view.getUint16(body, true);
-      const tag = plain === 0xfffe && size >= 26 && body + 26 <= view.byteLength ? view.getUint16(body + 24, true) : plain;
+      const tag = plain === 0xfffe && size >= 26 && head.has(body, 26) ? view.getUint16(body + 24, true) : plain;
       if (tag !== 1 && tag !== 3) return null;
       [channels, rate, bytes, float] = [view.getUint16(body + 2, true), view.getUint32(body + 4, true), Math.ceil(view.getUint16(body + 14, true) / 8), tag === 3];
     }
-    if (!wave && word(at) === "COMM" && body + 18 <= view.byteLength) {
-      const packed = size >= 22 ? word(body + 18) : "NONE";
+    if (!wave && name === "COMM" && head.has(body, 18)) {
+      const packed = size >= 22 ? head.word(body + 18) : "NONE";
       if (!["NONE", "sowt", "fl32", "FL32"].includes(packed)) return null;
       little = packed === "sowt";
       float = packed.toLowerCase() === "fl32";
       channels = view.getInt16(body);
       bytes = Math.ceil(view.getInt16(body + 6) / 8);
-      rate = Number(view.getBigUint64(body + 10)) * 2 ** ((view.getUint16(body + 8) & 0x7fff) - 16_446);
+      rate = head.hertz(body);
     }
-    if (word(at) === (wave ? "data" : "SSND")) {
+    if (name === (wave ? "data" : "SSND")) {
       const from = wave ? body : body + 8 + view.getUint32(body);
-      const long = wave && (size === 0 || size === 0xffff_ffff) ? file.size - from : Math.min(size, file.size - from);
+      const long = wave ? head.samples(chunk) : Math.min(size, file.size - from);
       const frames = Math.floor(long / (bytes * channels || 1));
       return rate > 0 && channels > 0 && channels <= 8 && bytes >= 2 && bytes <= 4 && (!float || bytes === 4) && frames > 0 ? { from, frames, rate, channels, bytes, little, float } : null;
     }
-    at = body + size + (size % 2);
   }
   return null;
 }
