@@ -414,7 +414,7 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         width: width.curve,
         subsonic: tone.subsonic,
         ultrasonic,
-        phase: settings.phase,
+        phase: if moves || !ultrasonic { settings.phase } else { Phase::Linear },
     };
     let mut plan = Plan {
         version: PLAN_VERSION,
@@ -429,6 +429,8 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         limiter: Some(loudness.limiter),
         goal: loudness.goal,
         edit: settings.edit,
+    // A cut above what anybody hears leaves everything below where it is; a tone that moves has the phase that was asked for.
+    let moves = [&tone.mid, &tone.side, &width.curve].iter().any(|curve| !curve.is_empty()) || tone.subsonic.is_some();
         mend: Mend::default(),
         reasons,
     };

@@ -315,6 +315,16 @@ fn the_end_of_the_band_is_taken_out_where_there_is_something() {
         (plan.tone.ultrasonic, plan.reasons.iter().any(|reason| reason.text.contains("above 20 kHz")))
     };
     assert_eq!([cut(-70.0), cut(-40.0), cut(0.0)], [(false, false), (true, true), (false, false)]);
+
+    // Where nothing else is filtered, the music below stays where it is.
+    let mut analysis = mix();
+    analysis.condition.ultrasonic = Db(-40.0);
+    let warm = |strength: Strength| Settings { strength, style: Style::Warm, ..Settings::default() };
+    let only = |strength: Strength| plan(&analysis, &warm(strength), None).unwrap().tone;
+    let level = Strength { tone: Some(0), dynamics: Some(0), width: Some(0), ..Strength::all(50) };
+    let (level, all) = (only(level), only(Strength::all(100)));
+    assert!(level.mid.is_empty() && level.ultrasonic && level.phase == Phase::Linear);
+    assert!(!all.is_mid_flat() && all.phase == Phase::Minimum);
 }
 
 #[test]
