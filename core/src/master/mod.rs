@@ -520,7 +520,7 @@ impl Work<'_> {
                 };
                 if round <= LOSSY_ROUNDS {
                     // A little lower each time, because the codec adds to the new samples differently.
-                    let ceiling = Dbtp(LOSSY_CEILING.0 - 0.15 * f64::from(round));
+                    let ceiling = Dbtp(LOSSY_CEILING.0 - 0.3 - 0.3 * f64::from(round));
                     self.order.backend.tame(&mut audio, &decoded.audio, &Limiter { ceiling, ..limiter });
                 } else {
                     let gain = Db(LOSSY_CEILING.0 - verified.true_peak.0 - 0.1).amplitude() as f32;
