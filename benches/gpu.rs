@@ -36,7 +36,7 @@ fn option(name: &str) -> Option<String> {
 }
 
 fn jobs<'a>(music: &Audio, plan: &'a Plan, tracks: usize) -> Vec<Job<'a>> {
-    (0..tracks).map(|_| Job { audio: music.clone(), plan, rates: &[], solved: None }).collect()
+    (0..tracks).map(|_| Job { audio: music.clone(), plan, rates: &[], solved: None, early: None }).collect()
 }
 
 /// CPU seconds of this process.

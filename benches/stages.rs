@@ -173,7 +173,7 @@ fn stage_render(c: &mut Criterion) {
     group.bench_function("solve", |b| b.iter(|| model.solve(Lufs(-10.0), Db(0.0))));
 
     group.bench_function("whole", |b| {
-        let job = || vec![Job { audio: music.clone(), plan: &plan, rates: &[], solved: None }];
+        let job = || vec![Job { audio: music.clone(), plan: &plan, rates: &[], solved: None, early: None }];
         b.iter_batched(job, |jobs| Cpu.render(jobs), BatchSize::PerIteration);
     });
     group.finish();
@@ -190,7 +190,7 @@ fn whole_road(c: &mut Criterion) {
             let track = decode(Cursor::new(&mix_file), None, &Limits::default()).expect("our own file");
             let mix = analyse(&track);
             let plan = plan(&mix, &Settings::default(), None).expect("a plan for plain music");
-            let job = Job { audio: track.audio, plan: &plan, rates: &[], solved: None };
+            let job = Job { audio: track.audio, plan: &plan, rates: &[], solved: None, early: None };
             let master = Cpu.render(vec![job]).remove(0).expect("a master").remove(0).audio;
             let written = file(&master, Codec::Wav24);
             let decoded = decode(Cursor::new(&written), None, &Limits::default()).expect("our own file").audio;

@@ -182,7 +182,7 @@ struct Count {
 fn master(path: &Path, settings: &Settings, backend: &Renderer, folder: &Path) -> Result<Outcome, TrackError> {
     let pool = Pool::default();
     let (limits, saved, reference) = (Limits::default(), None, None);
-    let order = Order { settings, saved, reference, extras: EXTRAS, backend, limits, pool: &pool };
+    let order = Order { settings, saved, reference, seat: None, extras: EXTRAS, backend, limits, pool: &pool };
     track::master(path, folder, &order, &mut Clock::default())
 }
 
@@ -292,7 +292,16 @@ fn a_plan_that_breaks_a_gate_is_taken_back_and_says_so() {
     let pool = Pool::default();
     let backend = Renderer::cpu();
     let (limits, saved, reference) = (Limits::default(), Some(&plan), None);
-    let order = Order { settings: &settings, saved, reference, extras: EXTRAS, backend: &backend, limits, pool: &pool };
+    let order = Order {
+        settings: &settings,
+        saved,
+        reference,
+        seat: None,
+        extras: EXTRAS,
+        backend: &backend,
+        limits,
+        pool: &pool,
+    };
     let outcome = track::master(&path, folder.path(), &order, &mut Clock::default()).unwrap();
     assert!(outcome.steps[0].starts_with("half the tone: third octaves move"), "{:?}", outcome.steps);
     assert!(outcome.files[0].gates.iter().all(|gate| gate.passed));

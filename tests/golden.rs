@@ -82,7 +82,7 @@ fn master(excerpt: &str, style: Style) -> Figures {
     let mix = analyse(&track);
     let plan = plan(&mix, &Settings { style, ..Settings::default() }, None).unwrap();
     let rates = [track.audio.rate];
-    let job = Job { audio: track.audio, plan: &plan, rates: &rates, solved: None };
+    let job = Job { audio: track.audio, plan: &plan, rates: &rates, solved: None, early: None };
     let master = Cpu.render(vec![job]).remove(0).unwrap().remove(0);
     figures(&analyse_audio(&master.audio, track.source), &master.trace)
 }

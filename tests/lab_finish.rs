@@ -39,7 +39,7 @@ fn signal(seconds: f64, rate: u32, f: impl Fn(f64) -> f64) -> Audio {
 }
 
 fn render(backend: &dyn Backend, audio: &Audio, plan: &Plan, gain: Option<f64>) -> Master {
-    let job = Job { audio: audio.clone(), plan, rates: &[audio.rate], solved: gain.map(Db) };
+    let job = Job { audio: audio.clone(), plan, rates: &[audio.rate], solved: gain.map(Db), early: None };
     backend.render(vec![job]).remove(0).unwrap().remove(0)
 }
 
@@ -576,7 +576,7 @@ fn delivery_rates_are_each_limited_on_their_own() {
     // Like most tracks at 96 kHz: little above 20 kHz.
     let audio = loopmaster_core::resample::resample(&music(6.0, RATE), 96_000).unwrap();
     let plan = loud(-9.0);
-    let job = Job { audio, plan: &plan, rates: &[96_000, 44_100, 48_000], solved: None };
+    let job = Job { audio, plan: &plan, rates: &[96_000, 44_100, 48_000], solved: None, early: None };
     for master in Cpu.render(vec![job]).remove(0).unwrap() {
         let (peak, loudness) = (db(true_peak(&master.audio)), integrated(&master.audio));
         println!("{} Hz: {loudness:.3} LUFS, {peak:.3} dBTP", master.audio.rate);

@@ -15,7 +15,7 @@ use std::f64::consts::TAU;
 
 const RATE: u32 = 44_100;
 
-fn masked(rounds: u32) -> Plan {
+pub(crate) fn masked(rounds: u32) -> Plan {
     Plan {
         masked: Some(MaskedClipper { max_reduction: Db(18.0), rounds }),
         limiter: Some(short(Dbtp(-1.0))),
@@ -24,7 +24,7 @@ fn masked(rounds: u32) -> Plan {
 }
 
 fn render(audio: &Audio, plan: &Plan, gain: Option<f64>) -> Master {
-    let job = Job { audio: audio.clone(), plan, rates: &[], solved: gain.map(Db) };
+    let job = Job { audio: audio.clone(), plan, rates: &[], solved: gain.map(Db), early: None };
     Cpu.render(vec![job]).remove(0).unwrap().remove(0)
 }
 
@@ -35,7 +35,7 @@ fn signal(seconds: f64, f: impl Fn(f64) -> f64) -> Audio {
 }
 
 /// A drum loop over a pad: 20 dB of crest, dense in the middle and treble.
-fn beat(seconds: f64) -> Audio {
+pub(crate) fn beat(seconds: f64) -> Audio {
     let frames = (seconds * f64::from(RATE)) as usize;
     let mut audio = Audio::silence(RATE, frames);
     let (mut left, mut right) = (noise(3), noise(4));

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod album;
+#[cfg(test)]
 mod api;
 #[cfg(test)]
 mod arrows;
@@ -17,6 +19,8 @@ mod decode;
 mod delivered;
 #[cfg(test)]
 mod dice;
+#[cfg(test)]
+mod early;
 #[cfg(test)]
 mod encode;
 #[cfg(test)]

@@ -54,7 +54,8 @@ fn master(input: &Path, settings: &Settings, target: &Target) -> (Audio, Outcome
     let folder = tempfile::tempdir().unwrap();
     let (backend, pool) = (Renderer::cpu(), Pool::default());
     let (limits, saved, reference) = (Limits::default(), None, Some(target));
-    let order = Order { settings, saved, reference, extras: EXTRAS, backend: &backend, limits, pool: &pool };
+    let order =
+        Order { settings, saved, reference, seat: None, extras: EXTRAS, backend: &backend, limits, pool: &pool };
     let outcome = track::master(input, folder.path(), &order, &mut Clock::default()).unwrap();
     let audio = decode_file(&outcome.paths[0], &Limits::default()).unwrap().audio;
     (audio, outcome)

@@ -1,5 +1,6 @@
 //! The worker with a real queue, a real database and the real engine; storage is a folder that can be made to fail.
 
+mod album;
 mod kill;
 mod sandbox;
 
@@ -326,10 +327,11 @@ async fn a_track_from_upload_to_artifacts() {
 
 /// What is told of a master: its files as (kind, role, key), and the result.
 async fn told(service: &Service, master: &str) -> (Vec<(String, String, String)>, Option<Value>) {
-    let text = "SELECT kind, role, key FROM artifacts WHERE master_id = $1 ORDER BY kind, role";
-    let files = sqlx::query_as(text).bind(master).fetch_all(service.db.read()).await.unwrap();
+    // In this order: what is written between the two is no file without a result.
     let text = "SELECT result FROM results WHERE master_id = $1";
     let result: Option<String> = sqlx::query_scalar(text).bind(master).fetch_optional(service.db.read()).await.unwrap();
+    let text = "SELECT kind, role, key FROM artifacts WHERE master_id = $1 ORDER BY kind, role";
+    let files = sqlx::query_as(text).bind(master).fetch_all(service.db.read()).await.unwrap();
     (files, result.map(|text| serde_json::from_str(&text).unwrap()))
 }
 

@@ -1,6 +1,7 @@
 //! The commands that need no service: [`master`] and [`analyze`], what can be typed to them ([`args`]), which files are meant
 //! ([`inputs`]), how their work is shared among threads ([`schedule`]) and what is seen of it ([`progress`]).
 
+mod album;
 pub mod analyze;
 pub mod args;
 pub mod inputs;

@@ -3,7 +3,7 @@
 use crate::args::{BackendArg, MasterArgs};
 use crate::inputs::{self, Input};
 use crate::progress::{Progress, Voice};
-use crate::{Backends, schedule, thread_count};
+use crate::{Backends, album, schedule, thread_count};
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
 use loopmaster_core::decode::{STANDARD_INPUT, decode_file_in};
 use loopmaster_core::encode::{Delivered, Manifest, portable};
@@ -50,6 +50,7 @@ pub fn run(args: &MasterArgs, backends: &dyn Backends) -> bool {
         settings: &settings,
         saved: saved.as_ref(),
         reference: reference.as_ref(),
+        seat: None,
         extras: args.extras(),
         backend: &*backend,
         limits: Limits::default(),
@@ -63,7 +64,12 @@ pub fn run(args: &MasterArgs, backends: &dyn Backends) -> bool {
     }
     let folders = output_folders(&inputs, args.output.as_deref());
     let threads = thread_count(args.run.threads);
+    let seats = args.album.then(|| album::listen(&inputs, threads, &order, &progress));
     let outcomes = schedule::run(&inputs, threads, |index, input| {
+        let seat = seats.as_ref().map(|seats| seats[index].as_ref());
+        // What could not be read has been told.
+        let Some(seat) = seat.map_or(Some(None), |seat| seat.map(Some)) else { return Err(()) };
+        let order = Order { seat, ..order };
         // A fault of ours in one track is that track's failure, not the end of the run.
         let work = || one(input, &folders[index], args, &order, &progress);
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {

@@ -27,6 +27,7 @@
 //!     settings: &Settings::default(),
 //!     saved: None,
 //!     reference: None,
+//!     seat: None,
 //!     extras: Extras { report: true, ..Extras::default() },
 //!     backend: &Cpu,
 //!     limits: Limits::default(),

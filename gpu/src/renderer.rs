@@ -55,7 +55,13 @@ struct Owned {
 impl Owned {
     fn job(&self) -> Job<'_> {
         // The samples are only read on the way to the card; an empty stand-in never is rendered.
-        Job { audio: Audio::silence(self.audio.rate, 0), plan: &self.plan, rates: &self.rates, solved: self.solved }
+        Job {
+            audio: Audio::silence(self.audio.rate, 0),
+            plan: &self.plan,
+            rates: &self.rates,
+            solved: self.solved,
+            early: None,
+        }
     }
 }
 
@@ -177,7 +183,7 @@ impl Backend for Renderer {
             return if self.worth(gpu, jobs.len()) { gpu.render(jobs) } else { Cpu.render(jobs) };
         }
         jobs.into_iter()
-            .map(|Job { audio, plan, rates, solved }| {
+            .map(|Job { audio, plan, rates, solved, early }| {
                 let owned = Owned { audio, plan: plan.clone(), rates: rates.to_vec(), solved };
                 match self.gathered(gpu, owned) {
                     (_, Some(Ok(masters))) => Ok(masters),
@@ -186,7 +192,7 @@ impl Backend for Renderer {
                             gpu.tell(1, 1, &error);
                         }
                         let Owned { audio, plan, rates, solved } = owned;
-                        chain::run(&Cpu, Job { audio, plan: &plan, rates: &rates, solved })
+                        chain::run(&Cpu, Job { audio, plan: &plan, rates: &rates, solved, early })
                     }
                 }
             })
@@ -223,7 +229,7 @@ fn sample() -> Option<(Audio, Plan)> {
 pub fn measure(gpu: &Gpu, tracks: usize) -> Option<(f64, f64)> {
     let (audio, plan) = sample()?;
     let jobs = |count: usize| -> Vec<Job<'_>> {
-        (0..count).map(|_| Job { audio: audio.clone(), plan: &plan, rates: &[], solved: None }).collect()
+        (0..count).map(|_| Job { audio: audio.clone(), plan: &plan, rates: &[], solved: None, early: None }).collect()
     };
     // Once to make the buffers, once to measure.
     let batch = jobs(tracks);

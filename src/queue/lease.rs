@@ -375,7 +375,13 @@ pub async fn fail(tx: &mut Tx, lease: &Lease, failure: &Failure) -> Result<Fate,
 /// Gives a job back untouched, for a drain. The attempt does not count: instead of taking its number back, which would name the
 /// objects of two runs alike, one more is allowed.
 pub async fn release(tx: &mut Tx, lease: &Lease) -> Result<Fate, QueueError> {
-    back(tx, lease, Duration::ZERO, false, None).await
+    postpone(tx, lease, Duration::ZERO).await
+}
+
+/// Gives a job back that can do nothing before `wait` is over, or before somebody [hastens](super::hasten) it. The attempt does not
+/// count, as in [`release`].
+pub async fn postpone(tx: &mut Tx, lease: &Lease, wait: Duration) -> Result<Fate, QueueError> {
+    back(tx, lease, wait, false, None).await
 }
 
 /// Back among the waiting, or out if it was to be cancelled.

@@ -22,7 +22,7 @@ pub mod position;
 mod reap;
 
 pub use lease::{
-    Beat, Lease, Limits, cancel_asked, cancelled, claim, claim_chores, fail, finish, heartbeat, held, release,
+    Beat, Lease, Limits, cancel_asked, cancelled, claim, claim_chores, fail, finish, heartbeat, held, postpone, release,
 };
 pub use reap::{End, Lost, Reaped, forgive, grant_anew, reap, reap_worker};
 

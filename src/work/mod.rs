@@ -15,6 +15,7 @@
 //! folder: at the next start, by another worker beside it, or by the sweeper. Its jobs are free at once, and since it was killed, they
 //! are not blamed for it ([`bury`]).
 
+mod album;
 pub mod capacity;
 mod chores;
 mod crash;

@@ -29,6 +29,8 @@ pub(super) struct Upload {
 pub(super) struct Assignment {
     pub(super) owner: String,
     pub(super) batch: Option<String>,
+    /// The batch is one album.
+    pub(super) album: bool,
     pub(super) upload: Upload,
     pub(super) reference: Option<Upload>,
     /// As it stands in the row: who wrote it validated it, and a later version may read it differently.
@@ -38,7 +40,8 @@ pub(super) struct Assignment {
 /// What a master's job is. `None`: there is nothing to run for, the master was deleted or has ended.
 pub(super) async fn look(tx: &mut Tx, master: &str) -> Result<Option<Assignment>, DbError> {
     let text = tx.sql(
-        "SELECT m.owner, m.batch_id, m.settings, m.reference_upload, u.stored_key, u.name, u.media_type, u.bytes
+        "SELECT m.owner, m.batch_id, m.settings, m.reference_upload, u.stored_key, u.name, u.media_type, u.bytes,
+            COALESCE((SELECT b.album FROM batches b WHERE b.id = m.batch_id), 0) AS album
         FROM masters m JOIN uploads u ON u.id = m.upload_id
         WHERE m.id = $1 AND m.state IN ('waiting', 'running') AND m.deleted_at IS NULL",
     );
@@ -55,7 +58,8 @@ pub(super) async fn look(tx: &mut Tx, master: &str) -> Result<Option<Assignment>
         }
     };
     let settings = serde_json::from_str(row.try_get("settings")?).map_err(|error| error.to_string());
-    Ok(Some(Assignment { owner, batch: row.try_get("batch_id")?, upload, reference, settings }))
+    let (batch, album) = (row.try_get("batch_id")?, row.try_get::<i64, _>("album")? != 0);
+    Ok(Some(Assignment { owner, batch, album, upload, reference, settings }))
 }
 
 /// Says that the masters run.

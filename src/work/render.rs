@@ -9,7 +9,7 @@ use super::engine::{Engine, Share};
 use super::sandbox::Refusal;
 use loopmaster_core::Audio;
 use loopmaster_core::master::Ready;
-use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
+use loopmaster_core::render::{Backend, BackendInfo, Master, RenderError, Tell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -60,6 +60,8 @@ pub(super) struct Request {
     pub(super) again: Again,
     /// On the processor, by itself.
     pub(super) solitary: bool,
+    /// Gets what can be heard before the whole is rendered.
+    pub(super) tell: Option<Arc<Tell<'static>>>,
     /// Of the processor's threads.
     pub(super) share: Share,
     pub(super) reply: oneshot::Sender<Result<Rendered, Unrendered>>,
@@ -259,16 +261,17 @@ impl Shared {
         let mut work = Vec::with_capacity(batch.len());
         for mut request in batch {
             let audio = std::mem::replace(&mut request.audio, Audio::silence(44_100, 0));
-            work.push((Arc::clone(&request.ready), audio));
+            work.push((Arc::clone(&request.ready), request.tell.clone(), audio));
             waiting.push(request);
         }
         let by = backend.info();
         // A device is fed by all threads.
         let share = waiting.first().filter(|_| !device).map_or(Share::All, |request| request.share);
         let render = move || {
-            let (ready, audio): (Vec<_>, Vec<_>) = work.into_iter().unzip();
-            let jobs: Vec<Job<'_>> = ready.iter().zip(audio).map(|(ready, audio)| ready.job(audio)).collect();
-            backend.render(jobs)
+            let (tracks, audio): (Vec<_>, Vec<_>) =
+                work.into_iter().map(|(ready, tell, audio)| ((ready, tell), audio)).unzip();
+            let jobs = tracks.iter().zip(audio).map(|((ready, tell), audio)| ready.job(audio, tell.as_deref()));
+            backend.render(jobs.collect())
         };
         // What panics has no results.
         let mut results = self.engine.run(share, render).await.unwrap_or_default().into_iter();

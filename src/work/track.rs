@@ -5,7 +5,8 @@ use super::record::{self, Artifact, Assignment, Upload};
 use super::render::{Again, Rendered, Request, Unrendered};
 use super::result::heard_first;
 use super::sandbox::Refusal;
-use super::{FilesError, Held, Room, Shared, Summary, Why, capacity, summary};
+use super::{FilesError, Held, Room, Shared, Summary, Why, album, capacity, summary};
+use crate::db::DbError;
 use crate::queue::{self, Class, Failure, FailureClass, Fate, Lease, QueueError};
 use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::analyse::analyse;
@@ -14,17 +15,17 @@ use loopmaster_core::encode::{Delivered, Manifest};
 use loopmaster_core::master::{
     Attempt, Clock, Excerpt, Extras, Kind, Made, Order, Piece, Place, Ready, TrackError, Watch, write_draft,
 };
-use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError};
+use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, Tell};
 use loopmaster_core::settings::{Limits, Settings};
 use loopmaster_core::{
     Audio, Error, Stage,
-    plan::{Limiter, Target},
+    plan::{Limiter, Seat, Song, Target},
 };
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
@@ -46,6 +47,8 @@ enum Stopped {
     Larger(u64),
     /// From outside.
     Why(Why),
+    /// The other songs of its album have not been heard.
+    Album,
     /// The end has been written down, or belongs to somebody else.
     Settled,
 }
@@ -106,6 +109,12 @@ impl From<FilesError> for Stopped {
 impl From<std::io::Error> for Stopped {
     fn from(error: std::io::Error) -> Self {
         Self::failed(FailureClass::Transient, "work.disk", &error)
+    }
+}
+
+impl From<DbError> for Stopped {
+    fn from(error: DbError) -> Self {
+        QueueError::from(error).into()
     }
 }
 
@@ -176,9 +185,10 @@ async fn settle(shared: &Shared, held: &Held, stopped: Stopped) {
             }
             return;
         }
-        Stopped::Why(why) => Err((why, 0)),
+        Stopped::Why(why) => Err((why, 0, Duration::ZERO)),
+        Stopped::Album => Err((Why::Drain, 0, album::LOOK_AGAIN)),
         Stopped::Larger(bytes) if held.room < shared.largest => {
-            Err((Why::Drain, bytes.saturating_add(bytes / 16).max(held.room.saturating_mul(2))))
+            Err((Why::Drain, bytes.saturating_add(bytes / 16).max(held.room.saturating_mul(2)), Duration::ZERO))
         }
         Stopped::Larger(bytes) => {
             let largest = shared.largest;
@@ -196,13 +206,13 @@ async fn settle(shared: &Shared, held: &Held, stopped: Stopped) {
         .persist(lease, |mut tx| async move {
             let fate = match ending {
                 Ok(failure) => queue::fail(&mut tx, lease, failure).await?,
-                Err((Why::Cancelled, _)) => {
+                Err((Why::Cancelled, ..)) => {
                     queue::cancelled(&mut tx, lease).await?;
                     Fate::Cancelled
                 }
-                Err((_, bytes)) => {
+                Err((_, bytes, wait)) => {
                     record::resize(&mut tx, lease, *bytes).await?;
-                    queue::release(&mut tx, lease).await?
+                    queue::postpone(&mut tx, lease, *wait).await?
                 }
             };
             let ended = match (&fate, ending) {
@@ -239,11 +249,16 @@ async fn whole(
     assignment: Assignment,
 ) -> Result<f64, Stopped> {
     let lease = &held.lease;
-    let Assignment { owner, batch, upload, reference, settings } = assignment;
+    let Assignment { owner, batch, album, upload, reference, settings } = assignment;
     let settings = settings.map_err(|error| {
         let text = format!("the settings cannot be read ({error}); master the track again with new ones");
         Stopped::failed(FailureClass::Permanent, "work.settings", &text)
     })?;
+    let album = batch.clone().filter(|_| album);
+    let seat = match &album {
+        Some(album) => find_seat(shared, lease, album).await?,
+        None => None,
+    };
     let coming = shared.renderer.on_the_way();
     let scratch = tempfile::Builder::new().prefix("track-").tempdir_in(shared.scratch.path())?;
     let reference = match reference {
@@ -260,7 +275,7 @@ async fn whole(
         shared: Arc::clone(shared),
         master: lease.subject.clone(),
         owner: owner.clone(),
-        first: None,
+        first: First::default(),
     };
     line.stage(Stage::Decode, "");
     let mix = Arc::new(Mix::open(shared, held.room, scratch.path(), upload).await?);
@@ -268,8 +283,8 @@ async fn whole(
     room.shrink(capacity::bytes(&track.audio).max(1));
     room_on_disk(shared, &track.audio)?;
 
-    let this = Steps { shared: Arc::clone(shared), settings, reference, name: PathBuf::from(&mix.upload.name) };
-    let this = Arc::new(this);
+    let name = PathBuf::from(&mix.upload.name);
+    let this = Arc::new(Steps { shared: Arc::clone(shared), settings, reference, seat, name });
     let (ready, audio, line) = compute(shared, held, room, {
         let (this, mix) = (Arc::clone(&this), Arc::clone(&mix));
         // The mix of somebody who waits may be mastered in another style next.
@@ -280,6 +295,10 @@ async fn whole(
         }
     })
     .await?;
+    let (this, ready) = match album {
+        Some(album) if this.seat.is_none() => this.beside_the_others(lease, &album, ready).await?,
+        _ => (this, ready),
+    };
     let again: Again = {
         let mix = Arc::clone(&mix);
         Arc::new(move || {
@@ -291,29 +310,34 @@ async fn whole(
     let (mut ready, mut audio, mut line, mut coming) = (Arc::new(ready), audio, line, coming);
     let (backend, finished) = loop {
         line.stage(Stage::Render, "");
-        let (reply, answer) = oneshot::channel();
-        let request = Request {
-            ready: Arc::clone(&ready),
-            audio,
-            again: Arc::clone(&again),
-            solitary: lease.solitary,
-            share: shared.share(held),
-            reply,
-        };
-        shared.renderer.send(request, coming);
-        let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
-        let backend = by.name.clone();
         let (first, excerpt) = oneshot::channel();
         // For whoever looks at the page. A catalogue is not listened to while it is made, and short songs are done at once.
-        line.first = (lease.class == Class::Interactive && lease.seconds >= WORTH_AN_EXCERPT).then_some(first);
-        let made = compute(shared, held, room, {
+        let waits = lease.class == Class::Interactive && lease.seconds >= WORTH_AN_EXCERPT;
+        let first = First(Arc::new(Mutex::new(waits.then_some(first))));
+        line.first = first.clone();
+        let tell = waits.then(|| this.sketches(&ready, &folder, first));
+        let made = async {
+            let (reply, answer) = oneshot::channel();
+            let request = Request {
+                ready: Arc::clone(&ready),
+                audio,
+                again: Arc::clone(&again),
+                solitary: lease.solitary,
+                tell,
+                share: shared.share(held),
+                reply,
+            };
+            shared.renderer.send(request, coming);
+            let Rendered { masters, by } = answer.await.map_err(|_| Stopped::Why(Why::Lost))??;
             let (this, ready, folder) = (Arc::clone(&this), Arc::clone(&ready), folder.clone());
-            move || {
+            compute(shared, held, room, move || {
+                let backend = by.name.clone();
                 let made = this.finish(&ready, masters, by, &folder, &mut line);
-                line.first = None;
-                Ok((made, line))
-            }
-        });
+                line.first = First::default();
+                Ok((made?, backend, line))
+            })
+            .await
+        };
         let heard = async {
             let Ok(excerpt) = excerpt.await else { return };
             let shown = tokio::time::timeout(SHOWN, let_hear(shared, held, &owner, excerpt)).await;
@@ -326,9 +350,9 @@ async fn whole(
             }
         };
         let (made, ()) = tokio::join!(made, heard);
-        let (made, returned) = made?;
+        let (made, backend, returned) = made?;
         line = returned;
-        match made? {
+        match made {
             Ended::Whole(finished) => break (backend, finished),
             Ended::Again(next) => {
                 tracing::info!(job = lease.id, master = lease.subject, steps = ?next.steps(), "the plan is rendered again");
@@ -512,8 +536,24 @@ struct Line {
     shared: Arc<Shared>,
     master: String,
     owner: String,
-    /// Where the first excerpt of a rendered plan goes.
-    first: Option<oneshot::Sender<Excerpt>>,
+    first: First,
+}
+
+/// Where the first excerpt of a plan goes.
+#[derive(Clone, Default)]
+struct First(Arc<Mutex<Option<oneshot::Sender<Excerpt>>>>);
+
+impl First {
+    fn lock(&self) -> MutexGuard<'_, Option<oneshot::Sender<Excerpt>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, excerpt: Excerpt) {
+        if let Some(first) = self.lock().take() {
+            // Nobody listens any more when the run was stopped.
+            let _ = first.send(excerpt);
+        }
+    }
 }
 
 impl Watch for Line {
@@ -529,22 +569,36 @@ impl Watch for Line {
     }
 
     fn waits(&self) -> bool {
-        self.first.is_some()
+        self.first.lock().is_some()
     }
 
     fn audible(&mut self, excerpt: Excerpt) {
-        if let Some(first) = self.first.take() {
-            // Nobody listens any more when the run was stopped.
-            let _ = first.send(excerpt);
+        self.first.send(excerpt);
+    }
+}
+
+/// The seat of a song whose album has been heard; `None`: this song has not.
+async fn find_seat(shared: &Shared, lease: &Lease, album: &str) -> Result<Option<Seat>, Stopped> {
+    let mut tx = shared.services.db.begin().await?;
+    match album::place(&mut tx, album, &lease.subject).await? {
+        album::Place::Unheard => Ok(None),
+        album::Place::Waits => Err(Stopped::Album),
+        album::Place::Seat { seat, waiting } => {
+            album::call(&mut tx, &waiting).await?;
+            tx.commit().await?;
+            Ok(Some(seat))
         }
     }
 }
 
 /// What of the flow runs here.
+#[derive(Clone)]
 struct Steps {
     shared: Arc<Shared>,
     settings: Settings,
     reference: Option<Target>,
+    /// On its album.
+    seat: Option<Seat>,
     /// The file's own name.
     name: PathBuf,
 }
@@ -570,6 +624,7 @@ impl Steps {
             settings: &self.settings,
             saved: None,
             reference: self.reference.as_ref(),
+            seat: self.seat.as_ref(),
             extras: EXTRAS,
             backend,
             limits: Limits::default(),
@@ -591,6 +646,33 @@ impl Steps {
             analysis
         };
         Ok(Ready::new(track, analysis, &order, line)?)
+    }
+
+    /// Writes down what was heard of a song, and plans it anew beside the others, if all of them have been heard.
+    async fn beside_the_others(&self, lease: &Lease, album: &str, alone: Ready) -> Result<(Arc<Self>, Ready), Stopped> {
+        let (shared, song) = (&self.shared, &Song::new(&alone.mix, &alone.plan));
+        let heard = |mut tx| async move {
+            album::heard(&mut tx, lease, song).await?;
+            Ok(tx)
+        };
+        shared.persist(lease, heard).await?;
+        let seat = find_seat(shared, lease, album).await?;
+        let this = Self { seat, ..self.clone() };
+        let ready = alone.seated(&this.order(&*shared.services.cpu))?;
+        Ok((Arc::new(this), ready))
+    }
+
+    /// What makes the excerpt of a render under way.
+    fn sketches(self: &Arc<Self>, ready: &Arc<Ready>, folder: &Path, first: First) -> Arc<Tell<'static>> {
+        let (this, ready, folder) = (Arc::clone(self), Arc::clone(ready), folder.to_owned());
+        Arc::new(move |sketch| {
+            let place = Place { input: &this.name, folder: &folder };
+            match ready.sketched(&sketch, &place, &this.order(&*this.shared.services.cpu)) {
+                Ok(excerpt) => first.send(excerpt),
+                // The whole is on its way.
+                Err(error) => tracing::debug!(%error, "a part of a render is not heard early"),
+            }
+        })
     }
 
     fn finish(

@@ -35,7 +35,7 @@ const POISON: u32 = 0x7fc0_dead;
 static CARD: LazyLock<Gpu> = LazyLock::new(|| open(Config::default()));
 
 fn job<'a>(audio: &Audio, plan: &'a Plan, solved: Option<f64>) -> Job<'a> {
-    Job { audio: audio.clone(), plan, rates: &[], solved: solved.map(Db) }
+    Job { audio: audio.clone(), plan, rates: &[], solved: solved.map(Db), early: None }
 }
 
 fn on_card(gpu: &Gpu, audio: &Audio, plan: &Plan, solved: Option<f64>) -> Master {
@@ -268,7 +268,7 @@ fn transients_follow_the_levels_of_the_card() {
     let plan = Plan { transients: Some(Transients { depth: Db(3.0) }), ..everything() };
     for rate in [44_100, 96_000] {
         let audio = music(rate, 60_013);
-        let job = Job { audio: audio.clone(), plan: &plan, rates: &[rate], solved: Some(Db(5.0)) };
+        let job = Job { audio: audio.clone(), plan: &plan, rates: &[rate], solved: Some(Db(5.0)), early: None };
         let want = chain::run(&Cpu, job).unwrap().remove(0);
         let far = distance(&on_card(gpu, &audio, &plan, Some(5.0)).audio, &want.audio);
         println!("parity gpu transients at {rate}: {far:.1} dB");
@@ -301,7 +301,7 @@ fn delivery_rates_are_finished_on_the_card() {
     let gpu = &*CARD;
     let (audio, plan) = (music(44_100, 60_013), everything());
     let rates = [44_100, 48_000, 96_000];
-    let job = || Job { audio: audio.clone(), plan: &plan, rates: &rates, solved: Some(Db(5.0)) };
+    let job = || Job { audio: audio.clone(), plan: &plan, rates: &rates, solved: Some(Db(5.0)), early: None };
     let got = gpu.try_render(&[job()]).remove(0).unwrap();
     let want = chain::run(&Cpu, job()).unwrap();
     for (got, want) in got.iter().zip(&want) {

@@ -4,8 +4,10 @@
 //! [`master`] takes a track through in one go; a caller that decodes apart and renders in batches does the same between [`Ready::new`]
 //! and [`Ready::complete`].
 
+mod excerpt;
 mod watch;
 
+pub use excerpt::Excerpt;
 pub use watch::{Clock, Watch};
 
 use crate::analyse::{Analysis, LoudnessFigures, analyse, analyse_audio};
@@ -14,8 +16,8 @@ use crate::deliver::{self, DeliverError, Draft};
 use crate::encode::{EncodeError, Metadata, encode, file_name, peaks};
 use crate::meter::Spectra;
 use crate::meter::{Loudness, loudness::STEREO, true_peak::METERS};
-use crate::plan::{Closed, Closing, Limiter, Mend, Plan, Target, plan};
-use crate::render::{Backend, BackendInfo, Job, Master, RenderError, Trace};
+use crate::plan::{Closed, Closing, Limiter, Mend, Plan, Seat, Target, plan_on_record};
+use crate::render::{Backend, BackendInfo, Job, Master, RenderError, Tell, Trace, chain};
 use crate::report::{DeliveredFile, Preview, Report, StageTime};
 use crate::samples::Pool;
 use crate::settings::{Codec, Format, Limits, Settings};
@@ -49,6 +51,7 @@ pub struct Extras {
 }
 
 /// What every track of a run has in common.
+#[derive(Clone, Copy)]
 pub struct Order<'a> {
     /// What was asked for.
     pub settings: &'a Settings,
@@ -56,6 +59,8 @@ pub struct Order<'a> {
     pub saved: Option<&'a Plan>,
     /// What is followed of a reference.
     pub reference: Option<&'a Target>,
+    /// Where the song stands on a record.
+    pub seat: Option<&'a Seat>,
     /// What to write beside the masters.
     pub extras: Extras,
     /// Who renders.
@@ -137,7 +142,7 @@ fn judge(track: &Track, mut mix: Analysis, order: &Order<'_>, line: &mut dyn Wat
             saved.fits(mix.seconds())?;
             saved.clone()
         }
-        None => plan(&mix, order.settings, order.reference)?.mending(mend),
+        None => plan_on_record(&mix, order.settings, order.reference, order.seat)?.mending(mend),
     };
     Ok((mix, plan))
 }
@@ -155,7 +160,7 @@ pub fn master(input: &Path, folder: &Path, order: &Order<'_>, line: &mut dyn Wat
     let spare = once.then(|| audio.try_clone()).transpose().map_err(no_room)?;
     let Made { pieces, files, trace, plan, .. } = loop {
         line.stage(Stage::Render, "");
-        let masters = order.backend.render(vec![ready.job(audio)]).remove(0).map_err(Error::from)?;
+        let masters = order.backend.render(vec![ready.job(audio, None)]).remove(0).map_err(Error::from)?;
         match ready.complete(masters, &place, order, line)? {
             Attempt::Made(made) => break *made,
             Attempt::Again(next) => ready = *next,
@@ -217,34 +222,6 @@ pub struct Piece {
     pub role: String,
 }
 
-/// What can be heard of a master before its files are ready: mix and master around the loudest place of the mix.
-#[derive(Debug)]
-pub struct Excerpt {
-    /// Previews `mix-excerpt` and `master-excerpt`, and the waveforms of the whole.
-    pub pieces: Vec<Piece>,
-    /// Where in the song the previews begin: a multiple of [`Excerpt::GRID`].
-    pub start: Seconds,
-    /// Their length.
-    pub seconds: Seconds,
-    /// The loudest place.
-    pub loudest: Seconds,
-    /// Length of the song.
-    pub song: Seconds,
-    /// Loudness of the mix.
-    pub mix: Option<Lufs>,
-    /// Loudness of the master.
-    pub master: Option<Lufs>,
-    /// How much louder the master is.
-    pub difference: Db,
-}
-
-impl Excerpt {
-    /// Players fetch music in stretches of so many seconds.
-    pub const GRID: f64 = 10.0;
-    /// Most seconds of it.
-    pub const LENGTH: f64 = 40.0;
-}
-
 /// Where a track comes from and goes to.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -303,9 +280,16 @@ impl Ready {
         Self::assemble(track, mix, plan, order)
     }
 
+    /// The same song, planned for the seat that the order gives it.
+    pub fn seated(self, order: &Order<'_>) -> Result<Self, Error> {
+        let plan = plan_on_record(&self.mix, order.settings, order.reference, order.seat)?.mending(self.plan.mend);
+        let closing = Closing::new(&self.mix, &plan, order.settings, order.reference);
+        Ok(Self { plan, closing, tags: numbered(self.tags, order.seat), ..self })
+    }
+
     fn assemble(track: Track, mix: Analysis, plan: Plan, order: &Order<'_>) -> Result<(Self, Audio), Error> {
         let Track { audio, source: _, tags } = track;
-        let settings = order.settings;
+        let (settings, tags) = (order.settings, numbered(tags, order.seat));
         let native = audio.rate;
         let formats: Vec<(Format, u32)> =
             settings.formats.iter().map(|format| (*format, format.rate_for(native, settings.rate))).collect();
@@ -313,7 +297,8 @@ impl Ready {
         rates.sort_unstable_by_key(|rate| (*rate != native, *rate));
         rates.dedup();
         let before = order.extras.preview.then(|| audio.try_clone()).transpose().map_err(no_room)?;
-        let before = before.map(|audio| Arc::new(Mutex::new(audio)));
+        // Beside the master it is heard from the same place on.
+        let before = before.map(|audio| Arc::new(Mutex::new(chain::trim(audio, &plan.edit))));
         let back = StepBack::default();
         let closing = Closing::new(&mix, &plan, settings, order.reference.filter(|_| order.saved.is_none()));
         Ok((Self { mix, plan, back, closing, tags, formats, rates, before }, audio))
@@ -335,10 +320,11 @@ impl Ready {
         self.back.steps()
     }
 
-    /// What to render.
+    /// What to render; `tell` is for those who wait, see [`sketched`](Self::sketched).
     #[must_use]
-    pub fn job(&self, audio: Audio) -> Job<'_> {
-        Job { audio: self.plan.mend.applied(audio), plan: &self.plan, rates: &self.rates, solved: None }
+    pub fn job<'a>(&'a self, audio: Audio, tell: Option<&'a Tell<'a>>) -> Job<'a> {
+        let audio = self.plan.mend.applied(audio);
+        Job { audio, plan: &self.plan, rates: &self.rates, solved: None, early: tell.and_then(|tell| self.early(tell)) }
     }
 
     fn targets(&self, place: &Place<'_>, order: &Order<'_>) -> Vec<PathBuf> {
@@ -367,10 +353,8 @@ impl Ready {
         let work = Work { order, place: *place, ready: self, plan: &self.plan };
         let Extras { report, preview, .. } = order.extras;
         let metas: Vec<Metadata> = masters.iter().map(|master| work.metadata_of(master)).collect();
-        if let (true, Some(master), Some(meta), Some(mix)) =
-            (line.waits(), masters.first(), metas.first(), &self.before)
-        {
-            line.audible(work.excerpt(&locked(mix), &master.audio, meta)?);
+        if let (true, Some(master), Some(meta)) = (line.waits(), masters.first(), metas.first()) {
+            line.audible(work.excerpt(&self.heard(&master.audio, meta))?);
         }
         let names: Vec<String> = self.formats.iter().map(|(format, _)| format.to_string()).collect();
         line.stage(Stage::Encode, &names.join(", "));
@@ -587,48 +571,13 @@ impl Work<'_> {
             "seconds": 30.0_f64.min(analysis.seconds().0),
             "master_louder_by": preview.difference,
         });
-        let before = peaks::dat(&self.ready.mix.waveform);
+        let before = peaks::dat(&self.ready.waveform_of_mix());
         Ok(vec![
             Piece { draft, kind: Kind::Preview, role: "master".to_owned() },
             self.piece(Kind::Waveform, "mix", "(waveform of the mix).dat", &before)?,
             self.piece(Kind::Waveform, "master", "(waveform).dat", &peaks::dat(&analysis.waveform))?,
             self.piece(Kind::Data, "preview", "(preview).json", text.to_string().as_bytes())?,
         ])
-    }
-
-    fn excerpt(&self, mix: &Audio, master: &Audio, meta: &Metadata) -> Result<Excerpt, TrackError> {
-        let Analysis { loudest, waveform, .. } = &self.ready.mix;
-        let song = master.seconds();
-        let start = (loudest.0 / Excerpt::GRID).floor() * Excerpt::GRID;
-        let seconds = Excerpt::LENGTH.min(song - start);
-        let (before, after) = rayon::join(
-            || self.excerpt_of(mix, start, seconds, "mix"),
-            || self.excerpt_of(master, start, seconds, "master"),
-        );
-        // As coarse as the waveform of the mix.
-        let heard = peaks::waveform(master, waveform.frames_per_point);
-        let pieces = vec![
-            before?,
-            after?,
-            self.piece(Kind::Waveform, "mix", "(waveform of the mix).dat", &peaks::dat(waveform))?,
-            self.piece(Kind::Waveform, "master", "(waveform).dat", &peaks::dat(&heard))?,
-        ];
-        let (mix, master) = (self.ready.mix.loudness.integrated, meta.loudness.integrated);
-        let difference = self.difference(master, meta.true_peak.unwrap_or(self.ready.mix.peaks.true_peak));
-        let (start, seconds, song) = (Seconds(start), Seconds(seconds), Seconds(song));
-        Ok(Excerpt { pieces, start, seconds, loudest: *loudest, song, mix, master, difference })
-    }
-
-    fn excerpt_of(&self, audio: &Audio, start: f64, seconds: f64, side: &str) -> Result<Piece, TrackError> {
-        // Rates are converted with some music on both sides, which is cut off again.
-        const MARGIN: f64 = 1.0;
-        let lead = MARGIN.min(start);
-        let cut = slice(audio, start - lead, seconds + lead + MARGIN);
-        let at_rate = for_preview(&cut, self.order)?;
-        let excerpt = slice(&at_rate, lead, seconds);
-        let (draft, mut file) = Draft::create(&self.beside(&format!("({side} excerpt).opus")))?;
-        encode(&excerpt, Codec::Opus, &Metadata { clean: true, ..Metadata::default() }, &mut file)?;
-        Ok(Piece { draft, kind: Kind::Preview, role: format!("{side}-excerpt") })
     }
 
     fn preview(&self, master: &Analysis) -> Preview {
@@ -689,15 +638,18 @@ impl Work<'_> {
     }
 }
 
-fn locked(audio: &Mutex<Audio>) -> MutexGuard<'_, Audio> {
-    audio.lock().unwrap_or_else(PoisonError::into_inner)
+/// The order on a record is what counts, unless it has several discs.
+fn numbered(tags: Tags, seat: Option<&Seat>) -> Tags {
+    match (seat, tags.disc) {
+        (Some(seat), None | Some((1, None | Some(1)))) => {
+            Tags { track: Some((seat.number as u32, Some(seat.of as u32))), ..tags }
+        }
+        _ => tags,
+    }
 }
 
-/// A part of the audio, as far as there is music.
-fn slice(audio: &Audio, start: f64, seconds: f64) -> Audio {
-    let at = |seconds: f64| ((seconds * f64::from(audio.rate)).round() as usize).min(audio.frames());
-    let range = at(start)..at(start + seconds);
-    Audio::new(audio.rate, [audio.channels[0][range.clone()].to_vec(), audio.channels[1][range].to_vec()])
+fn locked(audio: &Mutex<Audio>) -> MutexGuard<'_, Audio> {
+    audio.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Audio at the rate of previews.

@@ -1,5 +1,6 @@
 //! `Analysis` + `Settings` → [`Plan`]. No audio, no clock, no device: decisions are data, each with its reason.
 
+mod album;
 mod destinations;
 mod dynamics;
 mod loudness;
@@ -15,6 +16,7 @@ mod width;
 #[cfg(test)]
 mod tests;
 
+pub use album::{Seat, Song, seats};
 pub use destinations::{Destination, destination, destinations};
 pub use dynamics::reduction;
 pub use matching::{Closed, Closing};
@@ -291,6 +293,20 @@ fn place(loudness: &Loudness) -> Result<Option<&'static Destination>, PlanError>
 ///
 /// [`PlanError::OutOfRange`], [`PlanError::UnknownDestination`] and [`PlanError::EditTooLong`] for settings that cannot be met.
 pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -> Result<Plan, PlanError> {
+    plan_on_record(analysis, settings, target, None)
+}
+
+/// [`plan`] for a song that has a seat on a record, see [`seats`].
+///
+/// # Errors
+///
+/// As [`plan`].
+pub fn plan_on_record(
+    analysis: &Analysis,
+    settings: &Settings,
+    target: Option<&Target>,
+    seat: Option<&Seat>,
+) -> Result<Plan, PlanError> {
     validate::settings(settings)?;
     validate::edit(&settings.edit, analysis.seconds())?;
     let place = place(&settings.loudness)?;
@@ -312,10 +328,13 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
 
     let profile = material::Profile::new(analysis, spec, settings.material);
     let fresh = (1.0 - 2.0 * profile.mastered).clamp(0.0, 1.0);
-    let tone = match reference::part(settings, target, Aspect::Tone, |t| t.tone.as_ref()) {
+    let mut tone = match reference::part(settings, target, Aspect::Tone, |t| t.tone.as_ref()) {
         Some((record, amount)) => matching::tone(analysis, record, amount),
         None => tone::for_style(analysis, spec, &profile, strength(Aspect::Tone) * profile.tone),
     };
+    if let Some(seat) = seat {
+        seat.tune(&mut tone, strength(Aspect::Tone) * profile.tone);
+    }
     let spreads = reference::part(settings, target, Aspect::Dynamics, |t| t.dynamics.as_ref());
     // A record that was named says what is wanted; without one, the kind of music has a say.
     let lively = strength(Aspect::Dynamics) * if spreads.is_some() { 1.0 } else { profile.dynamics * fresh };
@@ -356,11 +375,15 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
             },
             Wish::Number,
         );
+        let wish = match seat.and_then(|seat| Some((seat.loudness?, seat.below))) {
+            Some((loudness, below)) => Wish::Record { loudness, below, asked: !matches!(wish, Wish::Style { .. }) },
+            None => wish,
+        };
         loudness::decide(analysis, spec, &profile, wish, settings, ceiling, place)
     };
 
     // Where a number or a record decides the loudness, the kind of music does not.
-    let own = number.is_none() && target.is_none() && !keep;
+    let own = number.is_none() && target.is_none() && seat.is_none() && !keep;
     let mut reasons: Vec<Reason> = profile.reason(settings.material).filter(|_| own).into_iter().collect();
     reasons.extend(tone.reasons);
     // 0 dB stands in an analysis that does not say.
@@ -406,6 +429,8 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         }
     }
 
+    // A cut above what anybody hears leaves everything below where it is; a tone that moves has the phase that was asked for.
+    let moves = [&tone.mid, &tone.side, &width.curve].iter().any(|curve| !curve.is_empty()) || tone.subsonic.is_some();
     let tone = Tone {
         bound: Db(0.0),
         mono_low,
@@ -429,8 +454,6 @@ pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -
         limiter: Some(loudness.limiter),
         goal: loudness.goal,
         edit: settings.edit,
-    // A cut above what anybody hears leaves everything below where it is; a tone that moves has the phase that was asked for.
-    let moves = [&tone.mid, &tone.side, &width.curve].iter().any(|curve| !curve.is_empty()) || tone.subsonic.is_some();
         mend: Mend::default(),
         reasons,
     };

@@ -47,7 +47,7 @@ pub(super) struct Levels {
     pub(super) hz: Vec<f64>,
     mid: Vec<f64>,
     side: Vec<f64>,
-    both: Vec<f64>,
+    pub(super) both: Vec<f64>,
 }
 
 impl Levels {
@@ -337,7 +337,7 @@ fn introduce(spec: &StyleSpec, hz: &[f64], applied: &[f64], share: f64) -> Optio
 }
 
 /// Whether levels at `hz` say anything about the tone of this file.
-fn comparable(analysis: &Analysis, hz: f64) -> bool {
+pub(super) fn comparable(analysis: &Analysis, hz: f64) -> bool {
     let bandwidth = analysis.condition.bandwidth.0;
     (RANGE.0..=RANGE.1).contains(&hz) && (bandwidth <= 0.0 || hz <= 0.95 * bandwidth)
 }

@@ -10,16 +10,18 @@ use super::finish::{self, Aim, Finish, fade, fades, idle, near, runs};
 use super::kernels::{Grid, Kernels};
 use super::limiter::{Control, block_means, hop};
 use super::masking::{self, Masking};
-use super::{Backend, BackendInfo, Job, Master, RenderError, Trace};
+use super::{Backend, BackendInfo, Early, Job, Master, RenderError, Sketch, Trace};
 use crate::Audio;
 use crate::meter::integrated_from_block_energies;
 use crate::plan::{Limiter, Plan};
 use crate::settings::Edit;
-use crate::units::{Db, Dbtp};
+use crate::units::{Db, Dbtp, Seconds};
 use rayon::prelude::*;
 
 /// Gains behind the masked clipper at most: the second mends what the limiter makes of the first.
 const TRIMS: usize = 2;
+/// Music on both sides of a part that is heard early, seconds: by then leveler and limiter do what they do in the whole.
+const AROUND: f64 = 2.0;
 
 /// Whoever has the kernels is a backend: the chain calls them, jobs in parallel.
 impl<K: Kernels> Backend for K {
@@ -41,7 +43,7 @@ impl<K: Kernels> Backend for K {
 /// # Errors
 /// A non-finite sample in the result, or no room for a copy of the track.
 pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderError> {
-    let Job { audio, plan, rates, solved } = job;
+    let Job { audio, plan, rates, solved, early } = job;
     let audio = trim(audio, &plan.edit);
     let native = audio.rate;
     let (mut audio, bands) = kernels.shape(audio, &ShapeDesign::new(plan, native));
@@ -63,7 +65,7 @@ pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderErr
         if last {
             shaped = None;
         }
-        let mut master = finish(kernels, source, plan, solved)?;
+        let mut master = finish(kernels, source, plan, solved, early.filter(|_| i == 0))?;
         master.trace.bands.clone_from(&bands);
         masters.push(master);
     }
@@ -108,7 +110,13 @@ pub fn trim(mut audio: Audio, edit: &Edit) -> Audio {
 }
 
 /// Everything after `saturate`, at one rate.
-fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) -> Result<Master, RenderError> {
+fn finish(
+    kernels: &dyn Kernels,
+    audio: Audio,
+    plan: &Plan,
+    solved: Option<Db>,
+    early: Option<Early<'_>>,
+) -> Result<Master, RenderError> {
     if idle(plan, audio.frames(), solved) {
         check_finite(&audio)?;
         return Ok(Master { audio, trace: Trace::default(), backend: kernels.info() });
@@ -129,7 +137,11 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
         peaks.into_iter().fold(control.top(), f32::max)
     });
 
+    if let Some(early) = early {
+        sketch(kernels, &control, &audio, plan, aim, &early);
+    }
     let limits = plan.limiter.is_some() || plan.clipper.is_some() || plan.leveler.is_some() || plan.masked.is_some();
+    let frames = audio.frames();
     let mut shaped = audio;
     let mut passes = 1;
     loop {
@@ -138,7 +150,7 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
         let (mut out, kept) = if needed { (shaped.try_clone()?, Some(shaped)) } else { (shaped, None) };
         let (mut trace, mut bound) = pass(kernels, &control, &mut out, aim.gain);
         if fades(&plan.edit) {
-            apply_fades(&mut out, &plan.edit);
+            apply_fades(&mut out, 0, frames, &plan.edit);
         }
         let mut energies = kernels.block_energies(&out, hop);
         if !energies.iter().sum::<f64>().is_finite() {
@@ -174,7 +186,7 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
         trace.limiting_error = kept.filter(|_| limits).and_then(|mut before| {
             // A fade is no error of the limiting.
             if fades(&plan.edit) {
-                apply_fades(&mut before, &plan.edit);
+                apply_fades(&mut before, 0, frames, &plan.edit);
             }
             masking::error(&before, &out, aim.gain)
         });
@@ -187,11 +199,37 @@ fn finish(kernels: &dyn Kernels, audio: Audio, plan: &Plan, solved: Option<Db>) 
     }
 }
 
-fn apply_fades(audio: &mut Audio, edit: &Edit) {
+/// Takes the part that is wanted early through one pass, and hands it out. What cannot be had early is heard later.
+fn sketch(kernels: &dyn Kernels, control: &Finish, shaped: &Audio, plan: &Plan, aim: Aim, early: &Early<'_>) {
+    let (frames, rate) = (shaped.frames(), shaped.rate);
+    let at = |seconds: f64| ((seconds.max(0.0) * f64::from(rate)) as usize).min(frames);
+    // The frames of the masked clipper lie as they do in the whole; they hold whole blocks.
+    let grid = Masking::new(rate).hop.max(control.hop());
+    let from = at(early.start.0 - AROUND) / grid * grid;
+    let range = from..at(early.start.0 + early.length.0 + AROUND);
+    let mut part = Audio::new(rate, shaped.channels.each_ref().map(|channel| channel[range.clone()].to_vec()));
+    let control = control.part(&range);
+    let (_, bound) = pass(kernels, &control, &mut part, aim.gain);
+    if fades(&plan.edit) {
+        apply_fades(&mut part, from, frames, &plan.edit);
+    }
+    check(kernels, &control, &mut part, &bound);
+    if check_finite(&part).is_ok() {
+        let from = Seconds(from as f64 / f64::from(rate));
+        (early.tell)(Sketch { part, from, shaped, gain: aim.gain, predicted: aim.predicted });
+    }
+}
+
+/// Fades what of `audio`, which begins at frame `from` of `whole` frames, lies in a fade.
+fn apply_fades(audio: &mut Audio, from: usize, whole: usize, edit: &Edit) {
     let (frames, rate) = (audio.frames(), audio.rate);
-    for channel in &mut audio.channels {
-        for n in finish::faded(edit, frames, rate).into_iter().flatten() {
-            channel[n] = (f64::from(channel[n]) * fade(edit, n as f64, frames, rate)) as f32;
+    for range in finish::faded(edit, whole, rate) {
+        let here = range.start.clamp(from, from + frames)..range.end.clamp(from, from + frames);
+        for channel in &mut audio.channels {
+            for n in here.clone() {
+                let x = &mut channel[n - from];
+                *x = (f64::from(*x) * fade(edit, n as f64, whole, rate)) as f32;
+            }
         }
     }
 }

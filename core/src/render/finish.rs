@@ -188,6 +188,13 @@ impl Finish {
         Self { model: Model::new(levels, energies, frames, plan), hop, rate, frames, limiter: plan.limiter }
     }
 
+    /// The finish of whole blocks from frame `frames.start` on, as the whole's would treat them.
+    #[must_use]
+    pub fn part(&self, frames: &Range<usize>) -> Self {
+        let blocks = frames.start / self.hop..frames.end.div_ceil(self.hop);
+        Self { model: self.model.part(blocks, frames.len()), frames: frames.len(), ..self.clone() }
+    }
+
     /// Frames per block.
     #[must_use]
     pub fn hop(&self) -> usize {

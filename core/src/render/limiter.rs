@@ -4,6 +4,7 @@
 use super::curves::ClipCurve;
 use crate::plan::{Clipper, Leveler, Limiter};
 use crate::units::{Db, Dbtp, Seconds};
+use std::ops::Range;
 
 /// How far below the ceiling the limiter aims: what a grid of 8 can miss of a peak below 20 kHz at 44.1 kHz is 0.14 dB at worst and
 /// below 0.05 dB in music; what is left is found by the check on a grid of 16.
@@ -137,6 +138,12 @@ impl Levels {
         let low = means.map(|mean| running_mean(&running_mean(mean, half), half));
         let low = low[0].iter().zip(&low[1]).map(|(l, r)| l.abs().max(r.abs())).collect();
         Self { hop, rate, peak, low }
+    }
+
+    /// Some of the blocks.
+    #[must_use]
+    pub fn part(&self, blocks: Range<usize>) -> Self {
+        Self { peak: self.peak[blocks.clone()].to_vec(), low: self.low[blocks].to_vec(), ..*self }
     }
 
     /// `[block]` peak level in dB, with the hold for low frequencies: where what lies below 120 Hz makes up most of the peak, the

@@ -20,7 +20,7 @@ pub mod transients;
 
 use crate::Audio;
 use crate::plan::{Limiter, Plan};
-use crate::units::{Db, Dbtp, Lufs};
+use crate::units::{Db, Dbtp, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
 
 /// Frames per control block of clipper, limiter and loudness solver.
@@ -37,6 +37,44 @@ pub struct Job<'a> {
     pub rates: &'a [u32],
     /// A gain before the limiter that was solved earlier; `None`: solve it.
     pub solved: Option<Db>,
+    /// A part that somebody waits to hear. A device that keeps the audio to itself may leave it out.
+    pub early: Option<Early<'a>>,
+}
+
+/// A part of the master that is wanted before the limiter has been through the whole.
+#[derive(Clone, Copy)]
+pub struct Early<'a> {
+    /// Where it begins, in the master.
+    pub start: Seconds,
+    /// Its length.
+    pub length: Seconds,
+    /// Gets it, on the thread that renders.
+    pub tell: &'a Tell<'a>,
+}
+
+/// Gets a part of a master that is still being rendered.
+pub type Tell<'a> = dyn for<'s> Fn(Sketch<'s>) + Send + Sync + 'a;
+
+impl std::fmt::Debug for Early<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Early").field("start", &self.start).field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a master once its gain is solved. The whole may still move by a few tenths of a decibel, where its loudness is
+/// corrected.
+#[derive(Debug)]
+pub struct Sketch<'a> {
+    /// The part that was asked for, through leveler, clippers and limiter, with music around it.
+    pub part: Audio,
+    /// Where `part` begins, in the master.
+    pub from: Seconds,
+    /// The whole ahead of them.
+    pub shaped: &'a Audio,
+    /// The gain that `shaped` gets.
+    pub gain: Db,
+    /// Loudness that is expected of the whole.
+    pub predicted: Option<Lufs>,
 }
 
 /// A rendered master at one rate.

@@ -9,6 +9,7 @@ use super::transients;
 use crate::meter::loudness::integrated_from_block_energies;
 use crate::plan::{Clipper, Leveler, Limiter, MaskedClipper, Plan};
 use crate::units::{Db, Lufs};
+use std::ops::Range;
 
 /// How close the prediction comes to the target, LU.
 pub const CLOSE: f64 = 0.005;
@@ -96,6 +97,19 @@ impl Model {
             masked: None,
             control,
             ceiling,
+        }
+    }
+
+    /// Some of the blocks, of which `frames` frames are heard.
+    #[must_use]
+    pub fn part(&self, blocks: Range<usize>, frames: usize) -> Self {
+        Self {
+            levels: self.levels.part(blocks.clone()),
+            envelope: self.envelope[blocks.clone()].to_vec(),
+            energies: self.energies[blocks.clone()].to_vec(),
+            transients: if self.transients.is_empty() { Vec::new() } else { self.transients[blocks].to_vec() },
+            frames,
+            ..self.clone()
         }
     }
 

@@ -82,7 +82,7 @@ const GAIN: Db = Db(7.0);
 /// The reference's answer, worked out once per process.
 static WANTED: LazyLock<Option<Master>> = LazyLock::new(|| {
     let plan = plan();
-    let job = Job { audio: track(), plan: &plan, rates: &[], solved: Some(GAIN) };
+    let job = Job { audio: track(), plan: &plan, rates: &[], solved: Some(GAIN), early: None };
     chain::run(&Reference, job).ok().and_then(|masters| masters.into_iter().next())
 });
 
