@@ -54,7 +54,7 @@ fn run() -> Result<(), String> {
     let music = music(seconds);
     let mix = analyse_audio(&music, Source::default());
     let started = Instant::now();
-    let gpu = Gpu::open(Config::default()).map_err(|error| error.to_string())?;
+    let gpu = Gpu::open(Config { software: true, ..Config::default() }).map_err(|error| error.to_string())?;
     println!(
         "{}; opened and tested in {:.2} s, {:?}",
         gpu.status().adapter,
@@ -112,7 +112,8 @@ fn run() -> Result<(), String> {
 
     // The same once more with a clock around every launch.
     for style in [Style::Balanced, Style::Loud] {
-        let gpu = Gpu::open(Config { profile: true, ..Config::default() }).map_err(|error| error.to_string())?;
+        let gpu = Gpu::open(Config { profile: true, software: true, ..Config::default() })
+            .map_err(|error| error.to_string())?;
         let plan = plan(&mix, &Settings { style, limiter: Limiting::Fast, ..Settings::default() }, None)
             .map_err(|error| error.to_string())?;
         let tracks = batches.iter().copied().max().unwrap_or(1).min(if gpu.is_software() { 1 } else { 64 });

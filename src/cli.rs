@@ -124,7 +124,8 @@ pub struct ConfigArgs {
 /// `loopmaster gpu`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Environment: LOOPMASTER_GPU_ADAPTER, part of the name of the card to use; LOOPMASTER_GPU_MEMORY, MiB it may use [1536]."
+    after_help = "Environment: LOOPMASTER_GPU_ADAPTER, part of the name of the card to use; LOOPMASTER_GPU_MEMORY, MiB it may use [1536]; \
+                  LOOPMASTER_GPU_SOFTWARE=1, to try a software driver where there is no card."
 )]
 pub struct GpuArgs {
     /// Only list what there is.

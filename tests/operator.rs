@@ -169,7 +169,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// `curl` with these headers: status and body.
-fn get(url: &str, headers: &[&str]) -> (u16, String) {
+pub(crate) fn get(url: &str, headers: &[&str]) -> (u16, String) {
     let mut command = Command::new("curl");
     command.args(["-sS", "--max-time", "10", "--noproxy", "*", "-w", "\n%{http_code}", url]);
     for header in headers {

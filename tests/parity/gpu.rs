@@ -8,6 +8,7 @@
 //! after the kernel that it holds; those of `shape` are taken apart further in `gpu/src/gpu/parity.rs`.
 
 use super::{BAR, bits, distance, music, noise};
+use crate::operator::{Serving, get, loopmaster};
 use crate::parity::shape::{COMPRESS, OFF, toned, with_bands};
 use loopmaster_core::analyse::{BANDS, analyse};
 use loopmaster_core::decode::{Track, decode_file};
@@ -25,8 +26,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
+/// A software driver will do: the kernels are the same.
 fn open(config: Config) -> Gpu {
-    Gpu::open(config).unwrap_or_else(|error| panic!("{error}")).with_notice(|_| ())
+    Gpu::open(Config { software: true, ..config }).unwrap_or_else(|error| panic!("{error}")).with_notice(|_| ())
 }
 
 /// Bits of a number that is none, which no kernel writes.
@@ -424,7 +426,7 @@ fn what_does_not_fit_goes_to_the_processor() {
 #[test]
 #[ignore = "needs a Vulkan driver; ./test runs it where there is one"]
 fn callers_of_many_threads_share_batches() {
-    let renderer = Renderer::gpu(Config::default()).unwrap();
+    let renderer = Renderer::gpu(Config { software: true, ..Config::default() }).unwrap();
     let plan = with_bands(toned(Phase::Minimum), &[0, 2], COMPRESS);
     let mut random = noise(3);
     let audio: Vec<Audio> = (0..6).map(|_| music(44_100, 3000 + (random().abs() * 9000.0) as usize)).collect();
@@ -463,6 +465,48 @@ mod long {
         println!("parity gpu 30 min: {far:.1} dB");
         assert!(far <= BAR && got.backend.name == "gpu");
     }
+}
+
+/// Mesa's software driver and no other: a node that is to work on a card does not start, whoever leaves the choice gets the processor,
+/// and only who says so gets the driver.
+#[test]
+#[ignore = "needs a Vulkan driver; ./test runs it where there is one"]
+fn a_software_driver_is_no_card_to_a_worker() {
+    let drivers =
+        std::fs::read_dir("/usr/share/vulkan/icd.d").into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut drivers =
+        drivers.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lvp_icd")));
+    let Some(driver) = drivers.next() else {
+        println!("parity gpu: the software driver is not installed here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let command = |backend: &str| {
+        let mut command = loopmaster(folder.path());
+        command.env("VK_DRIVER_FILES", &driver).env("VK_ICD_FILENAMES", &driver).env("XDG_RUNTIME_DIR", folder.path());
+        command.env("LOOPMASTER_WORKER__BACKEND", backend);
+        command
+    };
+    let refused = command("gpu").arg("serve").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    let last = said.lines().last().unwrap_or_default();
+    assert!(!refused.status.success() && last.starts_with("the worker cannot work: llvmpipe"), "{said}");
+    assert!(last.contains("software driver") && last.contains("worker.backend = \"cpu\""), "{said}");
+    let listed = command("gpu").args(["gpu", "--json"]).output().unwrap();
+    let said = String::from_utf8_lossy(&listed.stdout);
+    assert!(!listed.status.success() && said.contains("\"code\":\"gpu.software\""), "{said}");
+
+    let device = |command: &mut Command| {
+        let service = Serving::start(command);
+        let (status, body) = get(&format!("{}/readyz", service.url), &[]);
+        service.stop();
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<serde_json::Value>(&body).unwrap()["device"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(device(&mut command("auto")), "cpu: ok");
+    assert_eq!(device(command("auto").env("LOOPMASTER_GPU_SOFTWARE", "1")), "cpu: ok", "never faster than itself");
+    let allowed = device(command("gpu").env("LOOPMASTER_GPU_SOFTWARE", "1"));
+    assert!(allowed.starts_with("gpu: ok, llvmpipe"), "{allowed}");
 }
 
 /// A card that was promised must be there: what needs one fails where the loader finds no driver, and no test takes that for a reason to

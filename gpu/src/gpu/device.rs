@@ -27,6 +27,15 @@ pub enum GpuError {
         "no graphics adapter was found; install a Vulkan driver (Debian: mesa-vulkan-drivers), or use --backend cpu"
     )]
     NoAdapter,
+    /// The processor plays the card: slower than the processor by itself, so nobody who asks for a card is served by it.
+    #[error(
+        "{adapter} is a software driver, by which the processor plays a graphics card, and slower than the processor by itself; \
+         install the card's own driver, use --backend cpu (a worker: worker.backend = \"cpu\"), or set LOOPMASTER_GPU_SOFTWARE=1 to try it"
+    )]
+    Software {
+        /// Its name.
+        adapter: String,
+    },
     /// The adapter cannot run the kernels.
     #[error("{adapter} has {what} {has}, and the kernels need {needs}; use --backend cpu")]
     Limits {
@@ -80,6 +89,7 @@ impl GpuError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoAdapter => "gpu.no_adapter",
+            Self::Software { .. } => "gpu.software",
             Self::Limits { .. } => "gpu.limits",
             Self::Open { .. } => "gpu.open",
             Self::Wrong { .. } => "gpu.wrong",
@@ -94,6 +104,8 @@ impl GpuError {
 pub struct Config {
     /// Part of the adapter's name to choose it by; `None`: the most capable one.
     pub adapter: Option<String>,
+    /// Whether a software driver may take the place of a card, where there is none.
+    pub software: bool,
     /// Most bytes of graphics memory to use.
     pub memory: u64,
     /// Most frames in one submission; it adapts below that to stay near 50 ms.
@@ -113,6 +125,7 @@ impl Default for Config {
         let memory = std::env::var("LOOPMASTER_GPU_MEMORY").ok().and_then(|mib| mib.trim().parse::<u64>().ok());
         Self {
             adapter: std::env::var("LOOPMASTER_GPU_ADAPTER").ok().filter(|name| !name.is_empty()),
+            software: std::env::var("LOOPMASTER_GPU_SOFTWARE").is_ok_and(|wish| matches!(wish.trim(), "1" | "true")),
             memory: memory.unwrap_or(1536) << 20,
             frames: 8 << 20,
             lose_at: None,
@@ -160,24 +173,43 @@ fn instance() -> Instance {
 /// All adapters, the most capable first.
 fn adapters(instance: &Instance) -> Vec<Adapter> {
     let mut adapters = pollster::block_on(instance.enumerate_adapters(Backends::PRIMARY));
-    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+    adapters.sort_by_key(|adapter| rank(&adapter.get_info()));
+    adapters
+}
+
+fn rank(info: &AdapterInfo) -> u8 {
+    match info.device_type {
+        _ if is_software(info) => 4,
         DeviceType::DiscreteGpu => 0,
         DeviceType::IntegratedGpu => 1,
         DeviceType::VirtualGpu => 2,
-        DeviceType::Other => 3,
-        DeviceType::Cpu => 4,
-    });
-    adapters
+        DeviceType::Other | DeviceType::Cpu => 3,
+    }
 }
 
 fn kind(info: &AdapterInfo) -> &'static str {
     match info.device_type {
+        _ if is_software(info) => "software",
         DeviceType::DiscreteGpu => "discrete",
         DeviceType::IntegratedGpu => "integrated",
         DeviceType::VirtualGpu => "virtual",
-        DeviceType::Cpu => "software",
-        DeviceType::Other => "other",
+        DeviceType::Other | DeviceType::Cpu => "other",
     }
+}
+
+/// Whether the processor plays the card: Mesa's llvmpipe and lavapipe, SwiftShader, WARP. Their kind says so; behind a virtual card they
+/// are known by their name.
+fn is_software(info: &AdapterInfo) -> bool {
+    let name = info.name.to_lowercase();
+    info.device_type == DeviceType::Cpu || ["llvmpipe", "lavapipe", "swiftshader"].iter().any(|one| name.contains(one))
+}
+
+/// Why an adapter cannot be used, if so.
+fn check(info: &AdapterInfo, limits: &Limits, features: Features, software: bool) -> Result<(), GpuError> {
+    if is_software(info) && !software {
+        return Err(GpuError::Software { adapter: info.name.clone() });
+    }
+    check_limits(&info.name, limits, features)
 }
 
 /// The first limit that is too small.
@@ -201,6 +233,7 @@ fn check_limits(name: &str, limits: &Limits, features: Features) -> Result<(), G
 /// What there is, whether or not it can be used.
 #[must_use]
 pub fn list() -> Vec<AdapterFacts> {
+    let Config { software, .. } = Config::default();
     let facts = |adapter: &Adapter| {
         let (info, limits) = (adapter.get_info(), adapter.limits());
         AdapterFacts {
@@ -211,7 +244,7 @@ pub fn list() -> Vec<AdapterFacts> {
             buffer: limits.max_buffer_size,
             shared: limits.max_compute_workgroup_storage_size,
             threads: limits.max_compute_invocations_per_workgroup,
-            refused: check_limits(&info.name, &limits, adapter.features()).err().map(|error| error.to_string()),
+            refused: check(&info, &limits, adapter.features(), software).err().map(|error| error.to_string()),
             name: info.name,
         }
     };
@@ -261,15 +294,16 @@ impl Engine {
             let name = adapter.get_info().name.to_lowercase();
             config.adapter.as_ref().is_none_or(|part| name.contains(&part.to_lowercase()))
         };
-        let mut refused = GpuError::NoAdapter;
+        let mut refused = None;
         for adapter in adapters(&instance()).into_iter().filter(wanted) {
             let (info, limits) = (adapter.get_info(), adapter.limits());
-            match check_limits(&info.name, &limits, adapter.features()) {
+            match check(&info, &limits, adapter.features(), config.software) {
                 Ok(()) => return Self::with(&adapter, info, &limits, config),
-                Err(error) => refused = error,
+                // What keeps the most capable one from being used is what its owner has to know.
+                Err(error) => refused = refused.or(Some(error)),
             }
         }
-        Err(refused)
+        Err(refused.unwrap_or(GpuError::NoAdapter))
     }
 
     fn with(adapter: &Adapter, info: AdapterInfo, has: &Limits, config: &Config) -> Result<Self, GpuError> {
@@ -351,7 +385,7 @@ impl Engine {
     /// Whether a processor plays the card.
     #[must_use]
     pub fn is_software(&self) -> bool {
-        self.info.device_type == DeviceType::Cpu
+        is_software(&self.info)
     }
 
     /// The first fault since it was opened.
@@ -436,15 +470,50 @@ impl Engine {
 mod tests {
     use super::*;
 
-    #[test]
-    fn limits_that_are_too_small_are_named() {
-        let features = Features::IMMEDIATES;
-        let good = Limits {
+    fn good_limits() -> Limits {
+        Limits {
             max_compute_workgroup_storage_size: SHARED,
             max_storage_buffers_per_shader_stage: 16,
             max_immediate_size: 128,
             ..Limits::default()
+        }
+    }
+
+    #[test]
+    fn a_software_driver_is_no_card() {
+        let adapter = |name: &str, kind| {
+            let mut info = AdapterInfo::new(kind, wgpu::Backend::Vulkan);
+            info.name = name.to_owned();
+            info
         };
+        let limits = good_limits();
+        let checked = |info: &AdapterInfo, software| check(info, &limits, Features::IMMEDIATES, software);
+        for (name, device) in [
+            ("llvmpipe (LLVM 15.0.6, 256 bits)", DeviceType::Cpu),
+            ("Virtio-GPU Venus (llvmpipe (LLVM 19.1.7, 256 bits))", DeviceType::VirtualGpu),
+            ("SwiftShader Device (Subzero)", DeviceType::Cpu),
+            ("Microsoft Basic Render Driver", DeviceType::Cpu),
+        ] {
+            let info = adapter(name, device);
+            let error = checked(&info, false).unwrap_err();
+            let said = error.to_string();
+            assert!(error.code() == "gpu.software" && said.starts_with(name) && !said.contains('\n'), "{said}");
+            assert!(said.contains("LOOPMASTER_GPU_SOFTWARE") && said.contains("worker.backend"), "{said}");
+            assert_eq!((checked(&info, true), kind(&info), rank(&info)), (Ok(()), "software", 4));
+        }
+        for (name, device) in
+            [("NVIDIA H200", DeviceType::DiscreteGpu), ("Virtio-GPU Venus (AMD Radeon)", DeviceType::VirtualGpu)]
+        {
+            let info = adapter(name, device);
+            assert_eq!(checked(&info, false), Ok(()));
+            assert!(rank(&info) < 4 && kind(&info) != "software");
+        }
+    }
+
+    #[test]
+    fn limits_that_are_too_small_are_named() {
+        let features = Features::IMMEDIATES;
+        let good = good_limits();
         assert_eq!(check_limits("a card", &good, features), Ok(()));
         for (limits, features, code) in [
             (Limits { max_compute_workgroup_storage_size: 16_384, ..good.clone() }, features, "workgroup memory"),

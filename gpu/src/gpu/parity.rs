@@ -76,7 +76,8 @@ fn plan() -> Plan {
 
 static STORES: LazyLock<Stores> = LazyLock::new(|| {
     let (audio, plan) = (audio(), plan());
-    let engine = Engine::open(&Config::default()).unwrap_or_else(|error| panic!("{error}"));
+    let engine =
+        Engine::open(&Config { software: true, ..Config::default() }).unwrap_or_else(|error| panic!("{error}"));
     let mut lane = Lane::new(Arc::new(engine)).unwrap();
     let design = ShapeDesign::new(&plan, RATE);
     let task = Task {
