@@ -12,6 +12,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+#[path = "operator/environment.rs"]
+mod environment;
 #[path = "operator/http2.rs"]
 mod http2;
 mod install;

@@ -10,8 +10,14 @@ use toml::{Table, Value};
 
 /// What environment variables begin with.
 const PREFIX: &str = "LOOPMASTER_";
-/// Variables with that beginning that are not settings: the file itself, and what clients and tests use.
-const NOT_SETTINGS: [&str; 5] = ["config", "token", "golden", "edge_host_", "test_"];
+/// Variables with that beginning that are not settings: the file itself, and what clients, graphics cards, the edge's host and tests are
+/// told, and what backups run. A test holds the list against all that is read anywhere.
+const NOT_SETTINGS: [&str; 8] = ["config", "token", "url", "program", "gpu_", "golden", "edge_host_", "test_"];
+/// What the name of a variable ends with that names a file with a secret instead of the secret.
+const IN_FILE: &str = "_FILE";
+/// Settings that may be given so, beside the keys of the edge.
+const SECRET_SETTINGS: [&str; 6] =
+    ["database_url", "secret", "storage.access_key", "storage.secret_key", "mail.smtp", "oidc.google.client_secret"];
 /// The file of generated secrets, in the data folder.
 pub(super) const SECRETS: &str = "secrets.toml";
 
