@@ -26,14 +26,11 @@ done
 export LOOPMASTER_LISTEN__API=127.0.0.1:$((port + 1)) LOOPMASTER_LISTEN__FILES=127.0.0.1:$((port + 2))
 
 # Secrets of this machine, made once: what the edge signs its requests with, and what it signs guest cookies with.
-secret() {
-  [ -s "$data/$1" ] || (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$data/$1")
-  cat "$data/$1"
-}
-SPIN_VARIABLE_EDGE_KEY=$(secret edge.key)
-SPIN_VARIABLE_COOKIE_KEYS=$(secret cookie.key)
-export SPIN_VARIABLE_EDGE_KEY SPIN_VARIABLE_COOKIE_KEYS
-export LOOPMASTER_EDGE__KEYS__LOCAL=$SPIN_VARIABLE_EDGE_KEY
+for secret in edge.key cookie.key; do
+  [ -s "$data/$secret" ] || od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$data/$secret"
+done
+unset LOOPMASTER_EDGE__KEYS__LOCAL SPIN_VARIABLE_EDGE_KEY SPIN_VARIABLE_COOKIE_KEYS
+export LOOPMASTER_EDGE__KEYS__LOCAL_FILE=$data/edge.key SPIN_VARIABLE_EDGE_KEY_FILE=$data/edge.key SPIN_VARIABLE_COOKIE_KEYS_FILE=$data/cookie.key
 
 "$programs/loopmaster" serve &
 service=$!

@@ -1,10 +1,9 @@
 //! Folders that only the account a service runs under may enter, and files that only it may read: 0700 and 0600, whatever the umask
 //! was. Mixes nobody has released, mail with sign-in codes, and the keys of the service lie there.
 
-use std::io;
-#[cfg(not(unix))]
-use std::path::Path;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 /// Why a folder cannot be used for private data.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +40,44 @@ pub enum NotPrivate {
         /// Why.
         error: io::Error,
     },
+}
+
+/// Bytes of a file with a secret, at most.
+const LONGEST_SECRET: u64 = 64 << 10;
+
+/// Why a file does not hold a secret. Never what it holds.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSecret {
+    /// The file system says no.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// Nothing is in it.
+    #[error("is empty")]
+    Empty,
+    /// It has more than 64 KiB.
+    #[error("has more than {LONGEST_SECRET} bytes, which is no secret")]
+    Long,
+    /// It is not UTF-8.
+    #[error("holds bytes that are no text")]
+    Binary,
+}
+
+/// The secret in a file, as containers, systemd and clusters hand them out, without the ends of lines behind it.
+///
+/// # Errors
+/// There is none.
+pub fn secret(path: &Path) -> Result<String, NoSecret> {
+    let mut bytes = Vec::new();
+    // A device has no end.
+    File::open(path)?.take(LONGEST_SECRET + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_SECRET {
+        return Err(NoSecret::Long);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| NoSecret::Binary)?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(NoSecret::Empty),
+        secret => Ok(secret.to_owned()),
+    }
 }
 
 #[cfg(unix)]
@@ -193,7 +230,6 @@ mod tests {
     use super::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::Path;
 
     fn set(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -234,6 +270,29 @@ mod tests {
         };
         let refused = folder(&theirs).unwrap_err();
         assert!(matches!(refused, NotPrivate::Owner { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_secret_is_what_stands_in_its_file() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("secret");
+        for (text, held) in
+            [("hunter2", "hunter2"), ("hunter2\n", "hunter2"), ("hunter2\r\n", "hunter2"), (" a\nb \n\n", " a\nb ")]
+        {
+            fs::write(&path, text).unwrap();
+            assert_eq!(secret(&path).unwrap(), held);
+        }
+        for empty in ["", "\n", "\r\n"] {
+            fs::write(&path, empty).unwrap();
+            assert!(matches!(secret(&path), Err(NoSecret::Empty)), "{empty:?}");
+        }
+        fs::write(&path, b"hunter2\xff").unwrap();
+        let refused = secret(&path).unwrap_err();
+        assert!(matches!(refused, NoSecret::Binary) && !format!("{refused} {refused:?}").contains("hunter2"));
+        assert!(matches!(secret(Path::new("/dev/zero")), Err(NoSecret::Long)));
+        for nothing in [temp.path(), &temp.path().join("nothing")] {
+            assert!(matches!(secret(nothing), Err(NoSecret::Unreadable(_))), "{}", nothing.display());
+        }
     }
 
     #[test]

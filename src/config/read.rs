@@ -91,7 +91,11 @@ impl Reader {
             }
         };
         let own_machine = config.public_url.is_loopback();
-        config.judge(&mut self.complaints, own_machine);
+        let mut judged = Vec::new();
+        config.judge(&mut judged, own_machine);
+        // A secret whose file cannot be read is not missing besides.
+        judged.retain(|judged: &Complaint| self.complaints.iter().all(|known| known.setting != judged.setting));
+        self.complaints.append(&mut judged);
         // In a cluster only roles that keep something on this machine need the folder; they make it.
         if make_secrets && self.complaints.is_empty() && (own_machine || config.data.exists()) {
             if let Err(error) = loopmaster_private::folder(&config.data) {
@@ -135,12 +139,25 @@ impl Reader {
         })
     }
 
-    /// `LOOPMASTER_STORAGE__BUCKET=mixes` → `{storage: {bucket: "mixes"}}`, each value read as what the setting is.
+    /// `LOOPMASTER_STORAGE__BUCKET=mixes` → `{storage: {bucket: "mixes"}}`, each value read as what the setting is. Secrets may lie in
+    /// files: `LOOPMASTER_SECRET_FILE=/run/secrets/loopmaster`.
     fn environment(&mut self, variables: &[(String, String)], schema: &Table) -> Table {
         let mut table = Table::new();
         for (name, text) in variables {
             let Some(key) = name.strip_prefix(PREFIX).map(str::to_ascii_lowercase) else { continue };
             if NOT_SETTINGS.iter().any(|other| key == *other || (other.ends_with('_') && key.starts_with(other))) {
+                continue;
+            }
+            if let Some((direct, path)) = in_file(name, &key) {
+                if let Some(secret) = self.secret(name, text, direct, &path, variables)
+                    && !put(&mut table, &path, Value::String(secret))
+                {
+                    self.complain(&path.join("."), "is set both as a value and as a group");
+                }
+                continue;
+            }
+            let beside = format!("{name}{IN_FILE}");
+            if text.is_empty() && variables.iter().any(|(other, file)| *other == beside && !file.is_empty()) {
                 continue;
             }
             let path: Vec<&str> = key.split("__").collect();
@@ -165,6 +182,32 @@ impl Reader {
             }
         }
         table
+    }
+
+    /// The secret in the file that the variable `name` names; `direct` is the variable that could hold it itself. Compose and its like
+    /// set what nobody gave to nothing at all, so an empty name is none.
+    fn secret(
+        &mut self,
+        name: &str,
+        file: &str,
+        direct: &str,
+        path: &[&str],
+        variables: &[(String, String)],
+    ) -> Option<String> {
+        if file.is_empty() {
+            return None;
+        }
+        if variables.iter().any(|(other, value)| other == direct && !value.is_empty()) {
+            self.complain(&path.join("."), format!("is given by {direct} and by {name}; keep one of them"));
+            return None;
+        }
+        match loopmaster_private::secret(Path::new(file)) {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                self.complain(&path.join("."), format!("{name} names {file}, which {error}"));
+                None
+            }
+        }
     }
 
     /// Puts `over` on top of `base`; what does not fit the schema is complained about and left out.
@@ -243,6 +286,18 @@ impl Reader {
         }
         Some(value)
     }
+}
+
+/// Of a variable that names a file with a secret: the variable that would hold the secret itself, and the path of the setting.
+fn in_file<'a>(name: &'a str, key: &'a str) -> Option<(&'a str, Vec<&'a str>)> {
+    let direct = name.strip_suffix(IN_FILE)?;
+    let path: Vec<&str> = key[..key.len() - IN_FILE.len()].split("__").collect();
+    holds_secret(&path).then_some((direct, path))
+}
+
+/// Whether a setting is a secret.
+pub(super) fn holds_secret(path: &[&str]) -> bool {
+    matches!(path, ["edge", "keys", _]) || SECRET_SETTINGS.contains(&path.join(".").as_str())
 }
 
 /// A value as it may be shown: where it is an address, without account and query.

@@ -1,4 +1,4 @@
-use super::read::SECRETS;
+use super::read::{SECRETS, holds_secret};
 use super::*;
 
 fn sources(file: &str, environment: &[(&str, &str)]) -> (tempfile::TempDir, Sources) {
@@ -184,6 +184,96 @@ fn nothing_that_is_printed_holds_a_secret() {
         assert!(!shown.contains("hunter2"), "{file}: {shown}");
         assert!(!shown.contains("4b7d8136e0a1f4c2"), "{file}: {shown}");
     }
+}
+
+/// Every setting that is never printed, and the half of the storage's keys that goes with its secret, may lie in a file; nothing else does.
+#[test]
+fn every_secret_may_lie_in_a_file() {
+    fn leaves(table: &toml::Table, path: &str, found: &mut Vec<String>) {
+        for (key, value) in table {
+            let name = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            match value {
+                toml::Value::Table(inner) if inner.is_empty() => found.push(format!("{name}.a")),
+                toml::Value::Table(inner) => leaves(inner, &name, found),
+                toml::Value::String(_) => found.push(name),
+                _ => {}
+            }
+        }
+    }
+    let toml::Value::Table(defaults) = toml::Value::try_from(Config::default()).unwrap() else { unreachable!() };
+    let mut names = Vec::new();
+    leaves(&defaults, "", &mut names);
+    let hidden = |name: &str| {
+        let steps: Vec<&str> = name.split('.').collect();
+        let mut whole = defaults.clone();
+        let mut level = &mut whole;
+        for step in &steps[..steps.len() - 1] {
+            level = level.get_mut(*step).unwrap().as_table_mut().unwrap();
+        }
+        level.insert((*steps.last().unwrap()).to_owned(), "sqlite:hunter2?x=hunter3".into());
+        // Addresses and sockets take no such text, and are shown.
+        toml::Value::Table(whole).try_into::<Config>().is_ok_and(|config| !format!("{config:?}").contains("hunter3"))
+    };
+    let secret: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| holds_secret(&name.split('.').collect::<Vec<_>>())).collect();
+    for name in &names {
+        assert_eq!(hidden(name) || name == "storage.access_key", secret.contains(&name.as_str()), "{name}");
+    }
+    assert_eq!(secret.len(), 7, "{secret:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    for name in secret {
+        let value = match name {
+            "database_url" => "postgres://a:hunter2@db.example/a".to_owned(),
+            "mail.smtp" => "smtps://a:hunter2@mail.example".to_owned(),
+            _ => Secret::random().expose().to_owned(),
+        };
+        std::fs::write(&path, format!("{value}\n")).unwrap();
+        let variable = format!("LOOPMASTER_{}", name.to_uppercase().replace('.', "__"));
+        let (file, other) = (format!("{variable}_FILE"), "4b7d8136e0a1f4c25b9d7e830c2f5a9e");
+        let (file, variable) = (file.as_str(), variable.as_str());
+        // What belongs together is given together.
+        let beside = match name {
+            "storage.access_key" => ("LOOPMASTER_STORAGE__SECRET_KEY", other),
+            "storage.secret_key" => ("LOOPMASTER_STORAGE__ACCESS_KEY", "LMA"),
+            "oidc.google.client_secret" => ("LOOPMASTER_OIDC__GOOGLE__CLIENT_ID", "a"),
+            _ => ("HOME", "/"),
+        };
+        let read = |more: &[(&str, &str)]| {
+            let (_folder, sources) =
+                sources("secret = \"0c2f5a9e4b7d8136e0a1f4c25b9d7e83\"\n", &[&[beside][..], more].concat());
+            Config::check(&sources).map_err(|unusable| format!("{unusable} {unusable:?}"))
+        };
+        let at = path.to_str().unwrap();
+        // The file lies over loopmaster.toml, like every variable, and what is set to nothing says nothing.
+        for more in [&[(file, at)][..], &[(file, at), (variable, "")]] {
+            let config = read(more).unwrap();
+            let mut held = toml::Value::try_from(&config).unwrap();
+            for step in name.split('.') {
+                held = held.get(step).unwrap().clone();
+            }
+            assert_eq!(held.as_str(), Some(value.as_str()), "{name}");
+        }
+        // Half of a pair is told as such.
+        assert!(read(&[(file, "")]).err().is_none_or(|said| !said.contains(file)), "{name}: no file is named");
+        let both = read(&[(file, at), (variable, value.as_str())]).unwrap_err();
+        assert!(both.contains(&format!("{name}: is given by {variable} and by {file}")), "{both}");
+        let refused = read(&[(file, "/nonexistent/secret")]).unwrap_err();
+        assert!(
+            refused.contains(&format!("{name}: {file} names /nonexistent/secret, which cannot be read")),
+            "{refused}"
+        );
+        std::fs::write(&path, "\n").unwrap();
+        let empty = read(&[(file, at)]).unwrap_err();
+        assert!(empty.contains(&format!("{name}: {file} names {at}, which is empty")), "{empty}");
+        assert_eq!(empty.matches(&format!("{name}: ")).count(), 1, "told once: {empty}");
+        for said in [both, refused, empty] {
+            assert!(!said.contains(&value) && !said.contains("hunter2"), "{said}");
+        }
+    }
+    let (_folder, sources) = sources("", &[("LOOPMASTER_PUBLIC_URL_FILE", "/nonexistent")]);
+    assert!(Config::check(&sources).is_err(), "what is no secret lies in no file");
 }
 
 #[cfg(unix)]

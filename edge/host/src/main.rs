@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Serves the edge component of a Spin manifest on this machine. Variables of the manifest are set as for Spin:
-/// `SPIN_VARIABLE_EDGE_KEY=…`.
+/// `SPIN_VARIABLE_EDGE_KEY=…`, or, for a secret, by the file that holds it: `SPIN_VARIABLE_EDGE_KEY_FILE=…`.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -56,9 +56,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let manifest = Manifest::read(&arguments.manifest, |name| {
-        std::env::var(loopmaster_edge_host::manifest::environment(name)).ok()
-    })?;
+    let manifest = Manifest::read(&arguments.manifest, |variable| std::env::var(variable).ok())?;
     let folder = match arguments.data {
         None => None,
         Some(folder) => {

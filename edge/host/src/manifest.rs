@@ -14,6 +14,9 @@ pub enum ManifestError {
     /// A variable has no value.
     #[error("edge_host.variable_missing: set {}", .0.iter().map(|name| environment(name)).collect::<Vec<_>>().join(" and "))]
     Missing(Vec<String>),
+    /// A secret that is to lie in a file does not, or is given twice.
+    #[error("edge_host.secret: {0}")]
+    Secret(String),
     /// Something in it is not supported here.
     #[error("edge_host.manifest: {0}")]
     Unsupported(String),
@@ -30,6 +33,7 @@ struct File {
 #[serde(default)]
 struct Variable {
     default: Option<String>,
+    secret: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,7 +67,8 @@ pub fn environment(name: &str) -> String {
 }
 
 impl Manifest {
-    /// Reads the manifest at `path`; `given` has the values of application variables that are set from outside.
+    /// Reads the manifest at `path`; `given` has the environment, which sets application variables from outside. Secrets may lie in files
+    /// that it names: `SPIN_VARIABLE_EDGE_KEY_FILE`.
     pub fn read(path: &Path, given: impl Fn(&str) -> Option<String>) -> Result<Self, ManifestError> {
         let unreadable = |why: String| ManifestError::Unreadable(path.to_owned(), why);
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
@@ -77,7 +82,7 @@ impl Manifest {
         let mut missing = Vec::new();
         let mut values = BTreeMap::new();
         for (name, variable) in file.variables {
-            match given(&name).or(variable.default) {
+            match outside(&environment(&name), variable.secret, &given)?.or(variable.default) {
                 Some(value) => drop(values.insert(name, value)),
                 None => missing.push(name),
             }
@@ -99,6 +104,25 @@ impl Manifest {
             stores: component.key_value_stores,
             variables: variables?,
         })
+    }
+}
+
+/// What the environment says of a variable, by its own name or, of a secret, by a file's.
+fn outside(
+    variable: &str,
+    secret: bool,
+    given: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<String>, ManifestError> {
+    let direct = given(variable);
+    let named = format!("{variable}_FILE");
+    match given(&named).filter(|file| secret && !file.is_empty()) {
+        None => Ok(direct),
+        Some(_) if direct.is_some_and(|value| !value.is_empty()) => {
+            Err(ManifestError::Secret(format!("{variable} and {named} are both set; keep one of them")))
+        }
+        Some(file) => loopmaster_private::secret(Path::new(&file))
+            .map(Some)
+            .map_err(|error| ManifestError::Secret(format!("{named} names {file}, which {error}"))),
     }
 }
 
@@ -139,12 +163,44 @@ mod tests {
 
     #[test]
     fn variables_come_from_outside_or_from_their_default() {
-        let read =
-            Manifest::parse(TEXT, Path::new("/app/edge"), |name| (name == "key").then(|| "k".to_owned())).unwrap();
+        let key = |name: &str| (name == "SPIN_VARIABLE_KEY").then(|| "k".to_owned());
+        let read = Manifest::parse(TEXT, Path::new("/app/edge"), key).unwrap();
         assert_eq!(read.variables["both"], "k@http://127.0.0.1:3001");
         assert_eq!(read.source, Path::new("/app/edge/../edge.wasm"));
         assert_eq!(read.stores, ["default"]);
         assert!(read.allowed.allows("http", "127.0.0.1", 3001) && !read.allowed.allows("http", "127.0.0.1", 3002));
+    }
+
+    #[test]
+    fn a_secret_may_lie_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (good, empty) = (folder.path().join("key"), folder.path().join("empty"));
+        std::fs::write(&good, "hunter2\n").unwrap();
+        std::fs::write(&empty, "").unwrap();
+        let read = |variables: &[(&str, &str)]| {
+            let given =
+                |name: &str| variables.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).to_owned());
+            Manifest::parse(TEXT, Path::new("."), given)
+        };
+        let (good, empty) = (good.to_str().unwrap(), empty.to_str().unwrap());
+        let whole = read(&[("SPIN_VARIABLE_KEY_FILE", good), ("SPIN_VARIABLE_KEY", "")]).unwrap();
+        assert_eq!(whole.variables["both"], "hunter2@http://127.0.0.1:3001");
+        let other = read(&[("SPIN_VARIABLE_KEY", "k"), ("SPIN_VARIABLE_API_URL_FILE", good)]).unwrap();
+        assert_eq!(other.variables["both"], "k@http://127.0.0.1:3001", "what is no secret lies in no file");
+        for (variables, said) in [
+            (
+                vec![("SPIN_VARIABLE_KEY_FILE", good), ("SPIN_VARIABLE_KEY", "k")],
+                "SPIN_VARIABLE_KEY and SPIN_VARIABLE_KEY_FILE",
+            ),
+            (vec![("SPIN_VARIABLE_KEY_FILE", empty)], "which is empty"),
+            (
+                vec![("SPIN_VARIABLE_KEY_FILE", "/nonexistent/key")],
+                "SPIN_VARIABLE_KEY_FILE names /nonexistent/key, which cannot be read",
+            ),
+        ] {
+            let error = read(&variables).unwrap_err().to_string();
+            assert!(error.contains(said) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

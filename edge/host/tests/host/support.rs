@@ -58,9 +58,10 @@ pub(crate) fn component() -> &'static Path {
 /// The manifest of the repository with the component that was built and these variables.
 pub(crate) fn manifest(api: &str, set: &[(&str, &str)]) -> Manifest {
     let source = component().to_owned();
-    let value = |name: &str| {
+    let value = |variable: &str| {
+        let name = &variable.strip_prefix("SPIN_VARIABLE_")?.to_lowercase();
         let set = set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        set.or_else(|| match name {
+        set.or_else(|| match name.as_str() {
             "api_url" => Some(api.to_owned()),
             "edge_key" => Some(EDGE_KEY.to_owned()),
             "cookie_keys" => Some(COOKIE_KEY.to_owned()),
