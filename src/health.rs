@@ -1,6 +1,6 @@
 //! How the parts are: what readiness, the status page and the admission of uploads ask.
 
-use crate::db::Db;
+use crate::db::{Db, Schema};
 use crate::domain::error::Error;
 use crate::store::Store;
 use crate::work;
@@ -33,6 +33,8 @@ pub struct Watched {
     pub health: Arc<work::Health>,
     /// The card, where one is used.
     pub card: Option<Arc<Renderer>>,
+    /// Whether the worker is all there is in this process.
+    pub alone: bool,
 }
 
 impl fmt::Debug for Watched {
@@ -46,10 +48,25 @@ impl fmt::Debug for Watched {
 pub struct Seen {
     /// Whether the database answers.
     pub database: Result<(), String>,
-    /// Whether its schema is this program's.
-    pub migrations: Result<(), String>,
+    /// How its schema stands to this program's.
+    pub schema: Result<Schema, String>,
     /// Whether storage answers.
     pub storage: Result<(), String>,
+}
+
+impl Seen {
+    /// Whether an api can answer. On a newer schema it does: in a rolling upgrade the schema comes first, and the version before serves
+    /// until it is replaced.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        matches!(self.schema, Ok(Schema::Own | Schema::Newer { .. }))
+    }
+
+    /// Whether a worker claims anything.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        self.schema == Ok(Schema::Own)
+    }
 }
 
 impl Health {
@@ -68,7 +85,9 @@ impl Health {
     /// How the device does, in words.
     #[must_use]
     pub fn device(&self) -> String {
-        let Some(Watched { name, health, card }) = self.device.get() else { return "none in this process".to_owned() };
+        let Some(Watched { name, health, card, .. }) = self.device.get() else {
+            return "none in this process".to_owned();
+        };
         let lost = |why: &str| format!("{name}: lost, the processor does its work{why}");
         match card.as_ref().and_then(|card| card.status()) {
             _ if !health.device() => lost(""),
@@ -109,27 +128,17 @@ impl Health {
         {
             return seen;
         }
-        let within =
-            async |what: &'static str,
-                   work: std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>>| {
-                tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("{what} does not answer")))
-            };
-        let (database, migrations, storage) = tokio::join!(
-            within("the database", Box::pin(async { db.now().await.map(drop).map_err(|error| error.to_string()) })),
-            within(
-                "the database",
-                Box::pin(async {
-                    match db.pending_migrations().await {
-                        Ok(0) => Ok(()),
-                        Ok(pending) => Err(format!("{pending} migrations are pending; run loopmaster migrate")),
-                        Err(error) => Err(error.to_string()),
-                    }
-                })
-            ),
-            within("storage", Box::pin(async { store.probe().await.map(drop).map_err(|error| error.to_string()) })),
+        let (database, schema, storage) = tokio::join!(
+            within("the database", async { db.now().await.map(drop).map_err(|error| error.to_string()) }),
+            within("the database", async { db.schema().await.map_err(|error| error.to_string()) }),
+            within("storage", async { store.probe().await.map(drop).map_err(|error| error.to_string()) }),
         );
-        let seen = Seen { database, migrations, storage };
+        let seen = Seen { database, schema, storage };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen.clone()));
         seen
     }
+}
+
+async fn within<T>(what: &str, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("{what} does not answer")))
 }

@@ -79,7 +79,7 @@ pub fn work(file: Option<&Path>) -> Result<(), RoleError> {
         telemetry::collect();
         data_folder(&config)?;
         let app = App::open(config).await?;
-        let worker = worker::worker(&app).await?;
+        let worker = worker::worker(&app, true).await?;
         let stop = CancellationToken::new();
         let watch = match app.config.listen.metrics {
             socket if socket.port() == 0 => None,
@@ -118,9 +118,8 @@ pub fn migrate(file: Option<&Path>) -> Result<(), RoleError> {
             data_folder(&config)?;
         }
         let db = Db::connect(&config.database()).await?;
-        let pending = db.pending_migrations().await?;
-        db.migrate().await?;
-        println!("{pending} migrations were applied; the schema is up to date");
+        let applied = db.migrate().await?;
+        println!("{applied} migrations were applied; the schema is up to date");
         db.close().await;
         Ok(())
     })
@@ -266,7 +265,7 @@ impl Running {
             config.api_url = format!("http://{api}").try_into().unwrap_or(config.api_url);
         }
         let app = App::of(Service::with(config, db, store));
-        let worker: Option<Worker> = if with_worker { Some(worker::worker(&app).await?) } else { None };
+        let worker: Option<Worker> = if with_worker { Some(worker::worker(&app, false).await?) } else { None };
         let stop_listening = CancellationToken::new();
         let mut servers = Vec::new();
         servers.push(tokio::spawn(listen(listener, connections, router(app.clone()), stop_listening.clone(), GRACE)));

@@ -2,7 +2,7 @@
 
 pub(crate) mod server;
 
-use loopmaster::db::{Change, Db, Dialect, bump_version, real};
+use loopmaster::db::{Change, Db, Dialect, Schema, bump_version, real};
 use server::Server;
 use sqlx::Row;
 use std::path::Path;
@@ -55,6 +55,43 @@ pub(crate) async fn postgres() -> TestDb {
     TestDb { db, url, _folder: None }
 }
 
+/// What a version of later leaves in the book of migrations.
+pub(crate) async fn later(db: &Db) {
+    let mut tx = db.begin().await.unwrap();
+    let text = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+        SELECT 999, 'later', success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
+    sqlx::query(text).execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    for test in databases().await {
+        let db = &test.db;
+        // One that is pending besides changes nothing about it.
+        let mut tx = db.begin().await.unwrap();
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(matches!(db.schema().await.unwrap(), Schema::Older { pending: 1, .. }), "{}", test.name());
+        later(db).await;
+        assert_eq!(db.schema().await.unwrap(), Schema::Newer { there: 999 });
+        let book = async || -> Vec<i64> {
+            sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY version")
+                .fetch_all(db.read())
+                .await
+                .unwrap()
+        };
+        let before = book().await;
+        for refused in [db.migrate().await.map(drop), db.fits().await] {
+            let error = refused.unwrap_err();
+            let said = error.to_string();
+            assert_eq!(error.code(), "database.schema");
+            assert!(said.contains("has schema 999") && said.contains("knows none after schema"), "{said}");
+        }
+        assert_eq!(book().await, before);
+    }
+}
+
 fn exists(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok()
 }
@@ -63,8 +100,8 @@ fn exists(path: &Path) -> bool {
 async fn what_is_bound_comes_back() {
     for test in databases().await {
         let db = &test.db;
-        assert_eq!(db.pending_migrations().await.unwrap(), 0, "{}", test.name());
-        db.migrate().await.unwrap();
+        assert_eq!(db.schema().await.unwrap(), Schema::Own, "{}", test.name());
+        assert_eq!(db.migrate().await.unwrap(), 0);
         let mut tx = db.begin().await.unwrap();
         // A real that is missing first and there later, on one connection: what `Any` alone gets wrong on PostgreSQL.
         for (id, attempt, seconds) in [("a", 1_i64, None), ("b", i64::MAX, Some(1.0 / 3.0)), ("c", -1, Some(-0.5e-300))]

@@ -22,6 +22,8 @@ mod pictures;
 #[cfg(unix)]
 #[path = "operator/private.rs"]
 mod private;
+#[path = "operator/schema.rs"]
+mod schema;
 
 pub(crate) fn loopmaster(folder: &Path) -> Command {
     // For the clients of these tests.

@@ -3,6 +3,7 @@
 mod album;
 mod kill;
 mod sandbox;
+mod schema;
 
 use crate::cli::{music, wav};
 use crate::databases::{TestDb, databases, sqlite};

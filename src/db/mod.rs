@@ -8,16 +8,17 @@
 
 mod changes;
 pub mod objects;
+mod schema;
 mod writer;
 
 pub use changes::{Change, Changes};
+pub use schema::Schema;
 
 use crate::digest::{hex, sha256};
 use crate::secrets::redacted;
 use rand::RngExt;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, SqlSafeStr, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Transaction};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -76,6 +77,9 @@ pub enum DbError {
     /// The schema could not be brought up to date.
     #[error("database: the schema cannot be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The schema is another version's.
+    #[error("{0}")]
+    Schema(Schema),
     /// The transaction ran beside others whose common commit failed.
     #[error("database: the commit failed: {0}")]
     Commit(Arc<str>),
@@ -88,6 +92,7 @@ impl DbError {
         match self {
             Self::Address(_) => "database.address",
             Self::Migrate(_) => "database.migration",
+            Self::Schema(_) => "database.schema",
             Self::Commit(_) => "database.commit",
             Self::Sql(_) if self.is_unavailable() => "database.unavailable",
             Self::Sql(_) => "database.failed",
@@ -116,7 +121,7 @@ impl DbError {
                     | sqlx::Error::WorkerCrashed
             ),
             Self::Commit(_) => true,
-            Self::Address(_) | Self::Migrate(_) => false,
+            Self::Address(_) | Self::Migrate(_) | Self::Schema(_) => false,
         }
     }
 
@@ -250,18 +255,6 @@ impl Db {
         Ok(sqlx::query_scalar(self.sql("SELECT {now}")).fetch_one(&self.pool).await?)
     }
 
-    /// Brings the schema up to date. Several processes may try at once.
-    pub async fn migrate(&self) -> Result<()> {
-        let migrator = Migrator::with_migrations(migrations());
-        match &self.writer {
-            Some(writer) => {
-                writer.migrate(&migrator).await?;
-                writer.first_rebuild().await
-            }
-            None => Ok(migrator.run(&self.pool).await?),
-        }
-    }
-
     /// After a purge: leaves none of what was deleted in the files of SQLite, neither in the log of writes nor in unused parts of
     /// pages. A server keeps its own files: there it is the operator's VACUUM.
     pub async fn scrub(&self, purged: Purged) -> Result<()> {
@@ -269,20 +262,6 @@ impl Db {
             Some(writer) => writer.scrub(purged).await,
             None => Ok(()),
         }
-    }
-
-    /// How many migrations this binary knows that the database has not seen.
-    pub async fn pending_migrations(&self) -> Result<usize> {
-        let there = match self.dialect {
-            Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'",
-            Dialect::Postgres => "SELECT COUNT(*) FROM pg_tables WHERE tablename = '_sqlx_migrations'",
-        };
-        let there: i64 = sqlx::query_scalar(there).fetch_one(&self.pool).await?;
-        if there == 0 {
-            return Ok(migrations().len());
-        }
-        let done: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations").fetch_all(&self.pool).await?;
-        Ok(migrations().iter().filter(|migration| !done.contains(&migration.version)).count())
     }
 
     /// Says that what `owner` sees has changed; [`bump_version`] says it by itself when its transaction is committed.
@@ -433,24 +412,6 @@ pub fn hash_secret(secret: &str) -> String {
 #[must_use]
 pub fn real(value: Option<f64>) -> Option<String> {
     value.filter(|value| value.is_finite()).map(|value| format!("{value:?}"))
-}
-
-fn migrations() -> Vec<Migration> {
-    let one = |version, name: &'static str, sql: &'static str| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    };
-    vec![
-        one(1, "service", include_str!("../../infra/migrations/0001_service.sql")),
-        one(2, "sign-in next", include_str!("../../infra/migrations/0002_sign_in_next.sql")),
-        one(3, "jobs ready", include_str!("../../infra/migrations/0003_jobs_ready.sql")),
-        one(4, "jobs owner", include_str!("../../infra/migrations/0004_jobs_owner.sql")),
-        one(5, "reserved", include_str!("../../infra/migrations/0005_reserved.sql")),
-        one(6, "jobs waits", include_str!("../../infra/migrations/0006_jobs_waits.sql")),
-        one(7, "workers", include_str!("../../infra/migrations/0007_workers.sql")),
-        one(8, "privacy", include_str!("../../infra/migrations/0008_privacy.sql")),
-        one(9, "tickets verified", include_str!("../../infra/migrations/0009_tickets_verified.sql")),
-        one(11, "songs", include_str!("../../infra/migrations/0011_songs.sql")),
-    ]
 }
 
 /// A file name inside an address.

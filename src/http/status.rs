@@ -4,6 +4,7 @@
 use super::extract::Json;
 use super::{App, docs};
 use crate::config::Provider;
+use crate::db::Schema;
 use crate::domain::retention::periods::{Period, periods};
 use crate::health::Watched;
 use crate::queue::{self, Class};
@@ -41,7 +42,9 @@ pub(crate) fn watch() -> Router<App> {
 async fn ready(State(app): State<App>) -> Response {
     let seen = app.health.look(&app.db, &app.store).await;
     let draining = app.draining.is_cancelled();
-    let good = !draining && seen.database.is_ok() && seen.migrations.is_ok() && seen.storage.is_ok();
+    let alone = app.health.watched().is_some_and(|watched| watched.alone);
+    let fits = if alone { seen.works() } else { seen.serves() };
+    let good = !draining && seen.database.is_ok() && fits && seen.storage.is_ok();
     let told = |result: &Result<(), String>| match result {
         Ok(()) => "ok".to_owned(),
         Err(error) => {
@@ -58,7 +61,18 @@ async fn ready(State(app): State<App>) -> Response {
         "ready": good,
         "draining": draining,
         "database": told(&seen.database),
-        "migrations": told(&seen.migrations),
+        "migrations": match &seen.schema {
+            Ok(Schema::Own) => "ok".to_owned(),
+            Ok(other) => other.to_string(),
+            Err(error) => told(&Err(error.clone())),
+        },
+        "work": if app.health.watched().is_none() {
+            "none in this process"
+        } else if seen.works() {
+            "ok"
+        } else {
+            "nothing is claimed"
+        },
         "storage": told(&seen.storage),
         "disk": disk,
         "device": app.health.device(),
@@ -145,8 +159,8 @@ async fn status(State(app): State<App>) -> Json<Status> {
     let depths = if seen.database.is_ok() { queue::depth(&app.db).await.unwrap_or_default() } else { Vec::new() };
     let waiting: Vec<_> = depths.iter().filter(|depth| !depth.running && depth.class != Class::Chore).collect();
     let full = app.health.room(0).is_err();
-    let state = match (&seen.database, &seen.migrations, &seen.storage) {
-        (Err(_), ..) | (_, Err(_), _) => "database away",
+    let state = match (&seen.database, seen.serves(), &seen.storage) {
+        (Err(_), ..) | (_, false, _) => "database away",
         (.., Err(_)) => "storage away",
         _ if full => "uploads closed",
         _ => "ok",

@@ -34,9 +34,11 @@ pub(super) async fn sandbox(config: &Config) -> Result<Sandbox, StartError> {
     Ok(sandbox)
 }
 
-/// A worker of this service, ready to run; readiness tells how its device does.
-pub(super) async fn worker(service: &Service) -> Result<Worker, StartError> {
+/// A worker of this service, ready to run; readiness tells how its device does. `alone`: nothing else is in this process.
+pub(super) async fn worker(service: &Service, alone: bool) -> Result<Worker, StartError> {
     let config = &service.config;
+    // Before anything is written or tried.
+    service.db.fits().await?;
     let threads = thread_count(Some(config.worker.threads).filter(|threads| *threads > 0));
     let failed = |error: String| StartError::Worker(error);
     let sandbox = sandbox(config).await?;
@@ -62,7 +64,7 @@ pub(super) async fn worker(service: &Service) -> Result<Worker, StartError> {
     let worker = Worker::new(work, services).await.map_err(failed)?;
     // After the jobs of killed workers were taken back: a sweeper that was killed once too often has ended then.
     ensure_sweeper(&service.db).await?;
-    service.health.watch(Watched { name, health: worker.health(), card });
+    service.health.watch(Watched { name, health: worker.health(), card, alone });
     Ok(worker)
 }
 

@@ -132,6 +132,9 @@ impl Shared {
                 () = tokio::time::sleep(wait) => {}
             }
             let (db, on_ended) = (&self.services.db, self.services.on_ended.as_ref());
+            if !self.gate.is_open(db).await {
+                continue;
+            }
             bury(db, on_ended, &self.config.scratch).await;
             let reaped = async {
                 if set_forward(db, &mut clocks).await? {

@@ -22,6 +22,7 @@ mod crash;
 mod engine;
 mod estimate;
 mod files;
+mod gate;
 mod keep;
 mod memory;
 mod reap;
@@ -38,6 +39,7 @@ pub use chores::{Chore, ChoreError, Chores, Next};
 use engine::{Engine, Share};
 pub use estimate::{Estimate, estimate};
 pub use files::{Files, FilesError, Transfer};
+use gate::Gate;
 pub use memory::Memory;
 pub use reap::{bury, reap_once, sweep_scratch};
 pub use record::MasterEnded;
@@ -149,6 +151,7 @@ struct Shared {
     name: String,
     config: WorkConfig,
     services: Services,
+    gate: Gate,
     scratch: Scratch,
     engine: Arc<Engine>,
     renderer: Renderer,
@@ -198,6 +201,7 @@ impl Worker {
             name,
             config,
             services,
+            gate: Gate::default(),
             scratch,
             engine,
             renderer,
@@ -280,8 +284,8 @@ impl Shared {
         let mut changes = self.services.db.subscribe();
         while !drain.is_cancelled() {
             let claimed = match self.limits() {
-                Some(limits) => self.claim(&limits).await,
-                None => Ok(Vec::new()),
+                Some(limits) if self.gate.is_open(&self.services.db).await => self.claim(&limits).await,
+                _ => Ok(Vec::new()),
             };
             match claimed {
                 Ok(tracks) if !tracks.is_empty() => {
@@ -426,14 +430,8 @@ impl Shared {
         let mut changes = self.services.db.subscribe();
         while !drain.is_cancelled() && !kinds.is_empty() {
             let running = self.held().values().filter(|held| held.lease.class == Class::Chore).count();
-            let leases = queue::claim_chores(
-                &self.services.db,
-                &self.name,
-                &kinds,
-                CHORES.saturating_sub(running),
-                self.config.lease,
-            )
-            .await;
+            let room = if self.gate.is_open(&self.services.db).await { CHORES.saturating_sub(running) } else { 0 };
+            let leases = queue::claim_chores(&self.services.db, &self.name, &kinds, room, self.config.lease).await;
             match leases {
                 Ok(leases) if !leases.is_empty() => {
                     for lease in leases {
