@@ -6,6 +6,7 @@ use crate::domain::export;
 use crate::domain::letters;
 use crate::domain::retention;
 use crate::domain::webhooks::{self, Tried};
+use crate::measure;
 use crate::outside::mail::{MailError, Mailer};
 use crate::outside::webhooks::guard::Guard;
 use crate::queue::{self, NewJob};
@@ -26,7 +27,13 @@ pub fn chores(service: &Service, mailer: Mailer, guard: Guard) -> Chores {
     chores.register("mail", move |chore| {
         let (service, mailer) = (of.clone(), mailer.clone());
         async move {
-            match letters::deliver(&mailer, &service.config, &service.db, &chore.subject, &chore.payload).await {
+            let sent = letters::deliver(&mailer, &service.config, &service.db, &chore.subject, &chore.payload).await;
+            measure::mail(match &sent {
+                Ok(()) => "sent",
+                Err(MailError::Permanent(_)) => "refused",
+                Err(MailError::Transient(_)) => "away",
+            });
+            match sent {
                 Ok(()) => Ok(Next::Done),
                 Err(MailError::Permanent(why)) => Err(ChoreError::permanent("mail.refused", why)),
                 Err(MailError::Transient(why)) => Err(ChoreError::transient("mail.away", why)),

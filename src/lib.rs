@@ -12,6 +12,7 @@ pub mod gpu;
 pub mod health;
 pub mod http;
 pub mod keyed_lock;
+pub mod measure;
 pub mod outside;
 pub mod picture;
 pub mod push;

@@ -70,7 +70,10 @@ async fn a_newer_schema_is_refused_and_left_alone() {
         let db = &test.db;
         // One that is pending besides changes nothing about it.
         let mut tx = db.begin().await.unwrap();
-        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)").execute(&mut *tx).await.unwrap();
+        sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         assert!(matches!(db.schema().await.unwrap(), Schema::Older { pending: 1, .. }), "{}", test.name());
         later(db).await;

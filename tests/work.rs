@@ -2,6 +2,7 @@
 
 mod album;
 mod kill;
+mod measured;
 mod sandbox;
 mod schema;
 

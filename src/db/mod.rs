@@ -15,13 +15,14 @@ pub use changes::{Change, Changes};
 pub use schema::Schema;
 
 use crate::digest::{hex, sha256};
+use crate::measure::{self, Run};
 use crate::secrets::redacted;
 use rand::RngExt;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection, Executor, Transaction};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Once};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use writer::{Held, Writer};
 
 pub use writer::Purged;
@@ -73,7 +74,7 @@ pub enum DbError {
     Address(String),
     /// The database did not do what was asked.
     #[error("database: {0}")]
-    Sql(#[from] sqlx::Error),
+    Sql(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("database: the schema cannot be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
@@ -83,6 +84,18 @@ pub enum DbError {
     /// The transaction ran beside others whose common commit failed.
     #[error("database: the commit failed: {0}")]
     Commit(Arc<str>),
+}
+
+impl From<sqlx::Error> for DbError {
+    /// Counted here, through which every failure of a statement goes. A row that is there already, or is not there, is an answer.
+    fn from(error: sqlx::Error) -> Self {
+        let answer = matches!(error, sqlx::Error::RowNotFound);
+        let error = Self::Sql(error);
+        if !(answer || error.is_duplicate()) {
+            measure::database_failed(error.code());
+        }
+        error
+    }
 }
 
 impl DbError {
@@ -227,11 +240,14 @@ impl Db {
     /// A transaction that may write. On SQLite there is one at a time, and whoever holds it waits for nothing but the database.
     /// Without [`Tx::commit`] it leaves nothing.
     pub async fn begin(&self) -> Result<Tx> {
+        let asked = Instant::now();
         let inner = match &self.writer {
             Some(writer) => Inner::Sqlite(writer.begin().await?),
             None => Inner::Postgres(self.pool.begin().await?),
         };
-        Ok(Tx { inner, changes: self.changes.clone(), told: Vec::new() })
+        measure::database("begin", asked.elapsed());
+        let began = Instant::now();
+        Ok(Tx { inner, changes: self.changes.clone(), told: Vec::new(), counted: Vec::new(), began })
     }
 
     /// The database's clock: an SQL expression in milliseconds since 1970.
@@ -297,6 +313,8 @@ pub struct Tx {
     inner: Inner,
     changes: Changes,
     told: Vec<Change>,
+    counted: Vec<Run>,
+    began: Instant,
 }
 
 #[derive(Debug)]
@@ -308,10 +326,16 @@ enum Inner {
 impl Tx {
     /// Makes it so, on disk, and then tells those who wait.
     pub async fn commit(self) -> Result<()> {
-        match self.inner {
-            Inner::Sqlite(held) => held.commit().await?,
-            Inner::Postgres(transaction) => transaction.commit().await?,
+        let committed = match self.inner {
+            Inner::Sqlite(held) => held.commit().await,
+            Inner::Postgres(transaction) => transaction.commit().await.map_err(DbError::from),
+        };
+        if let Err(error @ DbError::Commit(_)) = &committed {
+            measure::database_failed(error.code());
         }
+        committed?;
+        measure::database("transaction", self.began.elapsed());
+        self.counted.iter().for_each(Run::count);
         self.changes.tell(self.told);
         Ok(())
     }
@@ -343,6 +367,11 @@ impl Tx {
     #[must_use]
     pub fn sql(&self, text: &str) -> AssertSqlSafe<String> {
         self.dialect().sql(text)
+    }
+
+    /// To be counted when this is committed.
+    pub fn count(&mut self, run: Run) {
+        self.counted.push(run);
     }
 
     /// To be told when this is committed.

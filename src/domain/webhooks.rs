@@ -323,6 +323,7 @@ pub async fn deliver(db: &Db, config: &Config, guard: &Guard, id: &str) -> Resul
     } else {
         send(guard, &url, id, now / 1000, &signatures.join(" "), body).await
     };
+    let taken = matches!(outcome, Outcome::Taken(_));
     let attempts = row.try_get::<i64, _>("attempts")? + 1;
     let mut tx = db.begin().await?;
     let tried = record(
@@ -338,6 +339,11 @@ pub async fn deliver(db: &Db, config: &Config, guard: &Guard, id: &str) -> Resul
     )
     .await?;
     tx.commit().await?;
+    crate::measure::webhook(match tried {
+        _ if taken => "delivered",
+        Tried::Again(_) => "failed",
+        Tried::Ended => "given_up",
+    });
     Ok(tried)
 }
 

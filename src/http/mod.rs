@@ -21,6 +21,7 @@ pub mod masters;
 mod observe;
 pub mod page;
 pub mod problem;
+mod scrape;
 pub mod server;
 pub mod signed;
 pub mod status;

@@ -3,6 +3,7 @@
 use super::identity::RequestId;
 use super::problem::Problem;
 use crate::db::new_id;
+use crate::measure;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -38,9 +39,7 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
         let mut response = told(response, &id);
         let status = response.status();
         let took = began.elapsed();
-        metrics::counter!("loopmaster_http_requests_total", "method" => method.to_string(), "route" => route.clone(), "status" => status.as_u16().to_string())
-            .increment(1);
-        metrics::histogram!("loopmaster_http_request_seconds", "route" => route).record(took.as_secs_f64());
+        measure::request(method.to_string(), route, status.as_u16(), took);
         tracing::info!(status = status.as_u16(), ms = took.as_millis() as u64, "answered");
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&id) {
@@ -49,7 +48,9 @@ pub(super) async fn observe(mut request: Request, next: Next) -> Response {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
-        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+        headers
+            .entry(header::CONTENT_SECURITY_POLICY)
+            .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
         response
     }
     .instrument(span)

@@ -2,23 +2,20 @@
 //! socket of its own).
 
 use super::extract::Json;
-use super::{App, docs};
+use super::{App, docs, scrape};
 use crate::config::Provider;
 use crate::db::Schema;
 use crate::domain::retention::periods::{Period, periods};
-use crate::health::Watched;
 use crate::queue::{self, Class};
-use crate::telemetry;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use loopmaster_core::plan::destinations;
 use loopmaster_core::retention::Retention;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -34,7 +31,7 @@ pub(super) fn health() -> Router<App> {
 /// On a socket of its own, metrics included: there is no telling who a request to the api's socket comes from, since a proxy on this
 /// machine is as near as an operator, and not every proxy says that it is one.
 pub(crate) fn watch() -> Router<App> {
-    let scraped = get(async |State(app): State<App>| scrape(&app).await);
+    let scraped = get(async |State(app): State<App>| scrape::scrape(&app).await);
     Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(ready)).route("/metrics", scraped)
 }
 
@@ -79,50 +76,6 @@ async fn ready(State(app): State<App>) -> Response {
     });
     let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(body)).into_response()
-}
-
-/// All metrics in Prometheus' text format.
-async fn scrape(app: &App) -> Response {
-    match queue::depth(&app.db).await {
-        Ok(depths) => {
-            for class in [Class::Interactive, Class::Bulk, Class::Chore] {
-                for (running, state) in [(false, "waiting"), (true, "running")] {
-                    let depth = depths.iter().find(|depth| depth.class == class && depth.running == running);
-                    let labels = [("class", class.as_str()), ("state", state)];
-                    ::metrics::gauge!("loopmaster_queue_jobs", &labels)
-                        .set(depth.map_or(0.0, |depth| depth.jobs as f64));
-                    ::metrics::gauge!("loopmaster_queue_audio_seconds", &labels)
-                        .set(depth.map_or(0.0, |depth| depth.seconds));
-                    ::metrics::gauge!("loopmaster_queue_oldest_seconds", &labels)
-                        .set(depth.map_or(0.0, |depth| depth.oldest.max(0) as f64 / 1000.0));
-                }
-            }
-        }
-        Err(error) => tracing::warn!(%error, "the queue's depth is not known"),
-    }
-    ::metrics::gauge!("loopmaster_event_streams").set(app.streams.taken() as f64);
-    ::metrics::gauge!("loopmaster_zip_downloads").set(app.zips.taken() as f64);
-    ::metrics::gauge!("loopmaster_rate_limit_callers").set(app.rates.remembered() as f64);
-    if let Some((free, _)) = app.health.free() {
-        ::metrics::gauge!("loopmaster_disk_free_bytes").set(free as f64);
-    }
-    if let Some(Watched { health: device, card, .. }) = app.health.watched() {
-        let card = card.as_ref().and_then(|card| card.status());
-        let well = device.device() && card.as_ref().is_none_or(|card| card.ready);
-        ::metrics::gauge!("loopmaster_device_lost").set(if well { 0.0 } else { 1.0 });
-        if let Some(card) = card {
-            ::metrics::gauge!("loopmaster_card_tracks").set(card.rendered as f64);
-            ::metrics::gauge!("loopmaster_card_restarted_tracks").set(card.restarted as f64);
-        }
-        ::metrics::gauge!("loopmaster_batches").set(device.batches.load(Ordering::Relaxed) as f64);
-        ::metrics::gauge!("loopmaster_batched_tracks").set(device.tracks.load(Ordering::Relaxed) as f64);
-        ::metrics::gauge!("loopmaster_taken_over_tracks").set(device.taken_over.load(Ordering::Relaxed) as f64);
-    }
-    let mut response = telemetry::rendered().into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-    response
 }
 
 /// How the service is.

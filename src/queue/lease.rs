@@ -2,6 +2,7 @@
 
 use super::{Class, DUE, Ended, Failure, FailureClass, Fate, LEASE, LONGEST_WAIT, QueueError, backoff, millis};
 use crate::db::{Change, Db, DbError, Dialect, Tx};
+use crate::measure::{self, Run};
 use rand::RngExt;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -255,7 +256,7 @@ async fn lease(mut tx: Tx, worker: &str, lasts: Duration, chosen: Vec<String>) -
             lease_until = {{now}} + $2, worker_id = $3
         WHERE state = 'waiting' AND id IN ({})
         RETURNING id, kind, subject, owner_key, class, seconds, bytes, payload, attempts, max_attempts, solitary, created_at, turn,
-            lease_token",
+            lease_token, {{now}} - run_at AS waited",
         placeholders(4, chosen.len()),
     ));
     let mut query = sqlx::query(text).bind(token).bind(millis(lasts)).bind(worker);
@@ -264,7 +265,11 @@ async fn lease(mut tx: Tx, worker: &str, lasts: Duration, chosen: Vec<String>) -
     }
     let rows = query.fetch_all(&mut *tx).await?;
     let mut leases = rows.iter().map(|row| Lease::read(row, lasts, until)).collect::<Result<Vec<_>, _>>()?;
+    let waited = rows.iter().map(|row| row.try_get::<i64, _>("waited")).collect::<Result<Vec<_>, _>>()?;
     tx.commit().await?;
+    for (lease, waited) in leases.iter().zip(waited) {
+        measure::queued(lease.class.as_str(), Duration::from_millis(waited.max(0).unsigned_abs()));
+    }
     leases.sort_by(|a, b| a.turn.total_cmp(&b.turn).then_with(|| a.id.cmp(&b.id)));
     Ok(leases)
 }
@@ -365,6 +370,7 @@ pub async fn fail(tx: &mut Tx, lease: &Lease, failure: &Failure) -> Result<Fate,
     let last = lease.attempt >= lease.max_attempts;
     if failure.class == FailureClass::Permanent || (failure.class == FailureClass::Transient && last) {
         end(tx, lease, "dead", error).await?;
+        tx.count(Run::Dead { kind: lease.kind.clone(), code: failure.code.clone() });
         return Ok(Fate::Dead);
     }
     let counts = failure.class == FailureClass::Transient;
@@ -405,5 +411,8 @@ async fn back(
         return Ok(Fate::Cancelled);
     }
     tx.tell(Change::Jobs);
+    if let Some((code, _)) = error {
+        tx.count(Run::Retried { kind: lease.kind.clone(), code: code.to_owned() });
+    }
     Ok(Fate::Again)
 }

@@ -297,35 +297,45 @@ pub async fn position(db: &Db, kind: &str, subject: &str) -> Result<Option<i64>,
     Ok(sqlx::query_scalar(text).bind(kind).bind(subject).fetch_optional(db.read()).await?)
 }
 
-/// How full the queue is, for one class and state.
+/// What jobs run on: a card, a processor, or, of what waits, whichever takes it.
+pub const DEVICES: [&str; 3] = ["any", "cpu", "gpu"];
+
+/// How full the queue is, for one class, state and device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Depth {
     /// Which jobs.
     pub class: Class,
     /// Whether they run or wait.
     pub running: bool,
+    /// Of those that run, what their worker renders on; of those that wait, what they have to be rendered on. One of [`DEVICES`].
+    pub device: &'static str,
     /// How many.
     pub jobs: i64,
     /// Their audio.
     pub seconds: f64,
-    /// The age of the oldest, in milliseconds.
+    /// How long ago the first of them might have begun, in milliseconds. One that is to wait has no age until its time has come.
     pub oldest: i64,
 }
 
 /// How full the queue is.
 pub async fn depth(db: &Db) -> Result<Vec<Depth>, DbError> {
     let text = db.sql(
-        "SELECT class, state, COUNT(*) AS jobs, SUM(seconds) AS seconds, {now} - MIN(created_at) AS oldest FROM jobs
-        GROUP BY class, state ORDER BY class, state",
+        "SELECT class, state, device, COUNT(*) AS jobs, SUM(seconds) AS seconds, {now} - MIN(run_at) AS oldest FROM
+            (SELECT jobs.class, jobs.state, jobs.seconds, jobs.run_at, CASE WHEN jobs.state = 'running' THEN COALESCE(workers.device, 'any')
+                WHEN jobs.solitary = 1 THEN 'cpu' ELSE 'any' END AS device
+            FROM jobs LEFT JOIN workers ON workers.name = jobs.worker_id) AS told
+        GROUP BY class, state, device ORDER BY class, state, device",
     );
     let rows = sqlx::query(text).fetch_all(db.read()).await?;
     let read = |row: &sqlx::any::AnyRow| -> Result<Depth, sqlx::Error> {
+        let device: &str = row.try_get("device")?;
         Ok(Depth {
             class: Class::of(row.try_get("class")?),
             running: row.try_get::<&str, _>("state")? == "running",
+            device: DEVICES.into_iter().find(|known| *known == device).unwrap_or(DEVICES[0]),
             jobs: row.try_get("jobs")?,
             seconds: row.try_get("seconds")?,
-            oldest: row.try_get("oldest")?,
+            oldest: row.try_get::<i64, _>("oldest")?.max(0),
         })
     };
     Ok(rows.iter().map(read).collect::<Result<_, _>>()?)

@@ -2,6 +2,7 @@
 
 use super::{Class, Ended, LEASE, LONGEST_BACKOFF, QueueError, millis};
 use crate::db::{Change, Tx};
+use crate::measure::Run;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 use std::time::Duration;
@@ -27,6 +28,16 @@ pub enum End {
     Crashed,
     /// From outside: by hand, for want of memory, with the machine.
     Killed,
+}
+
+impl End {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Silent => "queue.silent",
+            Self::Crashed => "queue.crashed",
+            Self::Killed => "queue.killed",
+        }
+    }
 }
 
 /// What became of a job whose lease was lost.
@@ -153,8 +164,12 @@ async fn take_back(tx: &mut Tx, row: &AnyRow, end: End) -> Result<Reaped, QueueE
             let query = query.bind(millis(apart(lost_alone + kills))).bind(kills).bind(most);
             query.execute(&mut **tx).await?;
             tx.tell(Change::Jobs);
+            tx.count(Run::Retried { kind: ended.kind.clone(), code: end.code().to_owned() });
         }
-        Lost::Dead(code, text) => remove(tx, &ended, "dead", Some((code, text))).await?,
+        Lost::Dead(code, text) => {
+            remove(tx, &ended, "dead", Some((code, text))).await?;
+            tx.count(Run::Dead { kind: ended.kind.clone(), code: (*code).to_owned() });
+        }
         Lost::Cancelled => remove(tx, &ended, "cancelled", None).await?,
     }
     let Ended { id, kind, subject, attempts, .. } = ended;

@@ -5,6 +5,7 @@
 
 pub mod embedded;
 mod error;
+mod measured;
 mod multipart;
 mod objects;
 mod policy;
@@ -25,6 +26,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::DateTime;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use measured::Measured;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -198,8 +200,8 @@ impl Store {
             return Err(StoreError::Config("the access key or the secret key is empty".to_owned()));
         }
         Ok(Self {
-            inside: client(config, &config.endpoint, http.clone()),
-            outside: client(config, &config.public_endpoint, http),
+            inside: Client::from_conf(client(config, &config.endpoint, http.clone()).interceptor(Measured).build()),
+            outside: Client::from_conf(client(config, &config.public_endpoint, http).build()),
             public_endpoint: config.public_endpoint.clone(),
             bucket: config.bucket.clone(),
             region: config.region.clone(),
@@ -259,10 +261,10 @@ impl Store {
     }
 }
 
-fn client(config: &StorageConfig, endpoint: &Url, http: SharedHttpClient) -> Client {
+fn client(config: &StorageConfig, endpoint: &Url, http: SharedHttpClient) -> aws_sdk_s3::config::Builder {
     let credentials =
         aws_sdk_s3::config::Credentials::new(&config.access_key, &config.secret_key, None, None, "loopmaster");
-    let config = Config::builder()
+    Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)
         .endpoint_url(endpoint.as_str().trim_end_matches('/'))
@@ -276,8 +278,6 @@ fn client(config: &StorageConfig, endpoint: &Url, http: SharedHttpClient) -> Cli
             RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(Duration::from_millis(100)),
         )
         .timeout_config(timeouts(ATTEMPT).build())
-        .build();
-    Client::from_conf(config)
 }
 
 fn timeouts(attempt: Duration) -> aws_sdk_s3::config::timeout::TimeoutConfigBuilder {

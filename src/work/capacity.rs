@@ -85,14 +85,15 @@ pub fn in_words(largest: u64, limits: &Limits) -> String {
     format!("{}, {} and {}", of(44_100), of(96_000), of(192_000))
 }
 
-/// A worker lives, and takes tracks of so many bytes.
-pub(super) async fn announce(db: &Db, worker: &str, largest: u64) -> Result<(), DbError> {
+/// A worker lives, takes tracks of so many bytes, and renders on a device of this kind.
+pub(super) async fn announce(db: &Db, worker: &str, largest: u64, device: &str) -> Result<(), DbError> {
     let mut tx = db.begin().await?;
     let text = tx.sql(
-        "INSERT INTO workers (name, largest_bytes, seen_at) VALUES ($1, $2, {now})
-        ON CONFLICT (name) DO UPDATE SET largest_bytes = excluded.largest_bytes, seen_at = excluded.seen_at",
+        "INSERT INTO workers (name, largest_bytes, device, seen_at) VALUES ($1, $2, $3, {now})
+        ON CONFLICT (name) DO UPDATE SET largest_bytes = excluded.largest_bytes, device = excluded.device, seen_at = excluded.seen_at",
     );
-    sqlx::query(text).bind(worker).bind(i64::try_from(largest).unwrap_or(i64::MAX)).execute(&mut *tx).await?;
+    let query = sqlx::query(text).bind(worker).bind(i64::try_from(largest).unwrap_or(i64::MAX)).bind(device);
+    query.execute(&mut *tx).await?;
     // What did not say goodbye.
     let text = tx.sql("DELETE FROM workers WHERE seen_at < {now} - $1");
     sqlx::query(text).bind(LIVES).execute(&mut *tx).await?;

@@ -3,6 +3,7 @@
 use super::reap::{bury, reap_once, set_forward};
 use super::{Held, POLL, Shared, Why, capacity, record};
 use crate::db::Change;
+use crate::measure;
 use crate::queue::{self, Beat, Lease};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,7 +71,7 @@ impl Shared {
                 }
             }
             for held in held.iter().filter(|held| !held.lease.alive()) {
-                metrics::counter!("loopmaster_leases_lost_total").increment(1);
+                measure::lease_lost();
                 held.stop(Why::Lost);
             }
         }
@@ -108,7 +109,7 @@ impl Shared {
     pub(super) async fn announce(self: Arc<Self>, drain: CancellationToken) {
         let db = &self.services.db;
         loop {
-            if let Err(error) = capacity::announce(db, &self.name, self.largest).await {
+            if let Err(error) = capacity::announce(db, &self.name, self.largest, self.services.device.kind).await {
                 tracing::warn!(%error, "what this worker takes cannot be told");
             }
             tokio::select! {

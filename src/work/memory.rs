@@ -1,5 +1,6 @@
 //! What is set aside for tracks on their way, in bytes of decoded audio.
 
+use crate::measure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -15,15 +16,13 @@ impl Room {
     /// The track is smaller than it looked.
     pub(super) fn shrink(&self, to: u64) {
         let before = self.bytes.fetch_min(to, Ordering::Relaxed);
-        self.memory.used.fetch_sub(before.saturating_sub(to), Ordering::Relaxed);
-        self.memory.freed.notify_one();
+        self.memory.give_back(before.saturating_sub(to));
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
-        self.memory.freed.notify_one();
+        self.memory.give_back(self.bytes.load(Ordering::Relaxed));
     }
 }
 
@@ -45,8 +44,14 @@ impl Memory {
     pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Room {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.peak.fetch_max(used, Ordering::Relaxed);
-        metrics::gauge!("loopmaster_device_bytes").set(used as f64);
+        measure::set_aside(used);
         Room { memory: Arc::clone(self), bytes: AtomicU64::new(bytes) }
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
+        measure::set_aside(before.saturating_sub(bytes));
+        self.freed.notify_one();
     }
 
     /// Bytes set aside now, the most there ever were, and the most there may be.

@@ -28,6 +28,8 @@ const REST: Duration = Duration::from_mins(1);
 pub struct Device {
     /// The kernels.
     pub backend: Arc<dyn Backend>,
+    /// What it is, for those who count workers: cpu or gpu.
+    pub kind: &'static str,
     /// How long a batch may wait for tracks on their way.
     pub window: Duration,
     /// Most tracks of one batch.
@@ -40,13 +42,13 @@ impl Device {
     /// The processor: tracks go side by side, each by itself.
     #[must_use]
     pub fn cpu(backend: Arc<dyn Backend>, threads: usize) -> Self {
-        Self { backend, window: Duration::ZERO, tracks: 1, at_once: threads.max(1) + 1 }
+        Self { backend, kind: "cpu", window: Duration::ZERO, tracks: 1, at_once: threads.max(1) + 1 }
     }
 
     /// A device that is quick with many and has one queue.
     #[must_use]
     pub fn batching(backend: Arc<dyn Backend>, tracks: usize) -> Self {
-        Self { backend, window: Duration::from_millis(50), tracks, at_once: 1 }
+        Self { backend, kind: "gpu", window: Duration::from_millis(50), tracks, at_once: 1 }
     }
 }
 

@@ -7,6 +7,7 @@ use super::result::heard_first;
 use super::sandbox::Refusal;
 use super::{FilesError, Held, Room, Shared, Summary, Why, album, capacity, summary};
 use crate::db::DbError;
+use crate::measure;
 use crate::queue::{self, Class, Failure, FailureClass, Fate, Lease, QueueError};
 use futures_util::{StreamExt, TryStreamExt};
 use loopmaster_core::analyse::analyse;
@@ -233,7 +234,6 @@ async fn settle(shared: &Shared, held: &Held, stopped: Stopped) {
         .await;
     match (&failure, written) {
         (Ok(failure), Ok(())) => {
-            metrics::counter!("loopmaster_tracks_total", "outcome" => "failed").increment(1);
             tracing::info!(job = lease.id, master, code = failure.code, error = failure.text, "a track failed");
         }
         (Err(_), Ok(())) => {}
@@ -363,7 +363,7 @@ async fn whole(
         audio = again().await?;
     };
     let Finished { pieces, summary, mut artifacts } = finished;
-    shared.stages().insert(lease.subject.clone(), (owner.clone(), Stage::Deliver));
+    line.stage(Stage::Deliver, "");
     store(shared, lease, &pieces, &mut artifacts).await?;
     let list = artifacts.as_slice();
 
@@ -384,8 +384,7 @@ async fn whole(
         .await;
     match settled {
         Ok(()) => {
-            metrics::counter!("loopmaster_tracks_total", "outcome" => "done").increment(1);
-            metrics::counter!("loopmaster_audio_seconds_total").increment(summary.seconds as u64);
+            measure::mastered(summary.seconds, &line.times());
             Ok(summary.seconds)
         }
         Err(error) => Err(error.into()),

@@ -67,7 +67,17 @@ async fn operators_and_readers_are_served() {
         // On a socket of their own.
         let metrics = reqwest::get(format!("http://{}/metrics", service.app.config.listen.metrics)).await.unwrap();
         let metrics = metrics.text().await.unwrap();
-        assert!(metrics.contains("loopmaster_queue_jobs{class=\"interactive\",state=\"waiting\"} 1"), "{metrics}");
+        let waiting =
+            |device| format!("loopmaster_queue_jobs{{class=\"interactive\",state=\"waiting\",device=\"{device}\"}}");
+        assert!(metrics.contains(&(waiting("any") + " 1")) && metrics.contains(&(waiting("cpu") + " 0")), "{metrics}");
+        for there in [
+            "loopmaster_build_info{version=\"0.",
+            "loopmaster_database_seconds_bucket{operation=\"transaction\",le=\"+Inf\"}",
+            "loopmaster_storage_seconds_count{operation=\"HeadBucket\"}",
+            "loopmaster_mails_total{outcome=\"refused\"}",
+        ] {
+            assert!(metrics.contains(there), "{there}: {metrics}");
+        }
         assert!(
             metrics.contains("loopmaster_http_requests_total{method=\"POST\",route=\"/v1/masters\",status=\"201\"}"),
             "{metrics}"

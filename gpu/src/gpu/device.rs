@@ -382,6 +382,12 @@ impl Engine {
         format!("{} ({}, {} {})", self.info.name, self.info.backend, self.info.driver, self.info.driver_info)
     }
 
+    /// The driver and its version.
+    #[must_use]
+    pub fn driver(&self) -> String {
+        format!("{} {}", self.info.driver, self.info.driver_info).trim().to_owned()
+    }
+
     /// Whether a processor plays the card.
     #[must_use]
     pub fn is_software(&self) -> bool {

@@ -49,6 +49,10 @@ const SHARE: f64 = 0.6;
 pub struct Status {
     /// Adapter and driver.
     pub adapter: String,
+    /// The adapter's name.
+    pub name: String,
+    /// Its driver and that one's version.
+    pub driver: String,
     /// Whether the next batch goes to the card.
     pub ready: bool,
     /// The last fault.
@@ -105,7 +109,8 @@ impl Gpu {
         let (lane, test) = Self::lane(&config)?;
         let engine = &lane.engine;
         let who = BackendInfo { name: "gpu".to_owned(), device: engine.describe() };
-        let status = Status { adapter: who.device.clone(), ready: true, ..Status::default() };
+        let (name, driver) = (engine.name().to_owned(), engine.driver());
+        let status = Status { adapter: who.device.clone(), name, driver, ready: true, ..Status::default() };
         Ok(Self {
             software: engine.is_software(),
             state: Mutex::new(State::Ready(Box::new(lane))),

@@ -323,8 +323,7 @@ async fn adopt(service: &Service, row: &Row, stored_key: &str, bytes: u64, etag:
         master = enqueue(&service.config, &mut tx, &[track], version, now).await?.pop();
     }
     tx.commit().await?;
-    metrics::counter!("loopmaster_uploads_stored_total").increment(1);
-    metrics::counter!("loopmaster_uploads_stored_bytes_total").increment(bytes);
+    crate::measure::upload_stored(bytes);
     let expires_at = row.expires_at.filter(|_| !kept);
     Ok(Adopted::Stored(Box::new(Row { state: State::Stored, bytes, expires_at, master, ..row.clone() })))
 }

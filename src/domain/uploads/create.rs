@@ -197,7 +197,7 @@ async fn write_down(
         ticket.keep(&mut tx, &upload).await?;
     }
     tx.commit().await?;
-    metrics::counter!("loopmaster_uploads_begun_total").increment(1);
+    crate::measure::upload_begun();
     Ok((upload, row))
 }
 
