@@ -2,11 +2,11 @@
 
 pub mod admin;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueHint};
 use loopmaster_cli::Local;
-use loopmaster_cli::args::{FileArgs, SoundArgs, parse_amounts, settings};
+use loopmaster_cli::args::{FileArgs, SoundArgs, named, parse_amounts};
 use loopmaster_core::Settings;
-use loopmaster_core::settings::ReferenceAmounts;
+use loopmaster_core::settings::{Named, ReferenceAmounts};
 use std::path::PathBuf;
 
 /// Masters music: give it a mix, get a release-ready master and an honest account of what was done.
@@ -147,7 +147,14 @@ Examples:
                                                       everything in a folder; prints nothing but what is delivered
   loopmaster push album/ --album --name \"My album\" --format wav24,mp3-320 --report
                                                       one album, in the order of the files
+  loopmaster push --manifest catalogue.csv -o masters --format wav24
+                                                      each row a file with tags and settings of its own; options fill empty cells
   loopmaster push mixes/ --detach                     queue everything and go; the same command without --detach fetches
+
+A manifest is CSV with a header, or a JSON array of objects. Columns: file (relative to the manifest), reference (a file), title, artist,
+album, album_artist, track, tracks, disc, discs, date, genre, composer, copyright, publisher, isrc, comment, and the options under Sound and
+Files by their names (style, loudness, ceiling, formats, trim_start …). All rows are looked at before anything is sent; those that cannot be
+sent are written to MANIFEST.rejected.csv with the reasons, and the others go.
 
 Interrupted, the same command goes on: nothing that has arrived is sent again. After failures it masters only those again.
 
@@ -155,12 +162,20 @@ Exit code: 0 when every file was mastered and is here, 1 when any was not (the o
 
 /// `loopmaster push`
 #[derive(Debug, Args)]
-#[command(after_help = PUSH_EXAMPLES)]
+#[command(after_help = PUSH_EXAMPLES, group = ArgGroup::new("records").args(["reference", "manifest"]).multiple(true))]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches of the command line")]
 pub struct PushArgs {
     /// Mixes: files, folders (searched for audio) or quoted globs.
-    #[arg(required = true, value_name = "MIX", value_hint = ValueHint::AnyPath)]
+    #[arg(required_unless_present = "manifest", value_name = "MIX", value_hint = ValueHint::AnyPath)]
     pub mixes: Vec<PathBuf>,
+
+    /// A table of mixes, each with the tags and settings of its master: CSV or JSON, see below.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "mixes")]
+    pub manifest: Option<PathBuf>,
+
+    /// Send nothing where a row of the manifest is rejected [default: the others are sent].
+    #[arg(long, requires = "manifest")]
+    pub strict: bool,
 
     /// Where the masters go [default: beside each mix]. Folders keep their structure.
     #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath)]
@@ -206,7 +221,7 @@ pub struct PushArgs {
     pub reference: Option<PathBuf>,
 
     /// How much of the reference to take, 0–100 each: tone,dynamics,width,loudness [default: 70,50,50,100; the whole at --strength 100].
-    #[arg(long, value_name = "T,D,W,L", requires = "reference", value_parser = parse_amounts, help_heading = "Reference")]
+    #[arg(long, value_name = "T,D,W,L", requires = "records", value_parser = parse_amounts, help_heading = "Reference")]
     reference_amount: Option<ReferenceAmounts>,
 
     #[command(flatten)]
@@ -234,10 +249,10 @@ pub struct PushArgs {
 }
 
 impl PushArgs {
-    /// The settings asked for.
+    /// The settings asked for, over others.
     #[must_use]
-    pub fn settings(&self) -> Settings {
-        settings(&self.sound, &self.files, self.reference_amount)
+    pub fn named(&self, base: Settings) -> Named {
+        named(base, &self.sound, &self.files, self.reference_amount)
     }
 
     /// The service's API.

@@ -46,7 +46,6 @@ mod queue;
 #[cfg(test)]
 mod references;
 #[cfg(test)]
-#[expect(dead_code, reason = "the benches use what no test needs")]
 mod service;
 #[cfg(test)]
 mod standards;

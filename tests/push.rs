@@ -1,6 +1,8 @@
 //! `loopmaster push` against a small service of the same contract over our storage, with a proxy in front of the storage that counts
 //! what comes and breaks what it is told to.
 
+mod manifest;
+
 use crate::storage::{Ours, config, hex, http, noise};
 use axum::body::Body;
 use axum::extract::{Path as At, State};

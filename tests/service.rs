@@ -74,7 +74,22 @@ impl Service {
         Self::launch("SQLite", String::new(), change).await
     }
 
+    /// With a worker in the same process.
+    pub(crate) async fn working() -> Self {
+        let change = |config: &mut Config| {
+            config.worker.backend = "cpu".to_owned();
+            config.worker.threads = 2;
+            // Trying out the sandbox takes a second of each start.
+            config.worker.allow_unsandboxed = true;
+        };
+        Self::begin("SQLite", String::new(), change, true).await
+    }
+
     pub(crate) async fn launch(name: &'static str, database_url: String, change: impl FnOnce(&mut Config)) -> Self {
+        Self::begin(name, database_url, change, false).await
+    }
+
+    async fn begin(name: &'static str, database_url: String, change: impl FnOnce(&mut Config), worker: bool) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         loopmaster::work::sandbox::use_program(env!("CARGO_BIN_EXE_loopmaster"));
         let folder = tempfile::tempdir().unwrap();
@@ -88,7 +103,7 @@ impl Service {
         config.listen.api.set_port(0);
         config.listen.files.set_port(0);
         change(&mut config);
-        let running = Running::start(config, Beside { worker: Some(false) }).await.unwrap();
+        let running = Running::start(config, Beside { worker: Some(worker) }).await.unwrap();
         let url = format!("http://{}", running.api);
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { app: running.app.clone(), url, http, name, running: Some(running), folder }

@@ -1,16 +1,23 @@
 //! What can be typed to master and to analyse. `--help` is the manual: it teaches by examples, and every value is checked before any
 //! work begins.
 
+mod values;
+
+pub use values::{ReferenceArg, parse_amounts};
+
 use clap::{ArgAction, Args, ValueEnum, ValueHint};
 use loopmaster_core::master::Extras;
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{
-    Aspect, Edit, Fix, Format, Limiting, Loudness, Material, OutputRate, Phase, ReferenceAmounts, ReferenceUse,
-    Strength, Style,
+    Aspect, Fix, Format, Limiting, Loudness, Material, Named, OutputRate, Phase, ReferenceAmounts, ReferenceUse,
 };
-use loopmaster_core::units::{Dbtp, Lufs, Seconds};
+use loopmaster_core::units::{Dbtp, Seconds};
 use loopmaster_core::{Settings, machine};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use values::{
+    parse_fix, parse_format, parse_limiter, parse_loudness, parse_material, parse_rate, parse_reference, parse_size,
+    parse_tag, style_parser,
+};
 
 const MASTER_EXAMPLES: &str = "\
 Examples:
@@ -91,13 +98,13 @@ pub struct MasterArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sound")]
 pub struct SoundArgs {
-    /// The sound to aim at.
-    #[arg(long, default_value = "balanced", value_name = "STYLE", value_parser = style_parser())]
-    style: String,
+    /// The sound to aim at [default: balanced].
+    #[arg(long, value_name = "STYLE", value_parser = style_parser())]
+    style: Option<String>,
 
-    /// How far to go, 0 (leave it alone) to 100.
-    #[arg(long, default_value_t = 50, value_name = "0-100", value_parser = clap::value_parser!(u8).range(0..=100))]
-    strength: u8,
+    /// How far to go, 0 (leave it alone) to 100 [default: 50].
+    #[arg(long, value_name = "0-100", value_parser = clap::value_parser!(u8).range(0..=100))]
+    strength: Option<u8>,
 
     /// Strength of the equaliser alone [default: --strength].
     #[arg(long, value_name = "0-100", value_parser = clap::value_parser!(u8).range(0..=100))]
@@ -132,13 +139,13 @@ pub struct SoundArgs {
     insist: bool,
 
     /// How peaks are taken off where more than about 2 dB are taken: fast (leveler, soft clipper, limiter), standard (clipped where the
-    /// music masks it) or finest (the same, more rounds).
-    #[arg(long, value_name = "QUALITY", value_parser = parse_limiter, default_value = "standard")]
-    limiter: Limiting,
+    /// music masks it) or finest (the same, more rounds) [default: standard].
+    #[arg(long, value_name = "QUALITY", value_parser = parse_limiter)]
+    limiter: Option<Limiting>,
 
-    /// Phase of the equaliser: minimum never rings ahead of a transient.
-    #[arg(long, value_name = "PHASE", value_enum, default_value = "minimum")]
-    phase: PhaseArg,
+    /// Phase of the equaliser: minimum never rings ahead of a transient [default: minimum].
+    #[arg(long, value_name = "PHASE", value_enum)]
+    phase: Option<PhaseArg>,
 
     /// What kind of recording it is: speech, classical, acoustic, band, electronic or mastered [default: what the analysis finds].
     #[arg(long, value_name = "KIND", value_parser = parse_material)]
@@ -153,29 +160,36 @@ pub struct SoundArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files")]
 pub struct FileArgs {
-    /// wav16, wav24, wav32f, flac16, flac24, mp3-320, mp3-v0, opus; separated by commas; wav16@44100 for a rate of its own.
-    #[arg(long, value_name = "LIST", default_value = "wav24", value_delimiter = ',', value_parser = parse_format)]
+    /// wav16, wav24, wav32f, flac16, flac24, mp3-320, mp3-v0, opus; separated by commas; wav16@44100 for a rate of its own
+    /// [default: wav24].
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_format)]
     format: Vec<Format>,
 
-    /// native, 44100, 48000 or 96000.
-    #[arg(long, value_name = "RATE", default_value = "native", value_parser = parse_rate)]
-    rate: OutputRate,
+    /// native, 44100, 48000 or 96000 [default: native].
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<OutputRate>,
 
     /// Cut this many seconds from the start.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    trim_start: f64,
+    #[arg(long, value_name = "SECONDS")]
+    trim_start: Option<f64>,
 
     /// Cut this many seconds from the end.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    trim_end: f64,
+    #[arg(long, value_name = "SECONDS")]
+    trim_end: Option<f64>,
 
     /// Fade in over this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    fade_in: f64,
+    #[arg(long, value_name = "SECONDS")]
+    fade_in: Option<f64>,
 
     /// Fade out over this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    fade_out: f64,
+    #[arg(long, value_name = "SECONDS")]
+    fade_out: Option<f64>,
+
+    /// A tag of the masters in the place of the mix's own, e.g. artist=Ana, isrc=DE-A12-26-00001 or track=3/12; may be given several times.
+    /// Nothing behind the = leaves the tag out. Tags: title, artist, album, `album_artist`, track, tracks, disc, discs, date, genre, composer,
+    /// copyright, publisher, isrc, comment.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_tag)]
+    tag: Vec<(String, String)>,
 }
 
 #[derive(Debug, Args)]
@@ -301,20 +315,11 @@ enum OnlyAspect {
     Loudness,
 }
 
-/// A record to follow, and what for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReferenceArg {
-    /// The file.
-    pub path: PathBuf,
-    /// Its weight and its aspects.
-    pub used: ReferenceUse,
-}
-
 impl MasterArgs {
     /// The settings asked for.
     #[must_use]
     pub fn settings(&self) -> Settings {
-        let mut settings = settings(&self.sound, &self.files, self.reference_amount);
+        let mut settings = named(Settings::default(), &self.sound, &self.files, self.reference_amount).finish();
         if self.reference.iter().any(|reference| reference.used != ReferenceUse::default()) {
             settings.references = self.reference.iter().map(|reference| reference.used.clone()).collect();
         }
@@ -335,161 +340,79 @@ impl MasterArgs {
     }
 }
 
-/// The settings that these arguments ask for.
+/// The settings that these arguments ask for, over others.
 #[must_use]
-pub fn settings(sound: &SoundArgs, files: &FileArgs, amounts: Option<ReferenceAmounts>) -> Settings {
-    let mut strength = Strength {
-        overall: sound.strength,
-        tone: sound.tone,
-        dynamics: sound.dynamics,
-        width: sound.width,
-        loudness: sound.loudness_strength,
+pub fn named(base: Settings, sound: &SoundArgs, files: &FileArgs, amounts: Option<ReferenceAmounts>) -> Named {
+    let mut settings = base;
+    let strength = &mut settings.strength;
+    strength.overall = sound.strength.unwrap_or(strength.overall);
+    for (own, given) in [
+        (&mut strength.tone, sound.tone),
+        (&mut strength.dynamics, sound.dynamics),
+        (&mut strength.width, sound.width),
+        (&mut strength.loudness, sound.loudness_strength),
+    ] {
+        *own = given.or(*own);
+    }
+    if let Some(style) = sound.style.as_ref().and_then(|style| style.parse().ok()) {
+        settings.style = style;
+    }
+    if let Some(loudness) = &sound.loudness {
+        settings.loudness = loudness.clone();
+    }
+    settings.ceiling = sound.ceiling.map(Dbtp).or(settings.ceiling);
+    settings.insist |= sound.insist;
+    settings.limiter = sound.limiter.unwrap_or(settings.limiter);
+    settings.phase = match sound.phase {
+        Some(PhaseArg::Minimum) => Phase::Minimum,
+        Some(PhaseArg::Linear) => Phase::Linear,
+        None => settings.phase,
     };
+    settings.rate = files.rate.unwrap_or(settings.rate);
+    if !files.format.is_empty() {
+        settings.formats.clear();
+    }
+    for format in &files.format {
+        if !settings.formats.contains(format) {
+            settings.formats.push(*format);
+        }
+    }
+    let edit = &mut settings.edit;
+    for (own, given) in [
+        (&mut edit.trim_start, files.trim_start),
+        (&mut edit.trim_end, files.trim_end),
+        (&mut edit.fade_in, files.fade_in),
+        (&mut edit.fade_out, files.fade_out),
+    ] {
+        *own = given.map_or(*own, Seconds);
+    }
+    settings.reference = amounts.unwrap_or(settings.reference);
+    settings.material = sound.material.or(settings.material);
+    if !sound.fix.is_empty() {
+        settings.fix = Fix::ALL.into_iter().filter(|fix| sound.fix.contains(fix)).collect();
+    }
+    for (name, value) in &files.tag {
+        // They have been read once, by `parse_tag`.
+        let _ = settings.tags.set(name, value);
+    }
+    let mut named = Named::over(settings);
     if let Some(only) = sound.only {
-        strength = strength.only(match only {
+        named.only(match only {
             OnlyAspect::Tone => Aspect::Tone,
             OnlyAspect::Dynamics => Aspect::Dynamics,
             OnlyAspect::Width => Aspect::Width,
             OnlyAspect::Loudness => Aspect::Loudness,
         });
     }
-    let mut formats = Vec::new();
-    for format in &files.format {
-        if !formats.contains(format) {
-            formats.push(*format);
-        }
-    }
-    let fix = Fix::ALL.into_iter().filter(|fix| sound.fix.contains(fix)).collect();
-    Settings {
-        style: sound.style.parse().unwrap_or_default(),
-        strength,
-        loudness: sound.loudness.clone().unwrap_or_default(),
-        ceiling: sound.ceiling.map(Dbtp),
-        insist: sound.insist,
-        limiter: sound.limiter,
-        phase: match sound.phase {
-            PhaseArg::Minimum => Phase::Minimum,
-            PhaseArg::Linear => Phase::Linear,
-        },
-        rate: files.rate,
-        formats,
-        edit: Edit {
-            trim_start: Seconds(files.trim_start),
-            trim_end: Seconds(files.trim_end),
-            fade_in: Seconds(files.fade_in),
-            fade_out: Seconds(files.fade_out),
-        },
-        reference: amounts.unwrap_or_default(),
-        references: Vec::new(),
-        material: sound.material,
-        fix,
-    }
-}
-
-fn style_parser() -> clap::builder::PossibleValuesParser {
-    clap::builder::PossibleValuesParser::new(Style::ALL.map(Style::name))
-}
-
-fn parse_loudness(text: &str) -> Result<Loudness, String> {
-    let typed = text.replace('−', "-");
-    if let Ok(lufs) = typed.parse::<f64>() {
-        return if (-40.0..=-5.0).contains(&lufs) {
-            Ok(Loudness::Lufs(Lufs(lufs)))
-        } else {
-            Err("use −40 to −5 LUFS".to_owned())
-        };
-    }
-    loopmaster_core::plan::destination(&typed)
-        .map(|destination| Loudness::Destination(destination.key.to_owned()))
-        .ok_or_else(|| "neither a number of LUFS nor a destination; `loopmaster destinations` lists them".to_owned())
-}
-
-fn parse_format(text: &str) -> Result<Format, String> {
-    text.trim().parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
-}
-
-/// A number of bytes with K, M, G or T, in powers of 1024.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || "use a size such as 512M or 2G".to_owned();
-    let text = text.trim().to_ascii_uppercase();
-    let text = text.strip_suffix("IB").or_else(|| text.strip_suffix('B')).unwrap_or(&text);
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let shift = match text[digits.len()..].trim() {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(wrong()),
-    };
-    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(wrong)
-}
-
-fn parse_rate(text: &str) -> Result<OutputRate, String> {
-    text.parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
-}
-
-/// A file, and behind colons its weight and its aspects. A file of exactly that name is that file.
-fn parse_reference(text: &str) -> Result<ReferenceArg, String> {
-    let mut used = ReferenceUse::default();
-    let (mut path, mut weighed) = (text, false);
-    while !Path::new(path).exists() {
-        let Some((before, last)) = path.rsplit_once(':').filter(|(before, _)| !before.is_empty()) else { break };
-        let aspects: Option<Vec<Aspect>> =
-            last.split('+').map(|name| Aspect::ALL.into_iter().find(|a| a.name() == name)).collect();
-        match (last.parse::<f64>(), aspects) {
-            (Ok(weight), _) if !weighed => {
-                if !(0.01..=100.0).contains(&weight) {
-                    return Err(format!("the weight is {last}; use 0.01 to 100"));
-                }
-                (used.weight, weighed) = (weight, true);
-            }
-            (_, Some(aspects)) if used.aspects.is_empty() => used.aspects = aspects,
-            _ if Path::new(before).exists() => {
-                let known = Aspect::ALL.map(Aspect::name).join(", ");
-                return Err(format!(
-                    "`{last}` is neither a weight nor an aspect; use a number, or {known}, joined by +"
-                ));
-            }
-            _ => break,
-        }
-        path = before;
-    }
-    Ok(ReferenceArg { path: PathBuf::from(path), used })
-}
-
-fn parse_limiter(text: &str) -> Result<Limiting, String> {
-    text.parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
-}
-
-fn parse_material(text: &str) -> Result<Material, String> {
-    text.parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
-}
-
-fn parse_fix(text: &str) -> Result<Fix, String> {
-    text.trim().parse().map_err(|e: loopmaster_core::settings::SettingError| e.to_string())
-}
-
-/// Four numbers from 0 to 100 with commas.
-///
-/// # Errors
-/// They are not.
-pub fn parse_amounts(text: &str) -> Result<ReferenceAmounts, String> {
-    let wrong = || "use four numbers from 0 to 100, e.g. 70,50,50,100".to_owned();
-    let numbers: Vec<u8> =
-        text.split(',').map(|n| n.trim().parse::<u8>()).collect::<Result<_, _>>().map_err(|_| wrong())?;
-    match numbers[..] {
-        [tone, dynamics, width, loudness] if numbers.iter().all(|n| *n <= 100) => {
-            Ok(ReferenceAmounts::all(tone, dynamics, width, loudness))
-        }
-        _ => Err(wrong()),
-    }
+    named
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;
+    use loopmaster_core::settings::Style;
+    use loopmaster_core::units::Lufs;
 
     #[derive(Debug, Parser)]
     struct Cli {
@@ -507,18 +430,6 @@ mod tests {
         assert_eq!(settings(&["--loudness=-14"]).loudness, Loudness::Lufs(Lufs(-14.0)));
         assert_eq!(settings(&["--loudness", "Spotify"]).loudness, Loudness::Destination("spotify".to_owned()));
         assert!(Cli::try_parse_from(["master", "a.wav", "--loudness", "3"]).is_err());
-    }
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        for (text, bytes) in
-            [("0", 0), ("17", 17), ("512M", 512 << 20), ("2g", 2 << 30), ("1 KiB", 1024), ("3TB", 3 << 40)]
-        {
-            assert_eq!(parse_size(text).ok(), Some(bytes), "{text}");
-        }
-        for text in ["", "M", "-1", "2.5G", "1X", "99999999999T", "1MM"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
     }
 
     #[test]
@@ -551,6 +462,68 @@ mod tests {
         assert_eq!(two.references.len(), 2);
         let text = serde_json::to_string(&two).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), two);
+    }
+
+    #[test]
+    fn tags_are_named_and_checked() {
+        let tags = settings(&[
+            "--tag",
+            "title=a = b",
+            "--tag",
+            "track=3/12",
+            "--tag",
+            "Album-Artist=",
+            "--tag",
+            "isrc=de-a12-26-00001",
+        ])
+        .tags;
+        assert_eq!((tags.title.as_deref(), tags.track, tags.tracks), (Some("a = b"), Some(3), Some(12)));
+        assert_eq!((tags.album_artist.as_deref(), tags.isrc.as_deref()), (Some(""), Some("de-a12-26-00001")));
+        for wrong in ["title", "heading=x", "track=first", "track=0", "isrc=1234"] {
+            assert!(Cli::try_parse_from(["master", "a.wav", "--tag", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_given_stays_as_it_was() {
+        let args = |more: &[&str]| Cli::try_parse_from(["master", "a.wav"].iter().chain(more)).unwrap().args;
+        let before = settings(&[
+            "--style",
+            "warm",
+            "--strength",
+            "30",
+            "--tone",
+            "10",
+            "--loudness",
+            "-9",
+            "--ceiling",
+            "-2",
+            "--insist",
+            "--limiter",
+            "fast",
+            "--phase",
+            "linear",
+            "--format",
+            "flac24",
+            "--rate",
+            "48000",
+            "--trim-start",
+            "1",
+            "--fade-out",
+            "2",
+            "--material",
+            "band",
+            "--fix",
+            "dc",
+            "--tag",
+            "artist=Ana",
+        ]);
+        let over = |more: &[&str]| {
+            let args = args(more);
+            named(before.clone(), &args.sound, &args.files, None).finish()
+        };
+        assert_eq!(over(&[]), before);
+        assert_eq!(over(&["--style", "loud"]), Settings { style: Style::Loud, ..before.clone() });
     }
 
     #[test]

@@ -97,6 +97,15 @@ impl Progress {
         }
     }
 
+    /// Lines for people about something that is wrong, on standard error; programs hear of it by events.
+    pub fn warn(&self, text: &str) {
+        if self.voice != Voice::Json {
+            self.bars.suspend(|| {
+                let _ = writeln!(std::io::stderr().lock(), "{text}");
+            });
+        }
+    }
+
     /// One line that says what is wrong and what to do, for people and machines alike.
     pub fn error(&self, file: &str, code: &str, message: &str) {
         self.event(&json!({ "event": "failed", "file": file, "code": code, "message": message }));

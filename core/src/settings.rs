@@ -1,8 +1,12 @@
 //! What a person may ask for: style, strength, loudness, formats. Serialised the same in the CLI, the API and the page.
 
 mod format;
+mod named;
+mod tags;
 
 pub use format::{Codec, Format, OutputRate};
+pub use named::Named;
+pub use tags::{HIGHEST_NUMBER, LONGEST_COMMENT, LONGEST_TAG, TagError, TagWishes, isrc};
 
 use crate::units::{Dbtp, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
@@ -45,6 +49,9 @@ pub struct Settings {
     /// Faults of the mix to mend before it is mastered.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fix: Vec<Fix>,
+    /// What the files say about themselves instead of what the mix says.
+    #[serde(skip_serializing_if = "TagWishes::is_empty")]
+    pub tags: TagWishes,
 }
 
 impl Default for Settings {
@@ -64,6 +71,7 @@ impl Default for Settings {
             references: Vec::new(),
             material: None,
             fix: Vec::new(),
+            tags: TagWishes::default(),
         }
     }
 }

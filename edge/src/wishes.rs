@@ -3,8 +3,7 @@
 //! wish that is silently dropped is worse than an error.
 
 use loopmaster_core::Settings;
-use loopmaster_core::settings::{Aspect, Format, Loudness, Phase, SettingError};
-use loopmaster_core::units::{Dbtp, Lufs, Seconds};
+use loopmaster_core::settings::{Named, SettingError};
 
 /// Most fields a form may have: all of them once and every format at every rate stay far below.
 const MOST_FIELDS: usize = 64;
@@ -38,113 +37,24 @@ impl FormError {
 
 /// Reads an `application/x-www-form-urlencoded` body. Ranges are `plan`'s to judge; here only what has no meaning is refused.
 pub fn settings(body: &[u8]) -> Result<Settings, FormError> {
-    let mut settings = Settings::default();
-    let mut formats: Vec<Format> = Vec::new();
-    let mut only = None;
+    let mut named = Named::default();
     for (count, (field, value)) in form_urlencoded::parse(body).enumerate() {
         if count == MOST_FIELDS {
             return Err(FormError::TooMany);
         }
         let value = value.trim();
-        if value.is_empty() {
-            continue;
-        }
-        let strength = &mut settings.strength;
-        match field.as_ref() {
-            "style" => settings.style = value.parse()?,
-            "strength" => strength.overall = percent("strength", value)?,
-            "tone" => strength.tone = Some(percent("tone", value)?),
-            "dynamics" => strength.dynamics = Some(percent("dynamics", value)?),
-            "width" => strength.width = Some(percent("width", value)?),
-            "loudness_strength" => strength.loudness = Some(percent("loudness_strength", value)?),
-            "only" => only = Some(aspect(value)?),
-            "loudness" => settings.loudness = loudness(value)?,
-            "ceiling" => settings.ceiling = Some(Dbtp(number("ceiling", value, "dBTP")?)),
-            "insist" => settings.insist = checkbox("insist", value)?,
-            "limiter" => settings.limiter = value.parse()?,
-            "phase" => settings.phase = phase(value)?,
-            "rate" => settings.rate = value.parse()?,
-            "material" => settings.material = Some(value.parse()?),
-            "fix" => {
-                let fix = value.parse()?;
-                if !settings.fix.contains(&fix) {
-                    settings.fix.push(fix);
-                }
-            }
-            "format" => {
-                let format = value.parse()?;
-                if !formats.contains(&format) {
-                    formats.push(format);
-                }
-            }
-            "trim_start" => settings.edit.trim_start = Seconds(number("trim_start", value, "seconds")?),
-            "trim_end" => settings.edit.trim_end = Seconds(number("trim_end", value, "seconds")?),
-            "fade_in" => settings.edit.fade_in = Seconds(number("fade_in", value, "seconds")?),
-            "fade_out" => settings.edit.fade_out = Seconds(number("fade_out", value, "seconds")?),
-            unknown => return Err(FormError::Field(unknown.chars().take(40).collect())),
+        if !value.is_empty() && !named.set(&field, value)? {
+            return Err(FormError::Field(field.chars().take(40).collect()));
         }
     }
-    if let Some(aspect) = only {
-        settings.strength = settings.strength.only(aspect);
-    }
-    if !formats.is_empty() {
-        settings.formats = formats;
-    }
-    Ok(settings)
-}
-
-fn unreadable(what: &'static str, value: &str, expected: &str) -> SettingError {
-    SettingError { what, value: value.chars().take(40).collect(), expected: expected.to_owned() }
-}
-
-fn percent(what: &'static str, value: &str) -> Result<u8, SettingError> {
-    let percent = value.parse::<u8>().ok().filter(|percent| *percent <= 100);
-    percent.ok_or_else(|| unreadable(what, value, "a whole number from 0 to 100"))
-}
-
-/// A finite number, also with the typographic minus and the decimal comma people type.
-fn number(what: &'static str, value: &str, unit: &str) -> Result<f64, SettingError> {
-    let plain = value.replace('−', "-").replace(',', ".");
-    let number = plain.parse::<f64>().ok().filter(|number| number.is_finite());
-    number.ok_or_else(|| unreadable(what, value, &format!("a number of {unit}")))
-}
-
-/// What a browser sends for a ticked box, and the two words of JSON.
-fn checkbox(what: &'static str, value: &str) -> Result<bool, SettingError> {
-    match value {
-        "on" | "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(unreadable(what, value, "on, or leave it out")),
-    }
-}
-
-/// A number of LUFS, or else the key of a destination; whether that destination exists is for `plan` to say, which has the table.
-fn loudness(value: &str) -> Result<Loudness, SettingError> {
-    if value.starts_with(|c: char| c.is_ascii_lowercase()) && value.len() <= 40 {
-        return Ok(if value == "style" { Loudness::Style } else { Loudness::Destination(value.to_owned()) });
-    }
-    let lufs = number("loudness", value, "LUFS")
-        .map_err(|_| unreadable("loudness", value, "LUFS, e.g. -14, or a destination, e.g. spotify"))?;
-    Ok(Loudness::Lufs(Lufs(lufs)))
-}
-
-fn phase(value: &str) -> Result<Phase, SettingError> {
-    match value {
-        "minimum" => Ok(Phase::Minimum),
-        "linear" => Ok(Phase::Linear),
-        _ => Err(unreadable("phase", value, "minimum or linear")),
-    }
-}
-
-fn aspect(value: &str) -> Result<Aspect, SettingError> {
-    let known = Aspect::ALL.into_iter().find(|aspect| aspect.name() == value);
-    known.ok_or_else(|| unreadable("only", value, &Aspect::ALL.map(Aspect::name).join(", ")))
+    Ok(named.finish())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use loopmaster_core::settings::{Codec, Fix, Material, OutputRate, Style};
+    use loopmaster_core::settings::{Aspect, Codec, Fix, Format, Loudness, Material, OutputRate, Phase, Style};
+    use loopmaster_core::units::{Dbtp, Lufs, Seconds};
     use proptest::prelude::*;
 
     #[test]
@@ -158,7 +68,7 @@ mod tests {
         let body = "style=Warm&strength=70&tone=20&dynamics=0&width=100&loudness_strength=90&loudness=%E2%88%929%2C5&ceiling=-1.5\
                     &insist=on&phase=linear&rate=48000&format=flac24&format=mp3-320&format=wav16%4044100&format=flac24\
                     &trim_start=0.5&trim_end=1&fade_in=0.01&fade_out=6\
-                    &material=speech&fix=polarity&fix=dc&fix=dc";
+                    &material=speech&fix=polarity&fix=dc&fix=dc&title=N%C3%A4cht%2C+eins&isrc=DE-A12-26-00001";
         let wished = settings(body.as_bytes()).unwrap();
         assert_eq!(wished.style, Style::Warm);
         assert_eq!(wished.strength.overall, 70);
@@ -167,6 +77,8 @@ mod tests {
         assert_eq!(wished.ceiling, Some(Dbtp(-1.5)));
         assert!(wished.insist);
         assert_eq!((wished.material, wished.fix), (Some(Material::Speech), vec![Fix::Polarity, Fix::Dc]));
+        assert_eq!(wished.tags.title.as_deref(), Some("Nächt, eins"));
+        assert_eq!(wished.tags.isrc.as_deref(), Some("DE-A12-26-00001"));
         assert_eq!((wished.phase, wished.rate), (Phase::Linear, OutputRate::Hz(48_000)));
         let format = |codec, rate| Format { codec, rate };
         assert_eq!(

@@ -3,7 +3,9 @@
 use super::error::{Error, Result};
 use loopmaster_core::Settings;
 use loopmaster_core::plan::{self, destinations};
-use loopmaster_core::settings::{Aspect, Codec, Fix, Limiting, Material, Style};
+use loopmaster_core::settings::{
+    Aspect, Codec, Fix, HIGHEST_NUMBER, LONGEST_COMMENT, LONGEST_TAG, Limiting, Material, Style, TagWishes,
+};
 use serde_json::json;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -116,7 +118,8 @@ impl PartialSchema for SettingsSchema {
                     "type": "array", "uniqueItems": true, "maxItems": Fix::ALL.len(),
                     "items": {"type": "string", "enum": Fix::ALL.map(Fix::name)},
                     "description": "Faults of the mix to mend before it is mastered; only what a mix has is mended."
-                }
+                },
+                "tags": tags()
             }
         });
         match serde_json::from_value(schema) {
@@ -124,6 +127,37 @@ impl PartialSchema for SettingsSchema {
             Err(error) => unreachable!("the schema of the settings is one: {error}"),
         }
     }
+}
+
+/// The schema of [`TagWishes`].
+fn tags() -> serde_json::Value {
+    let one = |name: &'static str| {
+        let schema = match name {
+            "track" | "tracks" | "disc" | "discs" => {
+                json!({"type": ["integer", "null"], "minimum": 1, "maximum": HIGHEST_NUMBER})
+            }
+            "isrc" => json!({
+                "type": ["string", "null"], "example": "DE-A12-26-00001",
+                "pattern": "^([A-Za-z]{2}-[A-Za-z0-9]{3}-[0-9]{2}-[0-9]{5}|[A-Za-z]{2}[A-Za-z0-9]{3}[0-9]{7})?$",
+                "description": "International Standard Recording Code, with hyphens or without."
+            }),
+            // Lines it may have.
+            "comment" => json!({
+                "type": ["string", "null"], "maxLength": LONGEST_COMMENT,
+                "pattern": "^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$"
+            }),
+            _ => json!({
+                "type": ["string", "null"], "maxLength": LONGEST_TAG, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"
+            }),
+        };
+        (name.to_owned(), schema)
+    };
+    json!({
+        "type": "object", "additionalProperties": false,
+        "description": "What the masters say about themselves. A tag that is left out travels from the mix; an empty text keeps the mix's own \
+            from travelling. The title is the title of the master, too.",
+        "properties": TagWishes::NAMES.map(one).into_iter().collect::<serde_json::Map<_, _>>()
+    })
 }
 
 #[cfg(test)]
@@ -142,6 +176,9 @@ mod tests {
             (r#"{"strength":{"overall":101}}"#, "plan.out_of_range"),
             (r#"{"references":[{},{}]}"#, "plan.out_of_range"),
             (r#"{"references":[{"weight":0}]}"#, "plan.out_of_range"),
+            (r#"{"tags":{"isrc":"DE-A12-26-1"}}"#, "tags.isrc"),
+            (r#"{"tags":{"track":0}}"#, "tags.number"),
+            (r#"{"tags":{"title":"a\nb"}}"#, "tags.control_character"),
         ] {
             assert_eq!(refused(json).code(), code, "{json}");
         }
@@ -158,6 +195,7 @@ mod tests {
             material: Some(Material::Speech),
             fix: Fix::ALL.to_vec(),
             limiter: Limiting::Finest,
+            tags: TagWishes { title: Some("Title".to_owned()), ..TagWishes::default() },
             ..Settings::default()
         };
         let serde_json::Value::Object(all) = serde_json::to_value(whole).unwrap() else { panic!("object") };

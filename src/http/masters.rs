@@ -209,7 +209,7 @@ async fn rerun(
         Begun::First(ticket) => ticket,
         Begun::Repeat(response) => return Ok(response),
     };
-    let outcome = make::again(&app, &visitor, &id, &wish.settings, wish.reference_upload, &ticket).await;
+    let outcome = make::again(&app, &visitor, &id, wish.settings, wish.reference_upload, &ticket).await;
     let master = ticket.settle(&app.db, outcome).await?;
     Ok((StatusCode::CREATED, Json(master)).into_response())
 }

@@ -26,6 +26,12 @@ pub(super) enum PushError {
     /// A file on this machine.
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
+    /// A manifest that is none.
+    #[error("{}: {detail}", path.display())]
+    Manifest { path: PathBuf, code: &'static str, detail: String },
+    /// Rows of a manifest cannot be sent, and it is all or nothing.
+    #[error("{} of {rows} rows are rejected, and with --strict nothing is sent; see {}", .rejected, beside.display())]
+    Strict { rejected: usize, rows: usize, beside: PathBuf },
     /// A result's name is taken.
     #[error("{} exists; use --force to replace it, or another --output", .0.display())]
     Exists(PathBuf),
@@ -53,6 +59,8 @@ impl PushError {
             Self::Damaged { .. } => "push.damaged",
             Self::Changed(_) => "push.changed",
             Self::File { .. } => "push.file",
+            Self::Manifest { code, .. } => code,
+            Self::Strict { .. } => "manifest.rejected",
             Self::Exists(_) => "deliver.exists",
             Self::NoToken(_) => "push.no_token",
             Self::Address(_) => "push.address",

@@ -24,6 +24,40 @@ impl Sink for Enough {
     }
 }
 
+/// Whether a file is there, may be read, and is of a kind that is mastered: by its own header, not by its name. A code and a sentence where
+/// it is not.
+pub(super) fn look(path: &Path) -> Result<(), (String, String)> {
+    let refused = |code: &str, reason: String| Err((code.to_owned(), reason));
+    let about = match std::fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return refused("decode.missing", "there is no such file".to_owned());
+        }
+        Err(error) => return refused("decode.read", format!("the file cannot be read: {error}")),
+    };
+    // A pipe would be waited for.
+    if !about.is_file() {
+        return refused("decode.not_audio", "this is no file; name a WAV, AIFF, FLAC, MP3, M4A or OGG file".to_owned());
+    }
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) => return refused("decode.read", format!("the file cannot be read: {error}")),
+    };
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match decode_into(file, extension, &Limits::default(), &mut Enough) {
+        Err(
+            error @ (DecodeError::NotAudio(_)
+            | DecodeError::UnsupportedCodec(_)
+            | DecodeError::Empty
+            | DecodeError::TooManyChannels { .. }
+            | DecodeError::BadRate { .. }
+            | DecodeError::MetadataTooLarge { .. }),
+        ) => refused(error.code(), error.to_string()),
+        // What else may be wrong with it is the service's to judge.
+        _ => Ok(()),
+    }
+}
+
 /// Refuses what is certainly too large for the service. Everything else is the service's to judge.
 pub(super) fn judge(path: &Path, limits: &Limits) -> Result<(), PushError> {
     let failed = |source| PushError::File { path: path.to_owned(), source };

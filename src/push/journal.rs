@@ -19,14 +19,32 @@ pub(super) enum Step {
     Begun { run: String },
     /// The batch was made.
     Batch { id: String },
-    /// An upload was made for a file as it was then.
-    Upload { file: String, stamp: String, id: String },
+    /// An upload was made for a file as it was then, and with it the master that was ordered.
+    Upload {
+        file: String,
+        stamp: String,
+        id: String,
+        /// What stands in a manifest for the file, as a short name of it; empty where all files are ordered alike.
+        #[serde(default)]
+        order: String,
+    },
     /// A master will not come, and that was said. The next run makes another of the same upload.
     Failed { master: String },
-    /// That other master.
-    Again { upload: String, master: String },
+    /// That other master, or one that was ordered differently.
+    Again {
+        upload: String,
+        master: String,
+        #[serde(default)]
+        order: String,
+    },
     /// The results of a file as it was then are here.
-    Done { file: String, stamp: String, track: Box<Here> },
+    Done {
+        file: String,
+        stamp: String,
+        track: Box<Here>,
+        #[serde(default)]
+        order: String,
+    },
 }
 
 /// A track whose results are here.
@@ -47,9 +65,13 @@ struct Known {
     run: String,
     batch: Option<String>,
     uploads: HashMap<(String, String), String>,
+    /// What an upload's own master was ordered as.
+    orders: HashMap<String, String>,
     failed: HashSet<String>,
-    again: HashMap<String, String>,
-    done: HashMap<(String, String), Here>,
+    /// By upload and order.
+    again: HashMap<(String, String), String>,
+    /// By file: as it was, what was ordered, and what came.
+    done: HashMap<String, (String, String, Here)>,
 }
 
 impl Known {
@@ -57,17 +79,18 @@ impl Known {
         match step {
             Step::Begun { run } => self.run = run,
             Step::Batch { id } => self.batch = Some(id),
-            Step::Upload { file, stamp, id } => {
+            Step::Upload { file, stamp, id, order } => {
+                self.orders.insert(id.clone(), order);
                 self.uploads.insert((file, stamp), id);
             }
             Step::Failed { master } => {
                 self.failed.insert(master);
             }
-            Step::Again { upload, master } => {
-                self.again.insert(upload, master);
+            Step::Again { upload, master, order } => {
+                self.again.insert((upload, order), master);
             }
-            Step::Done { file, stamp, track } => {
-                self.done.insert((file, stamp), *track);
+            Step::Done { file, stamp, track, order } => {
+                self.done.insert(file, (stamp, order, *track));
             }
         }
     }
@@ -153,14 +176,25 @@ impl Journal {
         self.read(|known| known.failed.contains(master))
     }
 
-    /// The latest master that was made of an upload because the one before had failed.
-    pub(super) fn again(&self, upload: &str) -> Option<String> {
-        self.read(|known| known.again.get(upload).cloned())
+    /// The latest master of an upload by this order; `first` is the one that was made with the upload.
+    pub(super) fn latest(&self, upload: &str, order: &str, first: Option<String>) -> Option<String> {
+        self.read(|known| {
+            let again = known.again.get(&(upload.to_owned(), order.to_owned())).cloned();
+            again.or_else(|| first.filter(|_| known.orders.get(upload).is_none_or(|own| own == order)))
+        })
     }
 
-    /// The results of a file that has not changed since.
-    pub(super) fn here(&self, file: &str, stamp: &str) -> Option<Here> {
-        self.read(|known| known.done.get(&(file.to_owned(), stamp.to_owned())).cloned())
+    /// The results of a file that has not changed since, by this order.
+    pub(super) fn here(&self, file: &str, stamp: &str, order: &str) -> Option<Here> {
+        self.read(|known| {
+            let (as_it_was, ordered, here) = known.done.get(file)?;
+            (as_it_was == stamp && ordered == order).then(|| here.clone())
+        })
+    }
+
+    /// What came last of a file, whatever it was and however it was ordered.
+    pub(super) fn came(&self, file: &str) -> Vec<Artifact> {
+        self.read(|known| known.done.get(file).map(|(.., here)| here.files.clone()).unwrap_or_default())
     }
 }
 
@@ -171,7 +205,12 @@ mod tests {
     #[test]
     fn what_was_written_is_known_again() {
         let folder = tempfile::tempdir().unwrap();
-        let upload = Step::Upload { file: "ä.wav".to_owned(), stamp: "1".to_owned(), id: "upl_1".to_owned() };
+        let upload = Step::Upload {
+            file: "ä.wav".to_owned(),
+            stamp: "1".to_owned(),
+            id: "upl_1".to_owned(),
+            order: "warm".to_owned(),
+        };
         let journal = Journal::open(folder.path(), "a", "old", false).unwrap();
         assert!(matches!(Journal::open(folder.path(), "a", "old", false), Err(PushError::Running(_))));
         let key = journal.key("batch");
@@ -187,17 +226,27 @@ mod tests {
         assert_eq!(journal.upload("ä.wav", "1").as_deref(), Some("upl_1"));
         assert_eq!(journal.upload("ä.wav", "2"), None);
         journal.write(Step::Failed { master: "mst_1".to_owned() }).unwrap();
-        journal.write(Step::Again { upload: "upl_1".to_owned(), master: "mst_2".to_owned() }).unwrap();
+        let again = |order: &str, master: &str| Step::Again {
+            upload: "upl_1".to_owned(),
+            master: master.to_owned(),
+            order: order.to_owned(),
+        };
+        let latest = |journal: &Journal, order: &str| journal.latest("upl_1", order, Some("mst_1".to_owned()));
+        assert_eq!((latest(&journal, "warm").as_deref(), latest(&journal, "loud")), (Some("mst_1"), None));
+        journal.write(again("warm", "mst_2")).unwrap();
+        journal.write(again("loud", "mst_3")).unwrap();
         drop(journal);
         let journal = Journal::open(folder.path(), "a", "old", false).unwrap();
         assert!(journal.has_failed("mst_1") && !journal.has_failed("mst_2"));
-        assert_eq!(journal.again("upl_1").as_deref(), Some("mst_2"));
+        assert_eq!(latest(&journal, "warm").as_deref(), Some("mst_2"));
+        assert_eq!(latest(&journal, "loud").as_deref(), Some("mst_3"));
         drop(journal);
         // What the version before wrote, under the name that it gave.
         let old = "{\"step\":\"begun\",\"run\":\"r\"}\n{\"step\":\"upload\",\"file\":\"b.wav\",\"stamp\":\"3\",\"id\":\"upl_3\"}\n";
         std::fs::write(folder.path().join("old.jsonl"), old).unwrap();
         let journal = Journal::open(folder.path(), "new", "old", false).unwrap();
         assert_eq!((journal.key("x").as_str(), journal.upload("b.wav", "3").as_deref()), ("r-x", Some("upl_3")));
+        assert_eq!(journal.latest("upl_3", "", Some("mst_1".to_owned())).as_deref(), Some("mst_1"));
         drop(journal);
         assert_ne!(Journal::open(folder.path(), "a", "old", true).unwrap().key("batch"), key);
     }

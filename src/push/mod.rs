@@ -3,24 +3,28 @@
 //! is new or has changed, and leaves the others as they are. That holds, too, when all has come through: `--fresh` begins anew.
 
 mod api;
+mod delivered;
 mod error;
 mod fetch;
 mod fits;
 mod journal;
+mod manifest;
+mod orders;
+mod place;
 mod send;
 
 use crate::cli::PushArgs;
 use api::{Api, Artifact, Master, Upload};
+use delivered::{Delivered, describe, write_manifest};
 use error::PushError;
+use futures_util::StreamExt;
 use journal::{Here, Journal, Step};
-use loopmaster_cli::inputs::{self, Input};
-use loopmaster_cli::master::output_folders;
 use loopmaster_cli::progress::{Progress, Transfer, Voice};
+use loopmaster_core::Settings;
+use orders::{Orders, Track};
 use send::{Order, Sender, Source};
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::json;
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,15 +48,14 @@ pub fn run(args: &PushArgs) -> bool {
         _ => Voice::Human,
     };
     let progress = Progress::new(voice);
-    let (inputs, missing) = inputs::resolve(&args.mixes);
-    for error in &missing {
-        let text = error.to_string();
-        let (file, message) = text.split_once(": ").unwrap_or(("", &text));
-        progress.error(file, error.code(), message);
-    }
-    if inputs.is_empty() {
-        return false;
-    }
+    let orders = match Orders::of(args, Settings::default(), &progress) {
+        Ok(orders) if orders.tracks.is_empty() => return false,
+        Ok(orders) => orders,
+        Err(error) => {
+            progress.error("", error.code(), &error.to_string());
+            return false;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -60,8 +63,8 @@ pub fn run(args: &PushArgs) -> bool {
             return false;
         }
     };
-    match runtime.block_on(push(args, &inputs, &progress)) {
-        Ok(good) => good && missing.is_empty(),
+    match runtime.block_on(push(args, &orders, &progress)) {
+        Ok(good) => good && orders.left_out == 0,
         Err(error) => {
             progress.error("", error.code(), &error.to_string());
             false
@@ -79,42 +82,31 @@ enum Ended {
     Stopped,
 }
 
-/// A track that came through.
-struct Delivered {
-    mix: PathBuf,
-    master: String,
-    seconds: Option<f64>,
-    lufs: Option<f64>,
-    dbtp: Option<f64>,
-    files: Vec<(PathBuf, Artifact)>,
-}
-
 struct Push<'a> {
     args: &'a PushArgs,
     progress: &'a Progress,
     api: &'a Api,
     sender: Sender<'a>,
-    settings: Value,
     batch: Option<String>,
-    reference: Option<String>,
+    /// The uploads of references.
+    references: HashMap<PathBuf, String>,
     files: Semaphore,
     fetches: Semaphore,
     news: watch::Receiver<HashMap<String, Master>>,
 }
 
-async fn push(args: &PushArgs, inputs: &[Input], progress: &Progress) -> Result<bool, PushError> {
+async fn push(args: &PushArgs, orders: &Orders, progress: &Progress) -> Result<bool, PushError> {
     let started = Instant::now();
-    let token = token(args)?;
+    let token = place::token(args)?;
     let api = Api::new(&args.url(), token)?;
-    let settings = serde_json::to_value(args.settings()).unwrap_or_default();
-    let (name, before) = journal_names(args, inputs, &settings);
-    let journal = Journal::open(&state_folder(), &name, &before, args.fresh)?;
-    let name = args.name.clone().unwrap_or_else(|| batch_name(&args.mixes));
+    let (name, before) = &orders.journal;
+    let journal = Journal::open(&place::state_folder(), name, before, args.fresh)?;
+    let tracks = &orders.tracks;
     let batch = match journal.batch() {
         Some(batch) => Some(batch),
-        None if inputs.len() < 2 && !args.album => None,
+        None if !orders.batch => None,
         None => {
-            let id = api.batch(&name, args.album, inputs.len(), &journal.key("batch")).await?;
+            let id = api.batch(&orders.name, args.album, tracks.len(), &journal.key("batch")).await?;
             journal.write(Step::Batch { id: id.clone() })?;
             Some(id)
         }
@@ -128,22 +120,31 @@ async fn push(args: &PushArgs, inputs: &[Input], progress: &Progress) -> Result<
         progress,
         api: &api,
         sender,
-        settings,
         batch: batch.clone(),
-        reference: None,
+        references: HashMap::new(),
         files: Semaphore::new(FILES),
         fetches: Semaphore::new(FETCHES),
         news,
     };
-    work.reference = match &args.reference {
-        Some(path) => Some(work.reference(path).await?),
-        None => None,
-    };
-    let folders = output_folders(inputs, args.output.as_deref());
-    let tracks = inputs.iter().zip(&folders).enumerate().map(|(at, (input, folder))| work.track(at, input, folder));
+    let here: Vec<Option<Delivered>> =
+        futures_util::stream::iter(tracks).map(|track| work.here(track)).buffered(FILES).collect().await;
+    // Only for those that are still to be made.
+    for track in tracks.iter().zip(&here).filter(|(_, here)| here.is_none()).map(|(track, _)| track) {
+        if let Some(path) = track.reference.as_ref().filter(|path| !work.references.contains_key(*path)) {
+            let upload = work.reference(path).await?;
+            work.references.insert(path.clone(), upload);
+        }
+    }
+    let work = &work;
+    let ending = tracks.iter().zip(here).map(|(track, here)| async move {
+        match here {
+            Some(delivered) => Ended::Good(Box::new(delivered)),
+            None => work.track(track).await,
+        }
+    });
     let asking = ask(&api, batch.as_deref(), &tell);
     let ended = tokio::select! {
-        ended = futures_util::future::join_all(tracks) => ended,
+        ended = futures_util::future::join_all(ending) => ended,
         error = asking => return Err(error),
     };
     let good: Vec<&Delivered> =
@@ -157,7 +158,8 @@ async fn push(args: &PushArgs, inputs: &[Input], progress: &Progress) -> Result<
         all &= write_manifest(args, &good, progress);
     }
     progress.event(&json!({
-        "event": "summary", "mastered": good.len(), "failed": failed, "batch": batch, "wall_seconds": started.elapsed().as_secs_f64(),
+        "event": "summary", "mastered": good.len(), "failed": failed, "left_out": orders.left_out, "batch": batch,
+        "wall_seconds": started.elapsed().as_secs_f64(),
     }));
     if !args.detach && ended.len() > 1 {
         progress.say(&format!("{} mastered, {failed} failed", good.len()));
@@ -179,42 +181,42 @@ impl Push<'_> {
     /// Brings the reference up.
     async fn reference(&self, path: &Path) -> Result<String, PushError> {
         let source = Source::look(path)?;
-        let order =
-            Order { media_type: media_type(path), settings: None, batch: None, position: None, reference: None };
+        let order = Order {
+            media_type: media_type(path),
+            settings: None,
+            batch: None,
+            position: None,
+            reference: None,
+            named: "",
+        };
         let bar = self.progress.transfer(path, source.bytes);
         let moved = |by| bar.moved(by);
         Ok(self.sender.send(&source, &order, &moved).await?.id)
     }
 
     /// One track from here to there and back; what went wrong has been told when this returns.
-    async fn track(&self, at: usize, input: &Input, folder: &Path) -> Ended {
-        let file = input.path.display().to_string();
-        match self.through(at, input, folder).await {
+    async fn track(&self, track: &Track) -> Ended {
+        match self.through(track).await {
             Ok(delivered) => Ended::Good(Box::new(delivered)),
             Err(error) => {
-                self.progress.error(&file, error.code(), &error.to_string());
+                self.progress.error(&track.mix.display().to_string(), error.code(), &error.to_string());
                 if matches!(error, PushError::Failed { .. }) { Ended::Failed } else { Ended::Stopped }
             }
         }
     }
 
-    async fn through(&self, at: usize, input: &Input, folder: &Path) -> Result<Delivered, PushError> {
-        let file = input.path.display().to_string();
+    async fn through(&self, track: &Track) -> Result<Delivered, PushError> {
+        let file = track.mix.display().to_string();
         let (bar, source, upload, id) = {
             let _turn = self.files.acquire().await;
-            let source = Source::look(&input.path)?;
-            let bar = self.progress.transfer(&input.path, source.bytes);
-            if let Some(delivered) = self.here(&source, folder).await {
-                bar.moved(source.bytes as i64);
-                self.tell_done(&file, &delivered);
-                return Ok(delivered);
-            }
-            let (upload, id) = self.upload(at, &source, &bar).await?;
+            let source = Source::look(&track.mix)?;
+            let bar = self.progress.transfer(&track.mix, source.bytes);
+            let (upload, id) = self.upload(track, &source, &bar).await?;
             (bar, source, upload, id)
         };
         self.progress.event(&json!({ "event": "queued", "file": file, "upload": upload.id, "master": id }));
         let mut delivered = Delivered {
-            mix: input.path.clone(),
+            mix: track.mix.clone(),
             master: id.clone(),
             seconds: None,
             lufs: None,
@@ -245,17 +247,19 @@ impl Push<'_> {
             return Err(PushError::Failed { code, detail });
         }
         let _turn = self.fetches.acquire().await;
+        let name = source.path.to_string_lossy().into_owned();
         for artifact in master.artifacts.into_iter().filter(|artifact| self.wanted(artifact)) {
-            let target = folder.join(fetch::file_name(&artifact));
+            let target = track.folder.join(fetch::file_name(&artifact));
             bar.say(&format!("fetching {}", artifact.role));
-            fetch::fetch(self.api, &artifact, &target, self.args.force).await?;
+            let force = self.args.force || self.is_replaced(track, &name, &target).await;
+            fetch::fetch(self.api, &artifact, &target, force).await?;
             self.progress.event(&json!({
                 "event": "delivered", "file": file, "path": target, "bytes": artifact.bytes, "sha256": artifact.sha256,
             }));
             delivered.files.push((target, artifact));
         }
         (delivered.seconds, delivered.lufs, delivered.dbtp) = (master.seconds, master.lufs, master.dbtp);
-        let track = Here {
+        let here = Here {
             master: delivered.master.clone(),
             seconds: delivered.seconds,
             lufs: delivered.lufs,
@@ -264,11 +268,8 @@ impl Push<'_> {
             preview: self.args.preview,
             files: delivered.files.iter().map(|(_, artifact)| artifact.clone()).collect(),
         };
-        journal.write(Step::Done {
-            file: source.path.to_string_lossy().into_owned(),
-            stamp: source.stamp,
-            track: Box::new(track),
-        })?;
+        let order = track.order.clone();
+        journal.write(Step::Done { file: name, stamp: source.stamp, track: Box::new(here), order })?;
         self.tell_done(&file, &delivered);
         Ok(delivered)
     }
@@ -281,8 +282,9 @@ impl Push<'_> {
     }
 
     /// What an earlier run has delivered of a file that has not changed since, where all that is wanted now is still there.
-    async fn here(&self, source: &Source, folder: &Path) -> Option<Delivered> {
-        let known = self.sender.journal.here(&source.path.to_string_lossy(), &source.stamp)?;
+    async fn here(&self, track: &Track) -> Option<Delivered> {
+        let source = Source::look(&track.mix).ok()?;
+        let known = self.sender.journal.here(&source.path.to_string_lossy(), &source.stamp, &track.order)?;
         if self.args.detach || (self.args.report && !known.report) || (self.args.preview && !known.preview) {
             return None;
         }
@@ -290,39 +292,58 @@ impl Push<'_> {
             .files
             .into_iter()
             .filter(|artifact| self.wanted(artifact))
-            .map(|artifact| (folder.join(fetch::file_name(&artifact)), artifact))
+            .map(|artifact| (track.folder.join(fetch::file_name(&artifact)), artifact))
             .collect();
-        fetch::are_here(files.clone()).await.then(|| Delivered {
-            mix: source.path.clone(),
+        if !fetch::are_here(files.clone()).await {
+            return None;
+        }
+        let delivered = Delivered {
+            mix: source.path,
             master: known.master,
             seconds: known.seconds,
             lufs: known.lufs,
             dbtp: known.dbtp,
             files,
-        })
+        };
+        self.tell_done(&track.mix.display().to_string(), &delivered);
+        Some(delivered)
+    }
+
+    /// Whether what lies there is what an earlier row of the manifest for this mix has brought, as it came: another order takes its place.
+    async fn is_replaced(&self, track: &Track, name: &str, target: &Path) -> bool {
+        let mut came = self.sender.journal.came(name).into_iter();
+        let same = came.find(|artifact| track.folder.join(fetch::file_name(artifact)) == target);
+        match same.filter(|_| !track.order.is_empty()) {
+            Some(artifact) => fetch::are_here(vec![(target.to_owned(), artifact)]).await,
+            None => false,
+        }
     }
 
     /// Brings a file up where it is not there yet, and gives the upload and its master that is to be waited for.
-    async fn upload(&self, at: usize, source: &Source, bar: &Transfer<'_>) -> Result<(Upload, String), PushError> {
+    async fn upload(&self, track: &Track, source: &Source, bar: &Transfer<'_>) -> Result<(Upload, String), PushError> {
+        let reference = track.reference.as_ref().and_then(|path| self.references.get(path)).map(String::as_str);
         let order = Order {
             media_type: media_type(&source.path),
-            settings: Some(&self.settings),
+            settings: Some(&track.settings),
             batch: self.batch.as_deref(),
-            position: self.batch.as_ref().map(|_| at + 1),
-            reference: self.reference.as_deref(),
+            position: self.batch.as_ref().map(|_| track.position),
+            reference,
+            named: &track.order,
         };
         let moved = |by| bar.moved(by);
         let upload = self.sender.send(source, &order, &moved).await?;
         let journal = self.sender.journal;
-        let latest = journal.again(&upload.id).or_else(|| upload.master.clone());
+        let latest = journal.latest(&upload.id, &track.order, upload.master.clone());
         if let Some(master) = latest.clone().filter(|master| !journal.has_failed(master)) {
             return Ok((upload, master));
         }
-        // It is there, and its master has failed before, or was never queued.
-        let key = journal.key(&format!("again-{}", latest.as_deref().unwrap_or(&upload.id)));
-        match self.api.remaster(&upload.id, &self.settings, self.reference.as_deref(), &key).await {
+        // It is there, and its master has failed before, was never queued, or was ordered differently.
+        let of = latest.as_deref().unwrap_or(&upload.id);
+        let key = journal.key(&format!("again-{of}{}", track.order));
+        match self.api.remaster(&upload.id, &track.settings, reference, &key).await {
             Ok(master) => {
-                journal.write(Step::Again { upload: upload.id.clone(), master: master.clone() })?;
+                let order = track.order.clone();
+                journal.write(Step::Again { upload: upload.id.clone(), master: master.clone(), order })?;
                 Ok((upload, master))
             }
             Err(error) if error.is_gone() => {
@@ -413,54 +434,6 @@ async fn ask(api: &Api, batch: Option<&str>, tell: &watch::Sender<HashMap<String
     }
 }
 
-fn describe(track: &Delivered) -> String {
-    let name = track.mix.file_name().unwrap_or_default().to_string_lossy();
-    let measured = match (track.lufs, track.dbtp) {
-        (Some(lufs), Some(dbtp)) => format!("  {lufs:.1} LUFS, {dbtp:.1} dBTP"),
-        _ => String::new(),
-    };
-    let mut text = format!("{name}{measured}");
-    for (path, _) in &track.files {
-        let _ = write!(text, "\n  → {}", path.display());
-    }
-    text
-}
-
-fn write_manifest(args: &PushArgs, done: &[&Delivered], progress: &Progress) -> bool {
-    let folder = args.output.clone().unwrap_or_else(|| common_folder(done));
-    let files: Vec<Value> = done
-        .iter()
-        .flat_map(|track| {
-            track.files.iter().map(|(path, artifact)| {
-                json!({
-                    "name": path.strip_prefix(&folder).unwrap_or(path), "mix": track.mix, "master": track.master,
-                    "kind": artifact.kind, "role": artifact.role, "bytes": artifact.bytes, "sha256": artifact.sha256,
-                    "lufs": track.lufs, "dbtp": track.dbtp, "seconds": track.seconds,
-                })
-            })
-        })
-        .collect();
-    let target = folder.join("manifest.json");
-    let text = serde_json::to_string_pretty(&json!({ "version": 1, "files": files })).unwrap_or_default() + "\n";
-    // A manifest tells about the push that wrote it: the one before is replaced.
-    let written = loopmaster_core::master::write_draft(&target, text.as_bytes())
-        .and_then(|draft| Ok(loopmaster_core::deliver::deliver(vec![draft], true)?));
-    if let Err(error) = &written {
-        progress.error(&target.display().to_string(), error.code(), &error.to_string());
-    }
-    written.is_ok()
-}
-
-/// The deepest folder that holds everything delivered.
-fn common_folder(done: &[&Delivered]) -> PathBuf {
-    let mut folders = done.iter().flat_map(|track| track.files.iter().filter_map(|(path, _)| path.parent()));
-    let mut common = folders.next().unwrap_or(Path::new("")).to_owned();
-    for folder in folders {
-        while !folder.starts_with(&common) && common.pop() {}
-    }
-    common
-}
-
 fn media_type(path: &Path) -> &'static str {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match extension.as_str() {
@@ -475,69 +448,4 @@ fn media_type(path: &Path) -> &'static str {
         "mka" | "mkv" => "audio/x-matroska",
         _ => "application/octet-stream",
     }
-}
-
-fn batch_name(named: &[PathBuf]) -> String {
-    let first = named.first().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).unwrap_or_default();
-    first.file_name().map_or_else(|| "push".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// A folder of the user's by the XDG rules.
-fn user_folder(variable: &str, below_home: &str) -> PathBuf {
-    let set = std::env::var_os(variable).map(PathBuf::from).filter(|folder| folder.is_absolute());
-    let home = || std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from).join(below_home);
-    set.unwrap_or_else(home).join("loopmaster")
-}
-
-fn state_folder() -> PathBuf {
-    user_folder("XDG_STATE_HOME", ".local/state").join("push")
-}
-
-/// One journal for one command: the same files and folders, as they were named, to the same service with the same settings; and the
-/// name by the version before, which took the files that were found in the folders.
-fn journal_names(args: &PushArgs, inputs: &[Input], settings: &Value) -> (String, String) {
-    let reference = || args.reference.iter().map(PathBuf::as_path);
-    let found = inputs.iter().map(|input| input.path.as_path());
-    (
-        journal_name(args, settings, "named", reference().chain(args.mixes.iter().map(PathBuf::as_path))),
-        journal_name(args, settings, "", reference().chain(found)),
-    )
-}
-
-fn journal_name<'a>(args: &PushArgs, settings: &Value, kind: &str, paths: impl Iterator<Item = &'a Path>) -> String {
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut hash = Sha256::new();
-    let mut add = |text: &[u8]| {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    };
-    if !kind.is_empty() {
-        add(kind.as_bytes());
-    }
-    add(args.url().as_bytes());
-    add(settings.to_string().as_bytes());
-    add(args.name.as_deref().unwrap_or_default().as_bytes());
-    add(&[u8::from(args.album)]);
-    for path in paths {
-        add(whole(path).as_os_str().as_encoded_bytes());
-    }
-    crate::digest::hex(&hash.finalize()[..16])
-}
-
-fn token(args: &PushArgs) -> Result<String, PushError> {
-    let usual = user_folder("XDG_CONFIG_HOME", ".config").join("token");
-    let read =
-        |path: &Path| std::fs::read_to_string(path).map_err(|source| PushError::File { path: path.to_owned(), source });
-    let token = match (&args.token, &args.token_file, std::env::var("LOOPMASTER_TOKEN")) {
-        (Some(token), ..) => token.clone(),
-        (None, Some(path), _) => read(path)?,
-        (None, None, Ok(token)) if !token.trim().is_empty() => token,
-        (None, None, _) => read(&usual).unwrap_or_default(),
-    };
-    let token = token.trim().to_owned();
-    // It goes into a header.
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(PushError::NoToken(usual));
-    }
-    Ok(token)
 }

@@ -79,6 +79,8 @@ pub(super) struct Order<'a> {
     pub(super) batch: Option<&'a str>,
     pub(super) position: Option<usize>,
     pub(super) reference: Option<&'a str>,
+    /// A short name for what a manifest says of the file; empty where all files are ordered alike.
+    pub(super) named: &'a str,
 }
 
 /// Sends files of one push.
@@ -148,9 +150,15 @@ impl Sender<'_> {
                 position: order.position,
                 reference: order.reference,
             };
-            let key = again.map_or_else(|| self.journal.key(&name_of(&file, &source.stamp)), str::to_owned);
+            let key =
+                again.map_or_else(|| self.journal.key(&name_of(&file, &source.stamp, order.named)), str::to_owned);
             let upload = self.api.create(&new, &key).await?;
-            self.journal.write(Step::Upload { file, stamp: source.stamp.clone(), id: upload.id.clone() })?;
+            self.journal.write(Step::Upload {
+                file,
+                stamp: source.stamp.clone(),
+                id: upload.id.clone(),
+                order: order.named.to_owned(),
+            })?;
             upload
         };
         let whole = if upload.state == "uploading" || upload.state == "completing" {
@@ -319,6 +327,7 @@ fn is_md5(etag: &str) -> bool {
 }
 
 /// A short name for a file as it was: part of an idempotency key, which is ASCII and not long.
-fn name_of(file: &str, stamp: &str) -> String {
-    hex(&Md5::checksum(format!("{file}\n{stamp}").as_bytes()))
+fn name_of(file: &str, stamp: &str, order: &str) -> String {
+    let order = if order.is_empty() { String::new() } else { format!("\n{order}") };
+    hex(&Md5::checksum(format!("{file}\n{stamp}{order}").as_bytes()))
 }

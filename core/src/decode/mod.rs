@@ -31,7 +31,7 @@ pub use sink::{Gather, Sink};
 use crate::{
     Audio, Samples,
     samples::Pool,
-    settings::Limits,
+    settings::{Limits, TagWishes, isrc},
     units::{Db, Seconds},
 };
 use chunks::corrupt;
@@ -137,6 +137,38 @@ pub struct Tags {
     /// Front cover.
     #[serde(skip)]
     pub cover: Option<Picture>,
+}
+
+impl Tags {
+    /// With what was wished in the place of what the mix says.
+    #[must_use]
+    pub fn with(mut self, wishes: &TagWishes) -> Self {
+        let slots = [
+            &mut self.title,
+            &mut self.artist,
+            &mut self.album,
+            &mut self.album_artist,
+            &mut self.date,
+            &mut self.genre,
+            &mut self.composer,
+            &mut self.copyright,
+            &mut self.publisher,
+            &mut self.isrc,
+            &mut self.comment,
+        ];
+        for (slot, (name, wish)) in slots.into_iter().zip(wishes.texts()) {
+            let Some(wish) = wish.as_deref().map(str::trim) else { continue };
+            let text = if name == "isrc" { isrc(wish) } else { Some(wish.to_owned()) };
+            *slot = text.filter(|text| !text.is_empty());
+        }
+        let numbered = |own: Option<(u32, Option<u32>)>, number: Option<u32>, of: Option<u32>| {
+            let number = number.or(own.map(|(number, _)| number))?;
+            Some((number, of.or(own.and_then(|(_, of)| of))))
+        };
+        self.track = numbered(self.track, wishes.track, wishes.tracks);
+        self.disc = numbered(self.disc, wishes.disc, wishes.discs);
+        self
+    }
 }
 
 /// A picture as it stood in the file.

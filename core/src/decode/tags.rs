@@ -354,6 +354,36 @@ mod tests {
     }
 
     #[test]
+    fn wishes_stand_in_the_place_of_what_the_mix_says() {
+        let wished = |json: &str| serde_json::from_str::<crate::settings::TagWishes>(json).unwrap();
+        let mut mix = Tags { track: Some((3, Some(12))), genre: Some("Rock".to_owned()), ..Tags::default() };
+        assert_eq!(mix.clone().with(&wished("{}")), mix);
+        let all = r#"{"title":"a","artist":"b","album":"c","album_artist":"d","date":"e","genre":"f","composer":"g","copyright":"h",
+            "publisher":"i","isrc":"de-a45-24-01234","comment":"k","track":4,"disc":1,"discs":2}"#;
+        let text = |text: &str| Some(text.to_owned());
+        let expected = Tags {
+            title: text("a"),
+            artist: text("b"),
+            album: text("c"),
+            album_artist: text("d"),
+            date: text("e"),
+            genre: text("f"),
+            composer: text("g"),
+            copyright: text("h"),
+            publisher: text("i"),
+            isrc: text("DEA452401234"),
+            comment: text("k"),
+            track: Some((4, Some(12))),
+            disc: Some((1, Some(2))),
+            ..Tags::default()
+        };
+        assert_eq!(mix.clone().with(&wished(all)), expected);
+        mix.isrc = text("DEA452401234");
+        let bare = mix.with(&wished(r#"{"genre":" ","isrc":"","tracks":10}"#));
+        assert_eq!(bare, Tags { track: Some((3, Some(10))), ..Tags::default() });
+    }
+
+    #[test]
     fn info_lists_are_read_and_never_overrun() {
         let mut tags = Tags::default();
         riff_info(

@@ -284,12 +284,13 @@ impl Ready {
     pub fn seated(self, order: &Order<'_>) -> Result<Self, Error> {
         let plan = plan_on_record(&self.mix, order.settings, order.reference, order.seat)?.mending(self.plan.mend);
         let closing = Closing::new(&self.mix, &plan, order.settings, order.reference);
-        Ok(Self { plan, closing, tags: numbered(self.tags, order.seat), ..self })
+        Ok(Self { plan, closing, tags: numbered(self.tags, order.seat).with(&order.settings.tags), ..self })
     }
 
     fn assemble(track: Track, mix: Analysis, plan: Plan, order: &Order<'_>) -> Result<(Self, Audio), Error> {
         let Track { audio, source: _, tags } = track;
-        let (settings, tags) = (order.settings, numbered(tags, order.seat));
+        let settings = order.settings;
+        let tags = numbered(tags, order.seat).with(&settings.tags);
         let native = audio.rate;
         let formats: Vec<(Format, u32)> =
             settings.formats.iter().map(|format| (*format, format.rate_for(native, settings.rate))).collect();

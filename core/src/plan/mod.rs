@@ -25,7 +25,7 @@ pub(crate) use mend::{LEANS, OFF_CENTRE, SILENT};
 pub use reference::Target;
 
 use crate::analyse::Analysis;
-use crate::settings::{Aspect, Edit, Loudness, Phase, Settings, Style};
+use crate::settings::{Aspect, Edit, Loudness, Phase, Settings, Style, TagError};
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
 use loudness::Wish;
 use serde::{Deserialize, Serialize};
@@ -525,6 +525,9 @@ pub enum PlanError {
         /// What there is.
         known: String,
     },
+    /// A tag that no file can carry.
+    #[error(transparent)]
+    Tags(#[from] TagError),
     /// Cut and fades leave nothing.
     #[error("the cuts and fades take {taken}, but the track is {length} long; shorten them")]
     EditTooLong {
@@ -566,6 +569,7 @@ impl PlanError {
         match self {
             Self::OutOfRange { .. } => "plan.out_of_range",
             Self::UnknownDestination { .. } => "plan.unknown_destination",
+            Self::Tags(error) => error.code(),
             Self::EditTooLong { .. } => "plan.edit_too_long",
             Self::BadJson { .. } => "plan.bad_json",
             Self::Version { .. } => "plan.version",

@@ -64,7 +64,8 @@ pub(super) fn settings(settings: &Settings) -> Result<(), PlanError> {
     if let OutputRate::Hz(rate) = settings.rate {
         rate_is_known(rate)?;
     }
-    settings.formats.iter().filter_map(|format| format.rate).try_for_each(rate_is_known)
+    settings.formats.iter().filter_map(|format| format.rate).try_for_each(rate_is_known)?;
+    Ok(settings.tags.check()?)
 }
 
 fn rate_is_known(rate: u32) -> Result<(), PlanError> {

@@ -93,6 +93,7 @@ fn head(report: &Report) -> Markup {
         if source.rate > 0 { rate(source.rate) } else { rate(report.mix.rate) },
         channels.to_owned(),
         length(report.mix.seconds()),
+        report.tags.isrc.as_ref().map_or_else(String::new, |code| format!("ISRC {code}")),
     ];
     let facts = facts.into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(" · ");
     html! {

@@ -33,7 +33,7 @@ pub struct Report {
     pub engine: String,
     /// Name of the mix's file, as it came.
     pub file: String,
-    /// What the file says about itself.
+    /// What the masters say about themselves: the tags of the mix, and what was wished instead.
     pub tags: Tags,
     /// Who rendered.
     pub backend: BackendInfo,

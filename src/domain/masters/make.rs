@@ -64,7 +64,9 @@ pub async fn make(service: &Service, visitor: &Visitor, new: MasterRequest, tick
     for name in &new.uploads {
         // uploads/<id>.<random>
         let id = name.strip_prefix("uploads/").and_then(|rest| rest.split('.').next()).unwrap_or(name);
-        uploads.push(arrived(service, visitor, id).await?);
+        let mut upload = arrived(service, visitor, id).await?;
+        upload.title = new.settings.tags.title().map(str::to_owned).or(upload.title);
+        uploads.push(upload);
     }
 
     let mut tx = service.db.begin().await?;
@@ -117,23 +119,28 @@ pub async fn again(
     service: &Service,
     visitor: &Visitor,
     id: &str,
-    settings: &Settings,
+    mut settings: Settings,
     following: Following,
     ticket: &Ticket,
 ) -> Result<Master> {
     let before = super::find(&service.db, visitor.owner(), id).await?;
+    if settings.tags.is_empty() {
+        // As the reference: what is not named is as it was.
+        settings.tags = serde_json::from_value(before.settings["tags"].clone()).unwrap_or_default();
+    }
     let reference = match following {
         Following::Same => before.reference_upload.clone(),
         Following::None => None,
         Following::Upload(id) => Some(id),
     };
-    settings::validate(settings)?;
-    let settings = serde_json::to_string(settings).map_err(Error::internal)?;
+    settings::validate(&settings)?;
+    let title = settings.tags.title().map(str::to_owned);
+    let settings = serde_json::to_string(&settings).map_err(Error::internal)?;
     if let Some(reference) = &reference {
         arrived(service, visitor, reference).await?;
     }
     let mut upload = arrived(service, visitor, &before.upload_id()).await?;
-    upload.title = Some(before.title.clone());
+    upload.title = title.or(Some(before.title));
     upload.batch_id = before.batch;
     upload.batch_position = before.position;
     let mut tx = service.db.begin().await?;

@@ -172,7 +172,11 @@ async fn write_down(
         stored_key: None,
         s3_upload: place.s3_upload,
         part_bytes,
-        title: wish.title.map(|title| loopmaster_core::admission::shown_text(&title)),
+        title: wish
+            .title
+            .as_deref()
+            .or_else(|| wish.settings.as_ref()?.tags.title())
+            .map(loopmaster_core::admission::shown_text),
         settings: wish.settings.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?,
         batch_id: wish.batch,
         batch_position: wish.position,
