@@ -213,6 +213,10 @@ pub struct PushArgs {
     #[arg(long, help_heading = "Service")]
     pub fresh: bool,
 
+    /// Settings that the account keeps under this name; options lie over them.
+    #[arg(long, value_name = "NAME", help_heading = "Sound")]
+    pub preset: Option<String>,
+
     #[command(flatten)]
     sound: SoundArgs,
 

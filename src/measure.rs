@@ -73,9 +73,15 @@ pub(crate) fn builder() -> Result<PrometheusBuilder, BuildError> {
 
 /// Says what each is, and begins those at nothing whose first event has to be seen as an increase.
 pub(crate) fn describe() {
-    COUNTERS.iter().for_each(|(name, text)| metrics::describe_counter!(*name, *text));
-    GAUGES.iter().for_each(|(name, text)| metrics::describe_gauge!(*name, *text));
-    HISTOGRAMS.iter().for_each(|(name, text)| metrics::describe_histogram!(*name, metrics::Unit::Seconds, *text));
+    for (name, text) in COUNTERS {
+        metrics::describe_counter!(name, text);
+    }
+    for (name, text) in GAUGES {
+        metrics::describe_gauge!(name, text);
+    }
+    for (name, text) in HISTOGRAMS {
+        metrics::describe_histogram!(name, metrics::Unit::Seconds, text);
+    }
     metrics::gauge!("loopmaster_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::counter!("loopmaster_leases_lost_total").increment(0);
     for outcome in ["sent", "away", "refused"] {

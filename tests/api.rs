@@ -8,6 +8,8 @@ mod edge;
 mod events;
 #[path = "api/masters.rs"]
 mod masters;
+#[path = "api/presets.rs"]
+mod presets;
 #[path = "api/quotas.rs"]
 mod quotas;
 #[path = "api/roles.rs"]

@@ -118,6 +118,7 @@ fn migrations() -> Vec<Migration> {
         one(7, "workers", include_str!("../../infra/migrations/0007_workers.sql")),
         one(8, "privacy", include_str!("../../infra/migrations/0008_privacy.sql")),
         one(9, "tickets verified", include_str!("../../infra/migrations/0009_tickets_verified.sql")),
+        one(10, "presets", include_str!("../../infra/migrations/0010_presets.sql")),
         one(11, "songs", include_str!("../../infra/migrations/0011_songs.sql")),
         one(12, "workers device", include_str!("../../infra/migrations/0012_workers_device.sql")),
     ]

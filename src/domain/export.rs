@@ -77,7 +77,7 @@ pub async fn state(c: &mut AnyConnection, user: &str) -> Result<State> {
 }
 
 /// What is told, each with the columns that are the user's to know: no hash, no key of ours, no sealed secret.
-const TABLES: [(&str, &str); 13] = [
+const TABLES: [(&str, &str); 14] = [
     ("account", "SELECT id, email, name, mail_when_ready, policy_version, of_age_at, created_at, delete_after FROM users WHERE id = $1"),
     ("identities", "SELECT issuer, subject, email, created_at FROM identities WHERE user_id = $1"),
     ("sessions", "SELECT id, user_agent, ip_hash, created_at, signed_in_at, seen_at, expires_at, revoked_at FROM sessions WHERE user_id = $1"),
@@ -89,6 +89,7 @@ const TABLES: [(&str, &str); 13] = [
         "SELECT deliveries.id, webhook_id, event, body, attempts, last_status, last_error, deliveries.created_at, delivered_at, given_up_at
          FROM deliveries JOIN webhooks ON webhooks.id = webhook_id WHERE user_id = $1",
     ),
+    ("presets", "SELECT name, version, settings, created_at, changed_at FROM presets WHERE user_id = $1"),
     ("batches", "SELECT id, name, album, created_at FROM batches WHERE owner = $1"),
     ("uploads", "SELECT id, name, media_type, bytes, state, batch_id, created_at, stored_at, expires_at, kept_at FROM uploads WHERE owner = $1 AND state <> 'gone'"),
     (

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod masters;
 pub mod nonces;
 pub mod notices;
+pub mod presets;
 pub mod retention;
 pub mod settings;
 pub mod shares;

@@ -10,11 +10,11 @@ use crate::domain::masters::change::Deleted;
 use crate::domain::masters::listing::{Listed, Sort};
 use crate::domain::masters::make::{Following, Made, MasterRequest, NewBatch};
 use crate::domain::masters::{self, Master, State as Is, change, listing, make};
+use crate::domain::presets::Wished;
 use crate::domain::settings::SettingsSchema;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use loopmaster_core::Settings;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -52,19 +52,13 @@ pub struct NewMasters {
     /// For all of them.
     #[serde(default)]
     #[schema(value_type = SettingsSchema)]
-    settings: Settings,
+    settings: Wished,
+    /// A preset of the account that the settings lie over.
+    preset: Option<String>,
     /// A finished record to come close to: another upload.
     reference_upload: Option<String>,
     /// Put them into a batch of their own.
     batch: Option<NewBatchOf>,
-}
-
-impl From<NewMasters> for MasterRequest {
-    fn from(new: NewMasters) -> Self {
-        let NewMasters { uploads, settings, reference_upload, batch } = new;
-        let batch = batch.map(|batch| NewBatch { name: batch.name, album: batch.album });
-        Self { uploads, settings, reference_upload, batch }
-    }
 }
 
 /// Master uploads
@@ -84,7 +78,13 @@ async fn make_all(
         Begun::First(ticket) => ticket,
         Begun::Repeat(response) => return Ok(response),
     };
-    let outcome = make::make(&app, &visitor, new.into(), &ticket).await;
+    let outcome = async {
+        let NewMasters { uploads, settings, preset, reference_upload, batch } = new;
+        let settings = settings.over(&app.db, visitor.user(), preset.as_deref()).await?;
+        let batch = batch.map(|batch| NewBatch { name: batch.name, album: batch.album });
+        make::make(&app, &visitor, MasterRequest { uploads, settings, reference_upload, batch }, &ticket).await
+    };
+    let outcome = outcome.await;
     let made = ticket.settle(&app.db, outcome).await?;
     Ok((StatusCode::CREATED, Json(made)).into_response())
 }
@@ -184,7 +184,9 @@ async fn cancel(State(app): State<App>, visitor: Visitor, Path(id): Path<String>
 pub struct Rerun {
     #[serde(default)]
     #[schema(value_type = SettingsSchema)]
-    settings: Settings,
+    settings: Wished,
+    /// A preset of the account that the settings lie over.
+    preset: Option<String>,
     /// A finished record to come close to: another upload. Left out, the first master's; null, none.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -209,7 +211,11 @@ async fn rerun(
         Begun::First(ticket) => ticket,
         Begun::Repeat(response) => return Ok(response),
     };
-    let outcome = make::again(&app, &visitor, &id, wish.settings, wish.reference_upload, &ticket).await;
+    let outcome = async {
+        let settings = wish.settings.over(&app.db, visitor.user(), wish.preset.as_deref()).await?;
+        make::again(&app, &visitor, &id, settings, wish.reference_upload, &ticket).await
+    };
+    let outcome = outcome.await;
     let master = ticket.settle(&app.db, outcome).await?;
     Ok((StatusCode::CREATED, Json(master)).into_response())
 }

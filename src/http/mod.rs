@@ -20,6 +20,7 @@ pub mod limits;
 pub mod masters;
 mod observe;
 pub mod page;
+mod presets;
 pub mod problem;
 mod scrape;
 pub mod server;
@@ -120,6 +121,7 @@ fn documented() -> OpenApiRouter<App> {
         uploads::routes(),
         masters::routes(),
         batches::routes(),
+        presets::routes(),
         artifacts::routes(),
         zip::routes(),
         events::routes(),

@@ -2,7 +2,7 @@
 
 use super::error::PushError;
 use crate::config::Secret;
-use loopmaster_core::settings::Limits;
+use loopmaster_core::settings::{Limits, Settings};
 use rand::RngExt;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, Response};
@@ -184,6 +184,27 @@ impl Api {
             // A service of an earlier version.
             Err(error) if error.is_gone() => Ok(Limits::default()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The settings of a preset of the account.
+    pub(super) async fn preset(&self, name: &str) -> Result<Settings, PushError> {
+        #[derive(Deserialize)]
+        struct Preset {
+            settings: Value,
+            outdated: Option<String>,
+        }
+        let mut path = Url::parse("a:/presets/").map_err(|_| PushError::Address(name.to_owned()))?;
+        path.path_segments_mut().map_err(|()| PushError::Address(name.to_owned()))?.pop_if_empty().push(name);
+        let Preset { settings, outdated } =
+            self.call(Method::GET, path.path().trim_start_matches('/'), None, None).await?;
+        let refused = |why: String| PushError::Failed {
+            code: "preset.outdated".to_owned(),
+            detail: format!("the preset “{name}” cannot be used, save it again: {why}"),
+        };
+        match outdated {
+            Some(why) => Err(refused(why)),
+            None => serde_json::from_value(settings).map_err(|error| refused(error.to_string())),
         }
     }
 

@@ -48,14 +48,6 @@ pub fn run(args: &PushArgs) -> bool {
         _ => Voice::Human,
     };
     let progress = Progress::new(voice);
-    let orders = match Orders::of(args, Settings::default(), &progress) {
-        Ok(orders) if orders.tracks.is_empty() => return false,
-        Ok(orders) => orders,
-        Err(error) => {
-            progress.error("", error.code(), &error.to_string());
-            return false;
-        }
-    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -63,8 +55,17 @@ pub fn run(args: &PushArgs) -> bool {
             return false;
         }
     };
-    match runtime.block_on(push(args, &orders, &progress)) {
-        Ok(good) => good && orders.left_out == 0,
+    let whole = async {
+        // What a preset does not say is for the options, and what they do not say, too, for the rows of a manifest.
+        let base = match &args.preset {
+            Some(name) => Api::new(&args.url(), place::token(args)?)?.preset(name).await?,
+            None => Settings::default(),
+        };
+        let orders = Orders::of(args, base, &progress)?;
+        Ok::<_, PushError>(!orders.tracks.is_empty() && push(args, &orders, &progress).await? && orders.left_out == 0)
+    };
+    match runtime.block_on(whole) {
+        Ok(good) => good,
         Err(error) => {
             progress.error("", error.code(), &error.to_string());
             false

@@ -162,6 +162,9 @@ async fn an_export_holds_everything_and_no_secret() {
         let user = world.user_id("ana@example.com").await;
         let (master, upload) = world.master(&user, None).await;
         let other = world.master("usr_other", None).await;
+        let preset = json!({ "settings": { "style": "punchy" } }).to_string();
+        let saved = ana.send("PUT", "/v1/presets/a%20preset", preset.into()).await;
+        assert_eq!(saved.status, StatusCode::OK, "{saved:?}");
         let (_, secret) = token(&mut ana, &["account"]).await;
         world.letters().await;
         assert_eq!(ana.get("/v1/me/export").await.json["state"], "none");
@@ -191,6 +194,8 @@ async fn an_export_holds_everything_and_no_secret() {
             "\"figures\": 1",
             "signed_in.mail",
             "a program",
+            "a preset",
+            "punchy",
             &format!("jobs/{master}/1/master.wav"),
         ] {
             assert!(all.contains(known), "{known} is missing:\n{all}");

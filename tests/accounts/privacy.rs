@@ -350,6 +350,8 @@ async fn nothing_of_a_deleted_account_is_left_in_the_data_folder() {
         "CanaryTicket",
         "CanaryFigure",
         "CanaryBatch",
+        "CanaryPreset",
+        "CanaryArtist",
         "Test Browser 1.0 Canary",
     ]
     .map(str::to_owned)
@@ -364,6 +366,11 @@ async fn nothing_of_a_deleted_account_is_left_in_the_data_folder() {
     }
     let token = ana.post("/v1/me/tokens", &json!({ "name": "CanaryToken", "scopes": ["masters", "account"] })).await;
     canaries.push(token.json["token"].as_str().unwrap().to_owned());
+    for number in 0..20 {
+        let settings = json!({ "settings": { "tags": { "artist": format!("CanaryArtist {}", "x".repeat(number)) } } });
+        let preset = ana.send("PUT", &format!("/v1/presets/CanaryPreset{number}"), settings.to_string().into()).await;
+        assert_eq!(preset.status, StatusCode::OK, "{preset:?}");
+    }
     let message = json!({ "topic": "privacy", "email": address, "message": "CanaryTicket: what do you keep?" });
     assert_eq!(ana.post("/v1/contact", &message).await.status, StatusCode::ACCEPTED);
     let mut songs = Vec::new();

@@ -26,7 +26,10 @@ test("versions of a song are told apart on a phone, and are no more tracks of th
   await expect(page.locator("tr[data-state=done]")).toHaveCount(2, { timeout: 120_000 });
   const batch = page.url();
   await page.locator("tr[data-state=done] th a").first().click();
+  await page.waitForURL(/\/m\//);
+  const first = page.url();
   await page.locator(".another").getByRole("button", { name: "Warm", exact: true }).click();
+  await page.waitForURL((url) => url.href !== first && url.pathname.startsWith("/m/"));
   await expect(page.locator("lm-job[data-state=done]")).toBeVisible({ timeout: 120_000 });
   await page.setViewportSize({ width: 390, height: 844 });
   await page.goto(batch);
@@ -146,9 +149,11 @@ test("another master names its reference and can do without it", async ({ page }
   await expect(box).toBeChecked();
   await expect(page.locator(".another")).toContainText(song(1).split("/").at(-1) ?? "");
   await box.uncheck();
+  const first = page.url();
   const sent = page.waitForRequest((request) => request.url().endsWith("/rerun"));
   await page.locator(".another").getByRole("button", { name: "Open", exact: true }).click();
   expect((await sent).postDataJSON()).toHaveProperty("reference_upload", null);
+  await page.waitForURL((url) => url.href !== first);
 });
 
 test("what programs are told does not reach the page", async ({ page, watch }) => {

@@ -9,6 +9,8 @@ export default defineConfig({
   outputDir: "results",
   timeout: process.env.LONG ? 300_000 : 90_000,
   expect: { timeout: 20_000 },
+  // A browser that is killed by a busy machine is no fault of the pages; what fails twice is. Those that needed it are listed as flaky.
+  retries: 1,
   workers: 1,
   fullyParallel: false,
   reporter: [["line"]],

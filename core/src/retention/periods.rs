@@ -204,7 +204,7 @@ pub const PERIODS: &[Period] = &[
     ),
     service(
         "Your account: name, address, picture, connected sign-ins, webhooks",
-        &["users", "identities", "webhooks"],
+        &["users", "identities", "webhooks", "presets"],
         Kept::After(Time::Days(|retention| retention.account_grace_days), "your deletion request"),
     ),
     service("An export of your data", &["objects"], Kept::After(Time::Fixed(EXPORT), "it was made")),

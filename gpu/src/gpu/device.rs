@@ -197,7 +197,7 @@ fn kind(info: &AdapterInfo) -> &'static str {
     }
 }
 
-/// Whether the processor plays the card: Mesa's llvmpipe and lavapipe, SwiftShader, WARP. Their kind says so; behind a virtual card they
+/// Whether the processor plays the card: Mesa's llvmpipe and lavapipe, `SwiftShader`, WARP. Their kind says so; behind a virtual card they
 /// are known by their name.
 fn is_software(info: &AdapterInfo) -> bool {
     let name = info.name.to_lowercase();

@@ -185,6 +185,7 @@ pub async fn holdings(tx: &mut Tx, id: &str) -> Result<Vec<(&'static str, i64)>>
         ("sessions", "SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND revoked_at IS NULL"),
         ("tokens", "SELECT COUNT(*) FROM tokens WHERE user_id = $1 AND revoked_at IS NULL"),
         ("webhooks", "SELECT COUNT(*) FROM webhooks WHERE user_id = $1"),
+        ("presets", "SELECT COUNT(*) FROM presets WHERE user_id = $1"),
         ("unfinished jobs", "SELECT COUNT(*) FROM jobs WHERE owner_key = $1"),
     ] {
         found.push((what, sqlx::query_scalar(text).bind(id).fetch_one(&mut **tx).await?));

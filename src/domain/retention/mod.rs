@@ -18,7 +18,7 @@ use crate::domain::notices::{batch_ended, on_ended};
 use crate::domain::tickets;
 use crate::domain::uploads::mixes::UNUSED;
 use crate::domain::uploads::{removal, settle};
-use crate::domain::{audit, batches, guests, idempotency, letters, webhooks, zips};
+use crate::domain::{audit, batches, guests, idempotency, letters, presets, webhooks, zips};
 use crate::outside::mail::{self, Letter};
 use crate::queue;
 use crate::service::Service;
@@ -319,6 +319,7 @@ pub async fn purge_user(db: &Db, store: &Store, config: &Config, user: &str, now
         queue::forget_in_errors(&mut tx, "mail", address).await?;
     }
     webhooks::remove_all(&mut tx, user).await?;
+    presets::delete_all(&mut tx, user).await?;
     email::forget(&mut tx, user).await?;
     sessions::delete_all(&mut tx, user).await?;
     tokens::delete_all(&mut tx, user).await?;

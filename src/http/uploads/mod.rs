@@ -10,13 +10,13 @@ use super::idempotency::{Begun, Idempotency};
 use super::page::{self, Cursor, Page};
 use super::problem::{Answer, Problem, ProblemBody};
 use crate::domain::identity::{Scope, Visitor};
+use crate::domain::presets::Wished;
 use crate::domain::settings::SettingsSchema;
 use crate::domain::uploads::{self, SIGNED_FOR, State as Is, Upload, Way, Wish};
 use crate::timestamp;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use loopmaster_core::Settings;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
@@ -52,7 +52,9 @@ pub struct NewUpload {
     fingerprint: String,
     /// Master it with these settings as soon as it is complete.
     #[schema(value_type = Option<SettingsSchema>)]
-    settings: Option<Settings>,
+    settings: Option<Wished>,
+    /// Master it with this preset of the account as soon as it is complete; the settings lie over it.
+    preset: Option<String>,
     /// A batch it belongs to.
     batch: Option<String>,
     /// Its place in the batch.
@@ -76,27 +78,36 @@ async fn create(
     Json(new): Json<NewUpload>,
 ) -> Answer<Response> {
     visitor.needs(Scope::Uploads)?;
-    if new.settings.is_some() {
+    if new.settings.is_some() || new.preset.is_some() {
         visitor.needs(Scope::Masters)?;
     }
     let ticket = match idempotency.begin(&app, &visitor).await? {
         Begun::First(ticket) => ticket,
         Begun::Repeat(response) => return Ok(response),
     };
-    let wish = Wish {
-        name: new.name,
-        bytes: Some(new.bytes),
-        media_type: new.r#type,
-        fingerprint: shortened(&new.fingerprint, 200),
-        settings: new.settings,
-        batch: new.batch,
-        position: new.position.map(i64::from),
-        title: new.title,
-        reference: new.reference_upload,
-        way: Way::Parts,
-        part_bytes: None,
+    let outcome = async {
+        let settings = match (new.settings, new.preset) {
+            (None, None) => None,
+            (settings, preset) => {
+                Some(settings.unwrap_or_default().over(&app.db, visitor.user(), preset.as_deref()).await?)
+            }
+        };
+        let wish = Wish {
+            name: new.name,
+            bytes: Some(new.bytes),
+            media_type: new.r#type,
+            fingerprint: shortened(&new.fingerprint, 200),
+            settings,
+            batch: new.batch,
+            position: new.position.map(i64::from),
+            title: new.title,
+            reference: new.reference_upload,
+            way: Way::Parts,
+            part_bytes: None,
+        };
+        uploads::create(&app, &visitor, wish, Some(&ticket)).await
     };
-    let outcome = uploads::create(&app, &visitor, wish, Some(&ticket)).await;
+    let outcome = outcome.await;
     let (upload, _) = ticket.settle(&app.db, outcome).await?;
     Ok((StatusCode::CREATED, Json(upload)).into_response())
 }

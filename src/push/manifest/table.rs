@@ -33,7 +33,7 @@ pub(super) type Wrong = (&'static str, String);
 impl Table {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Wrong> {
         let text = std::str::from_utf8(bytes).map_err(|error| {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            let line = 1 + newlines(&bytes[..error.valid_up_to()]);
             ("manifest.encoding", format!("line {line} is not UTF-8; save it as “CSV UTF-8”"))
         })?;
         let (text, bom) = text.strip_prefix(BOM).map_or((text, false), |rest| (rest, true));
@@ -59,7 +59,7 @@ impl Table {
             // Empty lines before a record count as the reader's, and as a spreadsheet's rows.
             let from = record.position().map_or(0, |position| position.byte() as usize).min(text.len());
             let from = from + text.as_bytes()[from..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            row += text.as_bytes()[counted..from].iter().filter(|byte| **byte == b'\n').count() as u64;
+            row += newlines(&text.as_bytes()[counted..from]) as u64;
             counted = from;
             let mut cells: Vec<String> = record.iter().map(str::to_owned).collect();
             if cells.iter().all(|cell| cell.trim().is_empty()) {
@@ -152,6 +152,10 @@ fn cell(value: &Value) -> Option<String> {
         Value::Array(values) => values.iter().map(cell).collect::<Option<Vec<_>>>().map(|cells| cells.join(",")),
         Value::Object(_) => None,
     }
+}
+
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.split(|byte| *byte == b'\n').count() - 1
 }
 
 #[cfg(test)]
