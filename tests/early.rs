@@ -104,8 +104,12 @@ fn parts_at_the_ends_are_heard_as_far_as_there_is_music() {
         assert!(Cpu.render(vec![job]).remove(0).is_ok());
         assert!((heard.into_inner().unwrap()[0] - frames).abs() < 0.01, "{start} s, {length} s");
     }
-    // Turning it up or down is no render of the limiter: nothing has to wait.
+    // What is handed on as it is has no part to wait for.
+    let heard = Mutex::new(0);
+    let tell = |_: loopmaster_core::render::Sketch<'_>| *heard.lock().unwrap() += 1;
+    let early = Some(Early { start: Seconds(0.0), length: Seconds(3.0), tell: &tell });
     let still = Plan { goal: Goal::Keep, ..Plan::identity() };
-    let job = Job { audio: whole, plan: &still, rates: &[], solved: Some(Db(0.0)), early: None };
+    let job = Job { audio: whole, plan: &still, rates: &[], solved: Some(Db(0.0)), early };
     assert!(Cpu.render(vec![job]).remove(0).is_ok());
+    assert_eq!(heard.into_inner().unwrap(), 0);
 }

@@ -8,43 +8,45 @@ use loopmaster_core::master::{self as track, Order};
 use loopmaster_core::plan::{Seat, Song, seats};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The seat of each input; `None` for one that could not be read, which has been told.
-pub(crate) fn listen(inputs: &[Input], threads: usize, order: &Order<'_>, progress: &Progress) -> Vec<Option<Seat>> {
-    let heard = schedule::run(inputs, threads, |_, input| {
-        let name = input.path.display().to_string();
-        if input.path.as_os_str() == STANDARD_INPUT {
-            let message = "an album is read twice, and standard input can be read once; give it as a file";
-            progress.error(&name, "album.standard_input", message);
-            return None;
-        }
-        let mut line = progress.track(&input.path);
-        let decided = catch_unwind(AssertUnwindSafe(|| track::decide(&input.path, order, &mut line)));
-        drop(line);
-        match decided {
-            Ok(Ok((_, mix, plan))) => Some(Song::new(&mix, &plan)),
-            Ok(Err(error)) => {
-                progress.error(&name, error.code(), &error.to_string());
-                None
-            }
-            Err(_) => {
-                let message = "the engine failed on this file, which is a fault of ours; please report it";
-                progress.error(&name, "internal", message);
-                None
-            }
-        }
-    });
+/// The seat of each input; an error for one that could not be read, which has been told.
+pub(crate) fn listen(
+    inputs: &[Input],
+    threads: usize,
+    order: &Order<'_>,
+    progress: &Progress,
+) -> Vec<Result<Option<Seat>, ()>> {
+    let heard =
+        schedule::run(inputs, threads, |_, input| schedule::guarded(input, progress, || hear(input, order, progress)));
     let songs: Vec<Song> = heard.iter().flatten().cloned().collect();
     let mut taken = seats(&songs).into_iter();
-    let seats: Vec<Option<Seat>> = heard.iter().map(|song| song.as_ref().and_then(|_| taken.next())).collect();
+    let seats: Vec<Result<Option<Seat>, ()>> = heard.into_iter().map(|song| song.map(|_| taken.next())).collect();
     tell(inputs, &seats, progress);
     seats
 }
 
-fn tell(inputs: &[Input], seats: &[Option<Seat>], progress: &Progress) {
+fn hear(input: &Input, order: &Order<'_>, progress: &Progress) -> Result<Song, ()> {
+    let name = input.path.display().to_string();
+    if input.path.as_os_str() == STANDARD_INPUT {
+        let message = "an album is read twice, and standard input can be read once; give it as a file";
+        progress.error(&name, "album.standard_input", message);
+        return Err(());
+    }
+    let decided = track::decide(&input.path, order, &mut progress.track(&input.path));
+    match decided {
+        Ok((_, mix, plan)) => Ok(Song::new(&mix, &plan)),
+        Err(error) => {
+            progress.error(&name, error.code(), &error.to_string());
+            Err(())
+        }
+    }
+}
+
+fn tell(inputs: &[Input], seats: &[Result<Option<Seat>, ()>], progress: &Progress) {
     let mut text = "The album:".to_owned();
-    for (input, seat) in inputs.iter().zip(seats).filter_map(|(input, seat)| Some((input, seat.as_ref()?))) {
+    for (input, seat) in
+        inputs.iter().zip(seats).filter_map(|(input, seat)| Some((input, seat.as_ref().ok()?.as_ref()?)))
+    {
         progress.event(&json!({ "event": "seat", "file": input.path.to_string_lossy(), "seat": seat }));
         let name = input.path.file_name().unwrap_or(input.path.as_os_str()).to_string_lossy();
         let level = match seat.loudness {

@@ -35,8 +35,8 @@ Examples:
                                                       between two records, twice as much of the first
   loopmaster master song.wav --reference a.flac:tone+width --reference b.wav:loudness
                                                       tone and width of one record, loudness of another
-  loopmaster master --album 01.wav 02.wav 03.wav -o record
-                                                      songs of one record, in their order
+  loopmaster master --album 01.wav 02.wav 03.wav -o album
+                                                      songs of one album, in their order
   loopmaster master song.wav --only loudness          touch nothing but level and peaks
   loopmaster master song.wav --dry-run --json > plan.jsonl
                                                       the decisions, without rendering
@@ -74,8 +74,8 @@ pub struct MasterArgs {
           conflicts_with_all = ["style", "strength", "tone", "dynamics", "width", "loudness", "loudness_strength", "ceiling", "reference", "only", "insist", "limiter", "material", "fix"])]
     pub plan: Option<PathBuf>,
 
-    /// The mixes are one album, in this order: the loudest song meets the loudness, the others keep half of their distance to it, and the
-    /// tone comes half-way together. Track numbers are written.
+    /// The mixes are one album, in this order: the loudest song meets the loudness, the others keep half of their distance to it, and
+    /// their tones meet half-way. Track numbers are written.
     #[arg(long, conflicts_with = "plan", help_heading = "Sound")]
     pub album: bool,
 

@@ -4,6 +4,7 @@ use crate::args::{BackendArg, MasterArgs};
 use crate::inputs::{self, Input};
 use crate::progress::{Progress, Voice};
 use crate::{Backends, album, schedule, thread_count};
+use loopmaster_core::Error;
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
 use loopmaster_core::decode::{STANDARD_INPUT, decode_file_in};
 use loopmaster_core::encode::{Delivered, Manifest, portable};
@@ -12,11 +13,9 @@ use loopmaster_core::plan::{Goal, Plan, Target};
 use loopmaster_core::render::{Backend, cpu::Cpu, reference::Reference};
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::Limits;
-use loopmaster_core::{Error, deliver};
 use serde_json::json;
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -57,26 +56,15 @@ pub fn run(args: &MasterArgs, backends: &dyn Backends) -> bool {
         pool: &pool,
     };
 
-    for error in &missing {
-        let text = error.to_string();
-        let (file, message) = text.split_once(": ").unwrap_or(("", &text));
-        progress.error(file, error.code(), message);
-    }
+    progress.unresolved(&missing);
     let folders = output_folders(&inputs, args.output.as_deref());
     let threads = thread_count(args.run.threads);
-    let seats = args.album.then(|| album::listen(&inputs, threads, &order, &progress));
+    let seats =
+        if args.album { album::listen(&inputs, threads, &order, &progress) } else { vec![Ok(None); inputs.len()] };
     let outcomes = schedule::run(&inputs, threads, |index, input| {
-        let seat = seats.as_ref().map(|seats| seats[index].as_ref());
-        // What could not be read has been told.
-        let Some(seat) = seat.map_or(Some(None), |seat| seat.map(Some)) else { return Err(()) };
-        let order = Order { seat, ..order };
-        // A fault of ours in one track is that track's failure, not the end of the run.
-        let work = || one(input, &folders[index], args, &order, &progress);
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-            let message = "the engine failed on this file, which is a fault of ours; please report it";
-            progress.error(&input.path.display().to_string(), "internal", message);
-            Err(())
-        })
+        let seat = seats[index].clone()?;
+        let order = Order { seat: seat.as_ref(), ..order };
+        schedule::guarded(input, &progress, || one(input, &folders[index], args, &order, &progress))
     });
 
     let done: Vec<&Outcome> = outcomes.iter().flatten().flatten().collect();
@@ -259,10 +247,8 @@ fn write_manifest(args: &MasterArgs, done: &[&Outcome], progress: &Progress) -> 
         })
         .collect();
     let json = Manifest::new(files).to_json();
-    let written = track::write_draft(&target, json.as_bytes())
-        .and_then(|draft| Ok(deliver::deliver(vec![draft], args.extras().force)?));
-    match written {
-        Ok(_) => true,
+    match track::write_file(&target, json.as_bytes(), args.extras().force) {
+        Ok(()) => true,
         Err(error) => {
             progress.error(&target.display().to_string(), error.code(), &error.to_string());
             false

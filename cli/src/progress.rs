@@ -1,5 +1,6 @@
 //! What a person or a program sees while tracks are on their way: a bar per file on a terminal, JSON lines with `--json`.
 
+use crate::inputs::InputError;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use loopmaster_core::Stage;
 use loopmaster_core::master::{Clock, Watch};
@@ -103,6 +104,15 @@ impl Progress {
             self.bars.suspend(|| {
                 let _ = writeln!(std::io::stderr().lock(), "{text}");
             });
+        }
+    }
+
+    /// Names on the command line that lead to no file.
+    pub fn unresolved(&self, errors: &[InputError]) {
+        for error in errors {
+            let text = error.to_string();
+            let (file, message) = text.split_once(": ").unwrap_or(("", &text));
+            self.error(file, error.code(), message);
         }
     }
 

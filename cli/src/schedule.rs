@@ -2,6 +2,8 @@
 //! so that no core idles at the end. A track never changes its worker, and no worker waits for another.
 
 use crate::inputs::Input;
+use crate::progress::Progress;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,6 +34,15 @@ pub fn run<T: Send>(inputs: &[Input], threads: usize, work: impl Fn(usize, &Inpu
         }
     });
     results.into_inner().map_or_else(|_| Vec::new(), |results| results.into_iter().flatten().collect())
+}
+
+/// A fault of ours in one track is that track's failure, not the end of the run. An error has been told when this returns.
+pub(crate) fn guarded<T>(input: &Input, progress: &Progress, work: impl FnOnce() -> Result<T, ()>) -> Result<T, ()> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let message = "the engine failed on this file, which is a fault of ours; please report it";
+        progress.error(&input.path.display().to_string(), "internal", message);
+        Err(())
+    })
 }
 
 #[cfg(test)]

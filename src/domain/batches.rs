@@ -22,7 +22,7 @@ pub struct Batch {
     pub id: String,
     /// To be shown.
     pub name: String,
-    /// One album: the order counts.
+    /// One album: its songs are mastered to belong together, in this order.
     pub album: bool,
     /// How many tracks were promised.
     pub tracks: i64,

@@ -25,7 +25,7 @@ pub struct NewBatch {
     /// To be shown.
     #[serde(default)]
     name: String,
-    /// One album: the order counts.
+    /// One album: its songs are mastered to belong together, in this order.
     #[serde(default)]
     album: bool,
     /// How many tracks will come.

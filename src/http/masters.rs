@@ -37,7 +37,7 @@ pub struct NewBatchOf {
     /// To be shown.
     #[serde(default)]
     name: String,
-    /// One album: the order counts.
+    /// One album: its songs are mastered to belong together, in this order.
     #[serde(default)]
     album: bool,
 }

@@ -52,8 +52,7 @@ pub(super) fn write_manifest(args: &PushArgs, done: &[&Delivered], progress: &Pr
     let target = if args.manifest.as_ref().is_some_and(same) { folder.join("manifest.delivered.json") } else { target };
     let text = serde_json::to_string_pretty(&json!({ "version": 1, "files": files })).unwrap_or_default() + "\n";
     // A manifest tells about the push that wrote it: the one before is replaced.
-    let written = loopmaster_core::master::write_draft(&target, text.as_bytes())
-        .and_then(|draft| Ok(loopmaster_core::deliver::deliver(vec![draft], true)?));
+    let written = loopmaster_core::master::write_file(&target, text.as_bytes(), true);
     if let Err(error) = &written {
         progress.error(&target.display().to_string(), error.code(), &error.to_string());
     }

@@ -24,6 +24,13 @@ impl Sink for Enough {
     }
 }
 
+/// What the decoder says of a file up to its first sample.
+fn header(path: &Path, limits: &Limits) -> io::Result<Result<(), DecodeError>> {
+    let file = std::fs::File::open(path)?;
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    Ok(decode_into(file, extension, limits, &mut Enough).map(drop))
+}
+
 /// Whether a file is there, may be read, and is of a kind that is mastered: by its own header, not by its name. A code and a sentence where
 /// it is not.
 pub(super) fn look(path: &Path) -> Result<(), (String, String)> {
@@ -39,20 +46,16 @@ pub(super) fn look(path: &Path) -> Result<(), (String, String)> {
     if !about.is_file() {
         return refused("decode.not_audio", "this is no file; name a WAV, AIFF, FLAC, MP3, M4A or OGG file".to_owned());
     }
-    let file = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) => return refused("decode.read", format!("the file cannot be read: {error}")),
-    };
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    match decode_into(file, extension, &Limits::default(), &mut Enough) {
-        Err(
+    match header(path, &Limits::default()) {
+        Err(error) => refused("decode.read", format!("the file cannot be read: {error}")),
+        Ok(Err(
             error @ (DecodeError::NotAudio(_)
             | DecodeError::UnsupportedCodec(_)
             | DecodeError::Empty
             | DecodeError::TooManyChannels { .. }
             | DecodeError::BadRate { .. }
             | DecodeError::MetadataTooLarge { .. }),
-        ) => refused(error.code(), error.to_string()),
+        )) => refused(error.code(), error.to_string()),
         // What else may be wrong with it is the service's to judge.
         _ => Ok(()),
     }
@@ -61,10 +64,8 @@ pub(super) fn look(path: &Path) -> Result<(), (String, String)> {
 /// Refuses what is certainly too large for the service. Everything else is the service's to judge.
 pub(super) fn judge(path: &Path, limits: &Limits) -> Result<(), PushError> {
     let failed = |source| PushError::File { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let extension = path.extension().and_then(|extension| extension.to_str());
     let refused = |code: &str, detail: String| Err(PushError::Failed { code: code.to_owned(), detail });
-    match decode_into(file, extension, limits, &mut Enough) {
+    match header(path, limits).map_err(failed)? {
         Err(error @ DecodeError::NeedsMemory { .. }) => {
             let most = capacity::in_words(limits.memory, limits);
             refused(error.code(), format!("{error}; the service takes {most}"))

@@ -54,11 +54,7 @@ impl Orders {
 
     fn by_name(args: &PushArgs, base: Settings, progress: &Progress) -> Self {
         let (inputs, missing) = inputs::resolve(&args.mixes);
-        for error in &missing {
-            let text = error.to_string();
-            let (file, message) = text.split_once(": ").unwrap_or(("", &text));
-            progress.error(file, error.code(), message);
-        }
+        progress.unresolved(&missing);
         let settings = serde_json::to_value(args.named(base).finish()).unwrap_or_default();
         let journal = place::journal_names(args, &inputs, &settings);
         let folders = output_folders(&inputs, args.output.as_deref());

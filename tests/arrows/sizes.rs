@@ -23,7 +23,7 @@ const LONG_FUNCTIONS: [(&str, &str, &str); 10] = [
     ("core/src/decode/container.rs", "read", "what each container leaves to its reader, in the order of the file"),
     ("core/src/decode/mpeg.rs", "decode", "one loop over frames with all that may be wrong with one"),
     ("core/src/decode/ogg.rs", "read", "one loop over pages with all that may be wrong with one"),
-    ("core/src/plan/mod.rs", "plan_on_record", "the decisions in their order; each is a function"),
+    ("core/src/plan/mod.rs", "plan_on_album", "the decisions in their order; each is a function"),
     ("core/src/report/demo.rs", "report", "figures of a made-up track"),
     ("core/src/report/html/tables.rs", "chain", "a list: one row of the chain after the other"),
     ("gpu/src/gpu/shape.rs", "submit", "one submission: the kernels in their order, each with what it moves"),

@@ -16,7 +16,7 @@ use crate::deliver::{self, DeliverError, Draft};
 use crate::encode::{EncodeError, Metadata, encode, file_name, peaks};
 use crate::meter::Spectra;
 use crate::meter::{Loudness, loudness::STEREO, true_peak::METERS};
-use crate::plan::{Closed, Closing, Limiter, Mend, Plan, Seat, Target, plan_on_record};
+use crate::plan::{Closed, Closing, Limiter, Mend, Plan, Seat, Target, plan_on_album};
 use crate::render::{Backend, BackendInfo, Job, Master, RenderError, Tell, Trace, chain};
 use crate::report::{DeliveredFile, Preview, Report, StageTime};
 use crate::samples::Pool;
@@ -59,7 +59,7 @@ pub struct Order<'a> {
     pub saved: Option<&'a Plan>,
     /// What is followed of a reference.
     pub reference: Option<&'a Target>,
-    /// Where the song stands on a record.
+    /// Where the song stands on an album.
     pub seat: Option<&'a Seat>,
     /// What to write beside the masters.
     pub extras: Extras,
@@ -142,7 +142,7 @@ fn judge(track: &Track, mut mix: Analysis, order: &Order<'_>, line: &mut dyn Wat
             saved.fits(mix.seconds())?;
             saved.clone()
         }
-        None => plan_on_record(&mix, order.settings, order.reference, order.seat)?.mending(mend),
+        None => plan_on_album(&mix, order.settings, order.reference, order.seat)?.mending(mend),
     };
     Ok((mix, plan))
 }
@@ -282,7 +282,7 @@ impl Ready {
 
     /// The same song, planned for the seat that the order gives it.
     pub fn seated(self, order: &Order<'_>) -> Result<Self, Error> {
-        let plan = plan_on_record(&self.mix, order.settings, order.reference, order.seat)?.mending(self.plan.mend);
+        let plan = plan_on_album(&self.mix, order.settings, order.reference, order.seat)?.mending(self.plan.mend);
         let closing = Closing::new(&self.mix, &plan, order.settings, order.reference);
         Ok(Self { plan, closing, tags: numbered(self.tags, order.seat).with(&order.settings.tags), ..self })
     }
@@ -639,7 +639,7 @@ impl Work<'_> {
     }
 }
 
-/// The order on a record is what counts, unless it has several discs.
+/// The order on an album is what counts, unless it has several discs.
 fn numbered(tags: Tags, seat: Option<&Seat>) -> Tags {
     match (seat, tags.disc) {
         (Some(seat), None | Some((1, None | Some(1)))) => {
@@ -665,6 +665,12 @@ fn for_preview<'b>(audio: &'b Audio, order: &Order<'_>) -> Result<Cow<'b, Audio>
 /// A copy of the track has no room.
 fn no_room(error: std::io::Error) -> Error {
     RenderError::Room(error).into()
+}
+
+/// Writes a whole small file in one go; with `force` over the one that is there.
+pub fn write_file(target: &Path, bytes: &[u8], force: bool) -> Result<(), TrackError> {
+    deliver::deliver(vec![write_draft(target, bytes)?], force)?;
+    Ok(())
 }
 
 /// Writes a whole small file under a temporary name.

@@ -1,10 +1,11 @@
-//! Songs of one record: what each is planned to be by itself says where it stands beside the others.
+//! Songs of one album: what each is planned to be by itself says where it stands beside the others.
 //!
 //! The loudest song meets the loudness that is wanted. The others keep half of the distance their mixes had to it, so that a quiet song
 //! stays quieter and a mix that was exported low does not stay low. Tone comes half-way together. Nothing depends on the order in
 //! which the songs were analysed.
 
-use super::tone::{Equalisation, Levels, average, boostable, comparable, gain_at, gentle_slopes};
+use super::style::interpolate;
+use super::tone::{Equalisation, Levels, average, boostable, comparable, gain_at, gentle_slopes, pitch};
 use super::{Goal, Plan, Reason, reason};
 use crate::analyse::Analysis;
 use crate::settings::Aspect;
@@ -47,7 +48,7 @@ pub struct Song {
     boost: Vec<f64>,
 }
 
-/// Where a song stands on its record.
+/// Where a song stands on its album.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seat {
@@ -75,32 +76,27 @@ impl Song {
     pub fn new(mix: &Analysis, alone: &Plan) -> Self {
         let points = points();
         let levels = Levels::new(&mix.spectrum);
-        let boosts = boostable(mix, &levels);
-        let sampled = |values: &[f64], hz: f64| -> Option<f64> {
-            let at = levels.hz.iter().position(|&f| f >= hz)?;
-            let before = at.saturating_sub(1);
-            let (a, b) = (levels.hz[before], levels.hz[at]);
-            let share = if b > a { (hz / a).log2() / (b / a).log2() } else { 0.0 };
-            Some(values[before] + (values[at] - values[before]) * share.clamp(0.0, 1.0))
-        };
-        let of = |hz: &f64| sampled(&levels.both, *hz).filter(|_| comparable(mix, *hz));
-        let shaped: Vec<Option<f64>> =
-            points.iter().map(|hz| of(hz).map(|level| level + gain_at(&alone.tone.mid, *hz))).collect();
-        let mut known: Vec<f64> = shaped.iter().copied().flatten().collect();
-        let level = crate::meter::median(&mut known).unwrap_or(0.0);
+        let curve = |values: &[f64]| levels.hz.iter().copied().zip(values.iter().copied()).collect::<Vec<_>>();
+        let (level, boost) = (curve(&levels.both), curve(&boostable(mix, &levels)));
+        let known = |hz: f64| levels.hz.last().is_some_and(|last| hz <= *last) && comparable(mix, hz);
+        let shaped: Vec<Option<f64>> = points
+            .iter()
+            .map(|&hz| known(hz).then(|| interpolate(&level, hz) + gain_at(&alone.tone.mid, hz)))
+            .collect();
+        let middle = crate::meter::median(&mut shaped.iter().copied().flatten().collect::<Vec<_>>()).unwrap_or(0.0);
         Self {
             loud: mix.loudness.p95_short_term.or(mix.loudness.integrated).filter(|loud| loud.0.is_finite()),
             alone: match alone.goal {
                 Goal::Loudness { target, wished } => Some(wished.unwrap_or(target)),
                 Goal::Keep | Goal::Peak { .. } => None,
             },
-            tone: shaped.iter().map(|point| point.map(|db| db - level)).collect(),
-            boost: points.iter().map(|hz| sampled(&boosts, *hz).unwrap_or(0.0)).collect(),
+            tone: shaped.iter().map(|point| point.map(|db| db - middle)).collect(),
+            boost: points.iter().map(|&hz| if known(hz) { interpolate(&boost, hz) } else { 0.0 }).collect(),
         }
     }
 }
 
-/// The seats of a record's songs, in their order.
+/// The seats of an album's songs, in their order.
 #[must_use]
 pub fn seats(songs: &[Song]) -> Vec<Seat> {
     let levels = loudness(songs);
@@ -188,11 +184,10 @@ impl Seat {
     fn reason(&self, share: f64) -> Option<Reason> {
         let size = |(_, db): &&(Hz, Db)| (db.0.abs() * 1000.0) as i64;
         let (hz, db) = self.tone.iter().max_by_key(size)?;
-        let (gain, at) = (Db((share * db.0 * 10.0).round() / 10.0), hz.0);
-        let place = if at < 1000.0 { format!("{at:.0} Hz") } else { format!("{:.1} kHz", at / 1000.0) };
         let text = format!(
-            "Half-way towards the sound of the other songs on the record: {:+.1} dB around {place}, where this one differs most.",
-            gain.0
+            "Half-way towards the sound of the other songs on the album: {:+.1} around {}, where this one differs most.",
+            Db(share * db.0),
+            pitch(hz.0)
         );
         Some(reason(Aspect::Tone, text))
     }

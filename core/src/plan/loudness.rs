@@ -49,8 +49,8 @@ pub(super) enum Wish {
     Number(Lufs),
     /// This number, because the reference has it.
     Reference(Lufs),
-    /// This number, because it is so far below the loudest song of its record; `asked`: somebody named a loudness for the record.
-    Record { loudness: Lufs, below: Db, asked: bool },
+    /// This number, because it is so far below the loudest song of its album; `asked`: somebody named a loudness for the album.
+    Album { loudness: Lufs, below: Db, asked: bool },
 }
 
 /// Most that the verify bound allows for limiting, dB: what the deepest limiting of any wish amounts to.
@@ -272,7 +272,7 @@ pub(super) fn decide(
     let limited = profile.mastered >= 0.5;
     let fresh = 1.0 - profile.mastered;
     let untouched = loudness + ceiling.0 - true_peak(analysis);
-    let asked = matches!(wish, Wish::Number(_) | Wish::Reference(_) | Wish::Record { asked: true, .. });
+    let asked = matches!(wish, Wish::Number(_) | Wish::Reference(_) | Wish::Album { asked: true, .. });
 
     // What may be spent. Who names a number has decided about the kind of music, too.
     let (clipper, leveler) = match asked {
@@ -298,15 +298,15 @@ pub(super) fn decide(
                 analysis.peaks.plr.filter(|plr| plr.0.is_finite()).map_or(spec.plr, |plr| spec.plr.min(plr.0 - 0.5));
             (nominal.min(reach).min((ceiling.0 - floor).max(untouched)), None)
         }
-        Wish::Number(number) | Wish::Reference(number) | Wish::Record { loudness: number, .. }
+        Wish::Number(number) | Wish::Reference(number) | Wish::Album { loudness: number, .. }
             if number.0 <= reach + 0.05 || (insist && !matches!(wish, Wish::Reference(_))) =>
         {
             (number.0, None)
         }
-        Wish::Number(number) | Wish::Reference(number) | Wish::Record { loudness: number, .. } => (reach, Some(number)),
+        Wish::Number(number) | Wish::Reference(number) | Wish::Album { loudness: number, .. } => (reach, Some(number)),
     };
     // What the engine chooses is a round number below what it may reach; what a person chose stays as it is.
-    let chosen = wished.is_some() || !matches!(wish, Wish::Number(_) | Wish::Record { .. });
+    let chosen = wished.is_some() || !matches!(wish, Wish::Number(_) | Wish::Album { .. });
     let target = Lufs(if chosen { (target * 10.0 + 1e-6).floor() / 10.0 } else { target }.clamp(-70.0, -4.0));
     let price = ladder.price(target.0);
 
@@ -392,10 +392,10 @@ fn explain(
         format!("{} quieter, to {target}", Db(-change))
     };
     let whose = match (wish, destination) {
-        (Wish::Record { below, .. }, _) if below.0 < -0.05 => {
-            format!(", {} below the loudest song of the record", Db(-below.0))
+        (Wish::Album { below, .. }, _) if below.0 < -0.05 => {
+            format!(", {} below the loudest song of the album", Db(-below.0))
         }
-        (Wish::Record { .. }, _) => ", the loudest song of the record".to_owned(),
+        (Wish::Album { .. }, _) => ", the loudest song of the album".to_owned(),
         (_, Some(place)) if place.target.is_some() => format!(", for {}", place.name),
         (Wish::Number(_), _) => ", as you asked".to_owned(),
         (Wish::Reference(_), _) => ", towards the reference".to_owned(),
@@ -465,7 +465,7 @@ pub(super) fn account(reasons: &mut [Reason], trace: &Trace) {
 fn stop(wished: Lufs, target: Lufs, limited: bool, hits: f64, wish: Wish) -> Reason {
     let asked = match wish {
         Wish::Reference(_) => "The reference has",
-        Wish::Record { .. } => "Beside the other songs it would be",
+        Wish::Album { .. } => "Among the other songs it belongs at",
         Wish::Number(_) | Wish::Style { .. } => "You asked for",
     };
     let why = if limited {

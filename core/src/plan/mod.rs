@@ -293,15 +293,15 @@ fn place(loudness: &Loudness) -> Result<Option<&'static Destination>, PlanError>
 ///
 /// [`PlanError::OutOfRange`], [`PlanError::UnknownDestination`] and [`PlanError::EditTooLong`] for settings that cannot be met.
 pub fn plan(analysis: &Analysis, settings: &Settings, target: Option<&Target>) -> Result<Plan, PlanError> {
-    plan_on_record(analysis, settings, target, None)
+    plan_on_album(analysis, settings, target, None)
 }
 
-/// [`plan`] for a song that has a seat on a record, see [`seats`].
+/// [`plan`] for a song that has a seat on an album, see [`seats`].
 ///
 /// # Errors
 ///
 /// As [`plan`].
-pub fn plan_on_record(
+pub fn plan_on_album(
     analysis: &Analysis,
     settings: &Settings,
     target: Option<&Target>,
@@ -376,7 +376,7 @@ pub fn plan_on_record(
             Wish::Number,
         );
         let wish = match seat.and_then(|seat| Some((seat.loudness?, seat.below))) {
-            Some((loudness, below)) => Wish::Record { loudness, below, asked: !matches!(wish, Wish::Style { .. }) },
+            Some((loudness, below)) => Wish::Album { loudness, below, asked: !matches!(wish, Wish::Style { .. }) },
             None => wish,
         };
         loudness::decide(analysis, spec, &profile, wish, settings, ceiling, place)

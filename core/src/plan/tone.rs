@@ -473,7 +473,7 @@ pub(super) fn explain(hz: &[f64], answer: &Answer, applied: &[f64], record: &str
 }
 
 /// A frequency as an engineer says it: 63 Hz, 250 Hz, 3.2 kHz.
-fn pitch(hz: f64) -> String {
+pub(super) fn pitch(hz: f64) -> String {
     if hz >= 995.0 {
         let khz = format!("{:.1}", hz / 1_000.0);
         format!("{}\u{202f}kHz", khz.strip_suffix(".0").unwrap_or(&khz))

@@ -33,7 +33,7 @@ pub struct MasterRequest {
 pub struct NewBatch {
     /// To be shown.
     pub name: String,
-    /// One album: the order counts.
+    /// One album: its songs are mastered to belong together, in this order.
     pub album: bool,
 }
 

@@ -175,9 +175,7 @@ fn write_beside(path: &Path, table: &Table, rejected: &[Rejected<'_>]) -> Result
     let rows =
         rejected.iter().map(|row| (row.record, [row.record.row.to_string(), row.code.clone(), row.reason.clone()]));
     let bytes = table.written(SAID, rows).map_err(|error| failed(std::io::Error::other(error)))?;
-    let written = loopmaster_core::master::write_draft(path, &bytes)
-        .and_then(|draft| Ok(loopmaster_core::deliver::deliver(vec![draft], true)?));
-    written.map(drop).map_err(|error| failed(std::io::Error::other(error)))
+    loopmaster_core::master::write_file(path, &bytes, true).map_err(|error| failed(std::io::Error::other(error)))
 }
 
 fn tell(beside: &Path, rejected: &[Rejected<'_>], rows: usize, args: &PushArgs, progress: &Progress) {
