@@ -2,18 +2,18 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use loopmaster_core::analyse::{Analysis, analyse, analyse_audio};
+use loopmaster_core::control::curves::{ClipCurve, SaturationCurve};
+use loopmaster_core::control::limiter::{Levels, block_means, hop, standard_clipper};
+use loopmaster_core::control::solve::LoudnessModel;
 use loopmaster_core::decode::{Source, decode, decode_file};
 use loopmaster_core::encode::{Metadata, encode};
 use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::meter::true_peak::true_peak;
 use loopmaster_core::plan::{Plan, Saturation, plan};
 use loopmaster_core::render::cpu::{self, Cpu};
-use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::{Grid, Kernels};
-use loopmaster_core::render::limiter::{Levels, block_means, hop, standard_clipper};
 use loopmaster_core::render::masking::Masking;
-use loopmaster_core::render::solve::Model;
 use loopmaster_core::render::{Backend, Job};
 use loopmaster_core::resample::resample;
 use loopmaster_core::settings::{Codec, Limits, Style};
@@ -169,7 +169,7 @@ fn stage_render(c: &mut Criterion) {
     Cpu.block_peaks(&music, hop, whole, Grid::Coarse, &mut peaks);
     let means = music.channels.each_ref().map(|channel| block_means(channel, hop));
     let levels = Levels::new(peaks, [&means[0], &means[1]], hop, rate);
-    let model = Model::new(levels, Cpu.block_energies(&music, hop), music.frames(), &plan);
+    let model = LoudnessModel::new(levels, Cpu.block_energies(&music, hop), music.frames(), &plan);
     group.bench_function("solve", |b| b.iter(|| model.solve(Lufs(-10.0), Db(0.0))));
 
     group.bench_function("whole", |b| {

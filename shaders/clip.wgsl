@@ -217,13 +217,13 @@ fn clip(
         let back = half_way(2u * (SAMPLES + EXCESS) + first);
         let x = (first + FROM_X) / 2u;
         let e = SAMPLES + 16u + first / 2u;
-        let felt = tracks[track].felt;
+        let report_threshold = tracks[track].report_threshold;
         let to = base + item.at;
         var clipped = 0u;
-        clipped += write(item.count, to, first, pairs[x], pairs[e] + vec4<f32>(back[0], back[1]), felt);
-        clipped += write(item.count, to, first + 2u, pairs[x + 1u], pairs[e + 1u] + vec4<f32>(back[2], back[3]), felt);
-        clipped += write(item.count, to, first + 4u, pairs[x + 2u], pairs[e + 2u] + vec4<f32>(back[4], back[5]), felt);
-        clipped += write(item.count, to, first + 6u, pairs[x + 3u], pairs[e + 3u] + vec4<f32>(back[6], back[7]), felt);
+        clipped += write(item.count, to, first, pairs[x], pairs[e] + vec4<f32>(back[0], back[1]), report_threshold);
+        clipped += write(item.count, to, first + 2u, pairs[x + 1u], pairs[e + 1u] + vec4<f32>(back[2], back[3]), report_threshold);
+        clipped += write(item.count, to, first + 4u, pairs[x + 2u], pairs[e + 2u] + vec4<f32>(back[4], back[5]), report_threshold);
+        clipped += write(item.count, to, first + 6u, pairs[x + 3u], pairs[e + 3u] + vec4<f32>(back[6], back[7]), report_threshold);
         // Eight frames lie in one block.
         if clipped > 0u && near[blocks + (u32(item.at) + first) / hop] != 0u {
             atomicAdd(&touched, clipped);
@@ -235,11 +235,11 @@ fn clip(
     }
 }
 
-/// Two frames of the result; gives how many of their samples are over `felt`.
-fn write(count: u32, origin: i32, first: u32, samples: vec4<f32>, excess: vec4<f32>, felt: f32) -> u32 {
+/// Two frames of the result; gives how many of their samples are over `report_threshold`.
+fn write(count: u32, origin: i32, first: u32, samples: vec4<f32>, excess: vec4<f32>, report_threshold: f32) -> u32 {
     let at = u32(origin + i32(first));
     let bent = samples - 0.5 * excess;
-    let over = vec4<u32>(abs(samples) > vec4<f32>(felt));
+    let over = vec4<u32>(abs(samples) > vec4<f32>(report_threshold));
     var clipped = 0u;
     if first < count {
         result[at] = bent.xy;

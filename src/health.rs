@@ -22,11 +22,11 @@ pub struct Health {
     disk: Option<(PathBuf, u64)>,
     seen: Mutex<Option<(Instant, Seen)>>,
     /// What renders in this process, where a worker runs in it.
-    device: OnceLock<Watched>,
+    device: OnceLock<DeviceStatus>,
 }
 
 /// What renders in this process.
-pub struct Watched {
+pub struct DeviceStatus {
     /// As it is configured.
     pub name: &'static str,
     /// How it does.
@@ -37,9 +37,9 @@ pub struct Watched {
     pub alone: bool,
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for DeviceStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("name", &self.name).field("health", &self.health).finish_non_exhaustive()
+        f.debug_struct("DeviceStatus").field("name", &self.name).field("health", &self.health).finish_non_exhaustive()
     }
 }
 
@@ -77,7 +77,7 @@ impl Health {
     }
 
     /// From now on tells how this device does.
-    pub fn watch(&self, device: Watched) {
+    pub fn watch(&self, device: DeviceStatus) {
         // There is one worker in a process.
         drop(self.device.set(device));
     }
@@ -85,7 +85,7 @@ impl Health {
     /// How the device does, in words.
     #[must_use]
     pub fn device(&self) -> String {
-        let Some(Watched { name, health, card, .. }) = self.device.get() else {
+        let Some(DeviceStatus { name, health, card, .. }) = self.device.get() else {
             return "none in this process".to_owned();
         };
         let lost = |why: &str| format!("{name}: lost, the processor does its work{why}");
@@ -99,7 +99,7 @@ impl Health {
 
     /// What renders in this process, where a worker runs in it.
     #[must_use]
-    pub fn watched(&self) -> Option<&Watched> {
+    pub fn watched(&self) -> Option<&DeviceStatus> {
         self.device.get()
     }
 

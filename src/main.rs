@@ -3,7 +3,7 @@
 use clap::{CommandFactory, Parser};
 use loopmaster::cli::{Cli, Command};
 use loopmaster::config::Config;
-use loopmaster::serve::{self, Beside};
+use loopmaster::serve::{self, ServeOptions};
 use loopmaster::work::sandbox;
 use loopmaster::{admin, gpu, picture, push};
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 /// The roles that hear signals by themselves; `None`: another one.
 fn service(command: &Command) -> Option<bool> {
     let ended = match command {
-        Command::Serve(args) => serve::serve(args.file.config.as_deref(), Beside { worker: args.wants_worker() }),
+        Command::Serve(args) => serve::serve(args.file.config.as_deref(), ServeOptions { worker: args.wants_worker() }),
         Command::Work(file) => serve::work(file.config.as_deref()),
         Command::Admin(args) => admin::command(args),
         Command::Migrate(file) => serve::migrate(file.config.as_deref()),

@@ -50,13 +50,13 @@ impl From<DbError> for RoleError {
 
 /// What `serve` runs beside the api.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
+pub struct ServeOptions {
     /// The worker; `None`: with SQLite, where nobody else could.
     pub worker: Option<bool>,
 }
 
 /// `loopmaster serve`
-pub fn serve(file: Option<&Path>, beside: Beside) -> Result<(), RoleError> {
+pub fn serve(file: Option<&Path>, beside: ServeOptions) -> Result<(), RoleError> {
     loopmaster_private::new_files();
     let config = Config::open(&Sources::process(file))?;
     prepare(&config);
@@ -212,7 +212,7 @@ pub struct Running {
 
 impl Running {
     /// Starts storage (where it is embedded), database, worker (where it belongs here), api. Nothing is answered that could not be done.
-    pub async fn start(mut config: Config, beside: Beside) -> Result<Self, StartError> {
+    pub async fn start(mut config: Config, beside: ServeOptions) -> Result<Self, StartError> {
         telemetry::collect();
         let connections = config.connections(loopmaster_net::raise_descriptor_limit());
         let at = |what: String| move |error| StartError::Io { what, error };

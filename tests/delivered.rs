@@ -9,7 +9,7 @@ use loopmaster_core::analyse::analyse;
 use loopmaster_core::decode::decode_file;
 use loopmaster_core::encode::{Metadata, encode};
 use loopmaster_core::master::Clock;
-use loopmaster_core::master::{self as track, Extras, Order, Outcome, TrackError};
+use loopmaster_core::master::{self as track, Extras, MasterRequest, Outcome, TrackError};
 use loopmaster_core::samples::Pool;
 use loopmaster_core::settings::{Aspect, Codec, Format, Limits, Loudness, OutputRate, Settings, Strength, Style};
 use loopmaster_core::units::{Dbtp, Lufs};
@@ -182,7 +182,7 @@ struct Count {
 fn master(path: &Path, settings: &Settings, backend: &Renderer, folder: &Path) -> Result<Outcome, TrackError> {
     let pool = Pool::default();
     let (limits, saved, reference) = (Limits::default(), None, None);
-    let order = Order { settings, saved, reference, seat: None, extras: EXTRAS, backend, limits, pool: &pool };
+    let order = MasterRequest { settings, saved, reference, seat: None, extras: EXTRAS, backend, limits, pool: &pool };
     track::master(path, folder, &order, &mut Clock::default())
 }
 
@@ -292,7 +292,7 @@ fn a_plan_that_breaks_a_gate_is_taken_back_and_says_so() {
     let pool = Pool::default();
     let backend = Renderer::cpu();
     let (limits, saved, reference) = (Limits::default(), Some(&plan), None);
-    let order = Order {
+    let order = MasterRequest {
         settings: &settings,
         saved,
         reference,

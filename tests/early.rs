@@ -2,9 +2,9 @@
 
 use crate::lab_masked::{beat, masked};
 use loopmaster_core::Audio;
+use loopmaster_core::control::limiter::{standard, standard_clipper, standard_leveler};
 use loopmaster_core::plan::{Goal, Plan};
 use loopmaster_core::render::cpu::Cpu;
-use loopmaster_core::render::limiter::{standard, standard_clipper, standard_leveler};
 use loopmaster_core::render::{Backend, Early, Job, Master};
 use loopmaster_core::settings::Edit;
 use loopmaster_core::units::{Db, Dbtp, Lufs, Seconds};

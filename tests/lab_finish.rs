@@ -3,12 +3,12 @@
 
 use crate::parity::noise;
 use loopmaster_core::Audio;
+use loopmaster_core::control::curves::{ClipCurve, SaturationCurve};
+use loopmaster_core::control::limiter::{self, hop};
 use loopmaster_core::meter::loudness::{Loudness, STEREO};
 use loopmaster_core::plan::{Goal, Plan, Saturation};
 use loopmaster_core::render::cpu::Cpu;
-use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::kernels::Kernels;
-use loopmaster_core::render::limiter::{self, hop};
 use loopmaster_core::render::reference::Reference;
 use loopmaster_core::render::{Backend, Job, Master};
 use loopmaster_core::units::{Db, Dbtp, Lufs};
@@ -538,7 +538,7 @@ fn taming_takes_down_the_places_that_decode_too_high_and_no_others() {
         channel[90_000..94_410].iter_mut().for_each(|x| *x *= 1.259);
     }
     let mut tamed = master.clone();
-    Cpu.tame(&mut tamed, &decoded, &limiter::standard(Dbtp(-0.2)));
+    Cpu.reduce_overs(&mut tamed, &decoded, &limiter::standard(Dbtp(-0.2)));
     let mut again = tamed.clone();
     for channel in &mut again.channels {
         channel[90_000..94_410].iter_mut().for_each(|x| *x *= 1.259);
@@ -550,8 +550,8 @@ fn taming_takes_down_the_places_that_decode_too_high_and_no_others() {
     assert_eq!(master.channels[1][96_000..], tamed.channels[1][96_000..]);
     // Nothing over, nothing done; a decoding of another length is not looked at.
     let same = tamed.clone();
-    Cpu.tame(&mut tamed, &master, &limiter::standard(Dbtp(-0.2)));
-    Cpu.tame(&mut tamed, &Audio::silence(RATE, 10), &limiter::standard(Dbtp(-0.2)));
+    Cpu.reduce_overs(&mut tamed, &master, &limiter::standard(Dbtp(-0.2)));
+    Cpu.reduce_overs(&mut tamed, &Audio::silence(RATE, 10), &limiter::standard(Dbtp(-0.2)));
     assert_eq!(tamed, same);
 }
 

@@ -3,10 +3,10 @@
 use crate::cli::{events, folder_with, master, song};
 use crate::parity::noise;
 use loopmaster_core::Audio;
+use loopmaster_core::control::limiter::{hop, short, standard, standard_clipper, standard_leveler};
 use loopmaster_core::plan::{Goal, MaskedClipper, Plan, plan};
 use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::kernels::{Grid, Kernels};
-use loopmaster_core::render::limiter::{hop, short, standard, standard_clipper, standard_leveler};
 use loopmaster_core::render::masking::{self, Masking};
 use loopmaster_core::render::{Backend, Job, Master};
 use loopmaster_core::settings::{Edit, Limiting, Loudness, Settings};

@@ -6,7 +6,7 @@ use loopmaster::queue::Class;
 use loopmaster_core::analyse::{Analysis, analyse_audio};
 use loopmaster_core::decode::{Source, decode_file};
 use loopmaster_core::encode::{Metadata, encode};
-use loopmaster_core::master::{self as track, Clock, Extras, Order, Outcome};
+use loopmaster_core::master::{self as track, Clock, Extras, MasterRequest, Outcome};
 use loopmaster_core::plan::{Goal, Plan, Target, plan};
 use loopmaster_core::resample::resample;
 use loopmaster_core::samples::Pool;
@@ -54,8 +54,16 @@ fn master(input: &Path, settings: &Settings, target: &Target) -> (Audio, Outcome
     let folder = tempfile::tempdir().unwrap();
     let (backend, pool) = (Renderer::cpu(), Pool::default());
     let (limits, saved, reference) = (Limits::default(), None, Some(target));
-    let order =
-        Order { settings, saved, reference, seat: None, extras: EXTRAS, backend: &backend, limits, pool: &pool };
+    let order = MasterRequest {
+        settings,
+        saved,
+        reference,
+        seat: None,
+        extras: EXTRAS,
+        backend: &backend,
+        limits,
+        pool: &pool,
+    };
     let outcome = track::master(input, folder.path(), &order, &mut Clock::default()).unwrap();
     let audio = decode_file(&outcome.paths[0], &Limits::default()).unwrap().audio;
     (audio, outcome)

@@ -6,7 +6,7 @@ use loopmaster::config::{Config, Secret};
 use loopmaster::db::{hash_secret, new_id, new_secret};
 use loopmaster::digest::{hex, hmac, sha256};
 use loopmaster::http::App;
-use loopmaster::serve::{Beside, Running};
+use loopmaster::serve::{Running, ServeOptions};
 use loopmaster_core::signing;
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ impl Service {
         config.listen.api.set_port(0);
         config.listen.files.set_port(0);
         change(&mut config);
-        let running = Running::start(config, Beside { worker: Some(worker) }).await.unwrap();
+        let running = Running::start(config, ServeOptions { worker: Some(worker) }).await.unwrap();
         let url = format!("http://{}", running.api);
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { app: running.app.clone(), url, http, name, running: Some(running), folder }

@@ -667,8 +667,8 @@ impl Backend for Moody {
         Cpu.render(jobs)
     }
 
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
-        Cpu.tame(master, decoded, limiter);
+    fn reduce_overs(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        Cpu.reduce_overs(master, decoded, limiter);
     }
 }
 

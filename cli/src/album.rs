@@ -4,7 +4,7 @@ use crate::inputs::Input;
 use crate::progress::Progress;
 use crate::schedule;
 use loopmaster_core::decode::STANDARD_INPUT;
-use loopmaster_core::master::{self as track, Order};
+use loopmaster_core::master::{self as track, MasterRequest};
 use loopmaster_core::plan::{Seat, Song, seats};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 pub(crate) fn listen(
     inputs: &[Input],
     threads: usize,
-    order: &Order<'_>,
+    order: &MasterRequest<'_>,
     progress: &Progress,
 ) -> Vec<Result<Option<Seat>, ()>> {
     let heard =
@@ -25,7 +25,7 @@ pub(crate) fn listen(
     seats
 }
 
-fn hear(input: &Input, order: &Order<'_>, progress: &Progress) -> Result<Song, ()> {
+fn hear(input: &Input, order: &MasterRequest<'_>, progress: &Progress) -> Result<Song, ()> {
     let name = input.path.display().to_string();
     if input.path.as_os_str() == STANDARD_INPUT {
         let message = "an album is read twice, and standard input can be read once; give it as a file";

@@ -8,7 +8,7 @@ use loopmaster_core::Error;
 use loopmaster_core::analyse::{Analysis, Severity, analyse};
 use loopmaster_core::decode::{STANDARD_INPUT, decode_file_in};
 use loopmaster_core::encode::{Delivered, Manifest, portable};
-use loopmaster_core::master::{self as track, Order, Outcome, stem};
+use loopmaster_core::master::{self as track, MasterRequest, Outcome, stem};
 use loopmaster_core::plan::{Goal, Plan, Target};
 use loopmaster_core::render::{Backend, cpu::Cpu, reference::Reference};
 use loopmaster_core::samples::Pool;
@@ -45,7 +45,7 @@ pub fn run(args: &MasterArgs, backends: &dyn Backends) -> bool {
     };
     let pool = args.run.room.pool();
     let Some((saved, reference)) = preparations(args, &pool, &progress) else { return false };
-    let order = Order {
+    let order = MasterRequest {
         settings: &settings,
         saved: saved.as_ref(),
         reference: reference.as_ref(),
@@ -63,7 +63,7 @@ pub fn run(args: &MasterArgs, backends: &dyn Backends) -> bool {
         if args.album { album::listen(&inputs, threads, &order, &progress) } else { vec![Ok(None); inputs.len()] };
     let outcomes = schedule::run(&inputs, threads, |index, input| {
         let seat = seats[index].clone()?;
-        let order = Order { seat: seat.as_ref(), ..order };
+        let order = MasterRequest { seat: seat.as_ref(), ..order };
         schedule::guarded(input, &progress, || one(input, &folders[index], args, &order, &progress))
     });
 
@@ -159,7 +159,7 @@ fn one(
     input: &Input,
     folder: &Path,
     args: &MasterArgs,
-    order: &Order<'_>,
+    order: &MasterRequest<'_>,
     progress: &Progress,
 ) -> Result<Option<Outcome>, ()> {
     let name = input.path.display().to_string();

@@ -16,14 +16,14 @@
 //! [`master`] takes one track through all of it:
 //!
 //! ```no_run
-//! use loopmaster_core::master::{Clock, Extras, Order, master};
+//! use loopmaster_core::master::{Clock, Extras, MasterRequest, master};
 //! use loopmaster_core::render::cpu::Cpu;
 //! use loopmaster_core::settings::{Limits, Settings};
 //! use loopmaster_core::{machine, samples::Pool};
 //! use std::path::Path;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let order = Order {
+//! let order = MasterRequest {
 //!     settings: &Settings::default(),
 //!     saved: None,
 //!     reference: None,
@@ -39,6 +39,7 @@
 //! # }
 //! ```
 //!
+//! [`control`] is the chain in figures: gains, curves and the loudness they lead to, which `analyse`, `plan` and `render` all ask.
 //! [`meter`] holds the instruments (BS.1770 loudness, true peak, spectrum) that `analyse`, `render` and `verify` share;
 //! [`verify`] decodes every file that was written and holds it against the plan; [`report`] tells the story.
 //!
@@ -58,6 +59,10 @@ pub use stage::Stage;
 pub mod analyse;
 #[cfg(feature = "engine")]
 mod audio;
+#[cfg(feature = "engine")]
+pub mod bands;
+#[cfg(feature = "engine")]
+pub mod control;
 #[cfg(feature = "engine")]
 pub mod decode;
 #[cfg(feature = "engine")]

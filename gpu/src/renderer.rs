@@ -199,8 +199,8 @@ impl Backend for Renderer {
             .collect()
     }
 
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
-        Cpu.tame(master, decoded, limiter);
+    fn reduce_overs(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        Cpu.reduce_overs(master, decoded, limiter);
     }
 }
 

@@ -34,7 +34,7 @@ struct Track {
     raw_bytes: u32,
     blocks: u32,
     states: u32,
-    felt: f32,
+    report_threshold: f32,
     clip_begin: vec2<f32>,
     clip_width: vec2<f32>,
     clip_weight: vec2<f32>,

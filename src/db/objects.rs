@@ -78,7 +78,7 @@ pub async fn stored(tx: &mut Tx, key: &str, sweep_after: Option<i64>) -> Result<
 }
 
 /// Gives an object up, registered or not.
-pub async fn doom(tx: &mut Tx, key: &str, now: i64) -> Result<(), DbError> {
+pub async fn mark_for_deletion(tx: &mut Tx, key: &str, now: i64) -> Result<(), DbError> {
     sqlx::query(
         "INSERT INTO objects (key, state, created_at, sweep_after) VALUES ($1, 'doomed', $2, $2)
          ON CONFLICT (key) DO UPDATE SET state = 'doomed', sweep_after = $2",

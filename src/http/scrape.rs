@@ -1,7 +1,7 @@
 //! `/metrics`: how things stand when somebody asks, beside what was counted where it happened (`measure.rs`).
 
 use super::App;
-use crate::health::Watched;
+use crate::health::DeviceStatus;
 use crate::queue::{self, Class, Depth};
 use crate::telemetry;
 use axum::http::{HeaderValue, header};
@@ -51,8 +51,8 @@ fn tell_depth(depths: &[Depth]) {
     }
 }
 
-fn tell_worker(watched: &Watched) {
-    let Watched { name, health: device, card, .. } = watched;
+fn tell_worker(watched: &DeviceStatus) {
+    let DeviceStatus { name, health: device, card, .. } = watched;
     let card = card.as_ref().and_then(|card| card.status());
     let well = device.device() && card.as_ref().is_none_or(|card| card.ready);
     metrics::gauge!("loopmaster_device_lost").set(if well { 0.0 } else { 1.0 });

@@ -3,7 +3,7 @@
 use crate::chores::{chores, ensure_sweeper};
 use crate::config::Config;
 use crate::domain::notices::on_ended;
-use crate::health::Watched;
+use crate::health::DeviceStatus;
 use crate::outside::mail::Mailer;
 use crate::outside::webhooks::guard::Guard;
 use crate::queue::LEASE;
@@ -64,7 +64,7 @@ pub(super) async fn worker(service: &Service, alone: bool) -> Result<Worker, Sta
     let worker = Worker::new(work, services).await.map_err(failed)?;
     // After the jobs of killed workers were taken back: a sweeper that was killed once too often has ended then.
     ensure_sweeper(&service.db).await?;
-    service.health.watch(Watched { name, health: worker.health(), card, alone });
+    service.health.watch(DeviceStatus { name, health: worker.health(), card, alone });
     Ok(worker)
 }
 

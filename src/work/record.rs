@@ -177,12 +177,12 @@ pub(super) async fn done(
     }
     described(tx, &lease.subject, &summary.json, artifacts).await?;
     objects::keep_of_attempt(tx, &lease.subject, lease.attempt).await?;
-    doom(tx, &lease.subject, Some(lease.attempt)).await?;
+    mark_for_deletion(tx, &lease.subject, Some(lease.attempt)).await?;
     Ok(true)
 }
 
 /// Marks the objects of all attempts of a master but one for the sweeper.
-pub(super) async fn doom(tx: &mut Tx, master: &str, but: Option<i64>) -> Result<(), DbError> {
+pub(super) async fn mark_for_deletion(tx: &mut Tx, master: &str, but: Option<i64>) -> Result<(), DbError> {
     let sweep = i64::try_from((LEASE + SWEEP_AFTER).as_millis()).unwrap_or(i64::MAX);
     objects::doom_attempts_but(tx, master, but.unwrap_or(-1), sweep).await
 }

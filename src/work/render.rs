@@ -8,7 +8,7 @@
 use super::engine::{Engine, Share};
 use super::sandbox::Refusal;
 use loopmaster_core::Audio;
-use loopmaster_core::master::Ready;
+use loopmaster_core::master::PlannedTrack;
 use loopmaster_core::render::{Backend, BackendInfo, Master, RenderError, Tell};
 use std::collections::VecDeque;
 use std::future::Future;
@@ -57,7 +57,7 @@ pub(super) type Again = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Audio
 
 /// One track to be rendered.
 pub(super) struct Request {
-    pub(super) ready: Arc<Ready>,
+    pub(super) ready: Arc<PlannedTrack>,
     pub(super) audio: Audio,
     pub(super) again: Again,
     /// On the processor, by itself.

@@ -14,7 +14,8 @@ use loopmaster_core::analyse::analyse;
 use loopmaster_core::decode::{DecodeError, Track};
 use loopmaster_core::encode::{Delivered, Manifest};
 use loopmaster_core::master::{
-    Attempt, Clock, Excerpt, Extras, Kind, Made, Order, Piece, Place, Ready, TrackError, Watch, write_draft,
+    Attempt, Clock, Completed, Excerpt, Extras, Kind, MasterRequest, OutputFile, Paths, PlannedTrack, TrackError,
+    Watch, write_draft,
 };
 use loopmaster_core::render::{Backend, BackendInfo, Job, Master, RenderError, Tell};
 use loopmaster_core::settings::{Limits, Settings};
@@ -375,7 +376,7 @@ async fn whole(
         .persist(lease, |mut tx| async move {
             queue::finish(&mut tx, lease).await?;
             if !record::done(&mut tx, lease, &ended.owner, backend, summary, list).await? {
-                record::doom(&mut tx, &lease.subject, None).await?;
+                record::mark_for_deletion(&mut tx, &lease.subject, None).await?;
             } else if let Some(told) = told {
                 told(&mut tx, ended).await?;
             }
@@ -392,7 +393,12 @@ async fn whole(
 }
 
 /// Stores the files of a track under keys of their own.
-async fn store(shared: &Shared, lease: &Lease, pieces: &[Piece], artifacts: &mut [Artifact]) -> Result<(), Stopped> {
+async fn store(
+    shared: &Shared,
+    lease: &Lease,
+    pieces: &[OutputFile],
+    artifacts: &mut [Artifact],
+) -> Result<(), Stopped> {
     for artifact in &mut *artifacts {
         // Random for each file: who is shown the key of one (a shared preview) cannot guess the key of another.
         let random = uuid::Uuid::new_v4().simple();
@@ -604,7 +610,7 @@ struct Steps {
 
 /// A track that is made, with its files under temporary names.
 struct Finished {
-    pieces: Vec<Piece>,
+    pieces: Vec<OutputFile>,
     summary: Summary,
     /// In the order of the pieces; the keys are the last part only.
     artifacts: Vec<Artifact>,
@@ -614,12 +620,12 @@ struct Finished {
 enum Ended {
     Whole(Finished),
     /// This is to be rendered instead.
-    Again(Box<Ready>),
+    Again(Box<PlannedTrack>),
 }
 
 impl Steps {
-    fn order<'a>(&'a self, backend: &'a dyn Backend) -> Order<'a> {
-        Order {
+    fn order<'a>(&'a self, backend: &'a dyn Backend) -> MasterRequest<'a> {
+        MasterRequest {
             settings: &self.settings,
             saved: None,
             reference: self.reference.as_ref(),
@@ -632,7 +638,7 @@ impl Steps {
     }
 
     /// `keep`: for another style of the same mix.
-    fn decide(&self, mix: &Mix, track: Track, keep: bool, line: &mut Line) -> Result<(Ready, Audio), Stopped> {
+    fn decide(&self, mix: &Mix, track: Track, keep: bool, line: &mut Line) -> Result<(PlannedTrack, Audio), Stopped> {
         let order = self.order(&*self.shared.services.cpu);
         line.stage(Stage::Analyse, "");
         let analysis = if let Some(known) = &mix.known {
@@ -644,11 +650,16 @@ impl Steps {
             }
             analysis
         };
-        Ok(Ready::new(track, analysis, &order, line)?)
+        Ok(PlannedTrack::new(track, analysis, &order, line)?)
     }
 
     /// Writes down what was heard of a song, and plans it anew beside the others, if all of them have been heard.
-    async fn beside_the_others(&self, lease: &Lease, album: &str, alone: Ready) -> Result<(Arc<Self>, Ready), Stopped> {
+    async fn beside_the_others(
+        &self,
+        lease: &Lease,
+        album: &str,
+        alone: PlannedTrack,
+    ) -> Result<(Arc<Self>, PlannedTrack), Stopped> {
         let (shared, song) = (&self.shared, &Song::new(&alone.mix, &alone.plan));
         let heard = |mut tx| async move {
             album::heard(&mut tx, lease, song).await?;
@@ -662,10 +673,10 @@ impl Steps {
     }
 
     /// What makes the excerpt of a render under way.
-    fn sketches(self: &Arc<Self>, ready: &Arc<Ready>, folder: &Path, first: First) -> Arc<Tell<'static>> {
+    fn sketches(self: &Arc<Self>, ready: &Arc<PlannedTrack>, folder: &Path, first: First) -> Arc<Tell<'static>> {
         let (this, ready, folder) = (Arc::clone(self), Arc::clone(ready), folder.to_owned());
         Arc::new(move |sketch| {
-            let place = Place { input: &this.name, folder: &folder };
+            let place = Paths { input: &this.name, folder: &folder };
             match ready.sketched(&sketch, &place, &this.order(&*this.shared.services.cpu)) {
                 Ok(excerpt) => first.send(excerpt),
                 // The whole is on its way.
@@ -676,7 +687,7 @@ impl Steps {
 
     fn finish(
         &self,
-        ready: &Ready,
+        ready: &PlannedTrack,
         masters: Vec<Master>,
         by: BackendInfo,
         folder: &Path,
@@ -684,9 +695,9 @@ impl Steps {
     ) -> Result<Ended, Stopped> {
         let by = By { cpu: &*self.shared.services.cpu, info: by };
         let order = self.order(&by);
-        let place = Place { input: &self.name, folder };
-        let Made { mut pieces, files, report, .. } = match ready.complete(masters, &place, &order, line)? {
-            Attempt::Made(made) => *made,
+        let place = Paths { input: &self.name, folder };
+        let Completed { mut pieces, files, report, .. } = match ready.complete(masters, &place, &order, line)? {
+            Attempt::Completed(made) => *made,
             Attempt::Again(next) => return Ok(Ended::Again(next)),
         };
         let Some(report) = report else {
@@ -695,12 +706,12 @@ impl Steps {
         let stem = report.stem().to_owned();
         for (role, svg) in report.plots() {
             let draft = write_draft(&folder.join(format!("{stem} ({role}).svg")), svg.as_bytes())?;
-            pieces.push(Piece { draft, kind: Kind::Plot, role: role.to_owned() });
+            pieces.push(OutputFile { draft, kind: Kind::Plot, role: role.to_owned() });
         }
         let list = files.iter().map(Delivered::from).collect();
         let draft =
             write_draft(&folder.join(format!("{stem} (manifest).json")), Manifest::new(list).to_json().as_bytes())?;
-        pieces.push(Piece { draft, kind: Kind::Data, role: "manifest".to_owned() });
+        pieces.push(OutputFile { draft, kind: Kind::Data, role: "manifest".to_owned() });
 
         let mut taken = HashSet::new();
         let known = files.iter().map(|file| Some(file.sha256.as_str())).chain(std::iter::repeat(None));
@@ -711,7 +722,7 @@ impl Steps {
 }
 
 /// Size and checksums of a file, and what to call it. The masters' SHA-256 is known from writing them.
-fn describe(piece: &Piece, sha256: Option<&str>, taken: &mut HashSet<String>) -> Result<Artifact, Stopped> {
+fn describe(piece: &OutputFile, sha256: Option<&str>, taken: &mut HashSet<String>) -> Result<Artifact, Stopped> {
     let mut file = std::fs::File::open(piece.draft.path())?;
     let (mut crc, mut sha, mut bytes) = (crc32fast::Hasher::new(), Sha256::new(), 0);
     let mut buffer = vec![0; 256 << 10];
@@ -771,7 +782,7 @@ impl Backend for By<'_> {
         self.cpu.render(jobs)
     }
 
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
-        self.cpu.tame(master, decoded, limiter);
+    fn reduce_overs(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        self.cpu.reduce_overs(master, decoded, limiter);
     }
 }

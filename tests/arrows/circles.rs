@@ -10,11 +10,7 @@ use std::path::Path;
 
 /// Folders of source that are one crate each, and the circles that stay, each by one of its files and with a reason.
 const CRATES: [(&str, &[&str]); 8] = [
-    (
-        "core/src",
-        // Analysis, plan and render know each other's structures.
-        &["analyse/mod.rs"],
-    ),
+    ("core/src", &[]),
     ("gpu/src", &[]),
     ("cli/src", &[]),
     ("net/src", &[]),

@@ -4,12 +4,12 @@
 use super::{BAR, SHORT, music, noise};
 use crate::parity::shape::{COMPRESS, toned, with_bands};
 use loopmaster_core::Audio;
+use loopmaster_core::control::curves::{ClipCurve, SaturationCurve};
+use loopmaster_core::control::limiter::{hop, standard_clipper};
 use loopmaster_core::plan::{Plan, Saturation};
 use loopmaster_core::render::cpu::{self, Cpu};
-use loopmaster_core::render::curves::{ClipCurve, SaturationCurve};
 use loopmaster_core::render::design::ShapeDesign;
 use loopmaster_core::render::kernels::{Grid, Kernels};
-use loopmaster_core::render::limiter::{hop, standard_clipper};
 use loopmaster_core::render::reference::{self, MidSide, Reference};
 use loopmaster_core::settings::Phase;
 use loopmaster_core::units::Db;

@@ -10,11 +10,12 @@
 use super::{BAR, bits, distance, music, noise};
 use crate::operator::{Serving, get, loopmaster};
 use crate::parity::shape::{COMPRESS, OFF, toned, with_bands};
-use loopmaster_core::analyse::{BANDS, analyse};
+use loopmaster_core::analyse::analyse;
+use loopmaster_core::bands::BANDS;
+use loopmaster_core::control::limiter::{standard, standard_clipper, standard_leveler};
 use loopmaster_core::decode::{Track, decode_file};
 use loopmaster_core::plan::{BandDynamics, Goal, MaskedClipper, Plan, Saturation, Transients, plan};
 use loopmaster_core::render::cpu::Cpu;
-use loopmaster_core::render::limiter::{standard, standard_clipper, standard_leveler};
 use loopmaster_core::render::reference::Reference;
 use loopmaster_core::render::{Backend, Job, Master, chain};
 use loopmaster_core::settings::{Limiting, Limits, Loudness, Phase, Settings, Style};

@@ -2,7 +2,7 @@
 
 use super::{BAR, SHORT, bits, distance, music};
 use loopmaster_core::Audio;
-use loopmaster_core::analyse::BANDS;
+use loopmaster_core::bands::BANDS;
 use loopmaster_core::plan::{BandDynamics, Plan};
 use loopmaster_core::render::cpu::Cpu;
 use loopmaster_core::render::design::ShapeDesign;

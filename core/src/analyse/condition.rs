@@ -1,7 +1,7 @@
 //! Condition of the recording: bandwidth, noise, word length.
 
-use super::ULTRASONIC;
 use crate::Audio;
+use crate::bands::ULTRASONIC;
 use crate::decode::Source;
 use crate::meter::Spectra;
 use crate::units::Db;

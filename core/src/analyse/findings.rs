@@ -2,7 +2,6 @@
 
 use super::condition::Noise;
 use super::{Analysis, Finding, Severity};
-use crate::plan::{LEANS, OFF_CENTRE, SILENT};
 use crate::units::{Db, Hz, Seconds};
 
 /// `once`, `twice`, `214 times`.
@@ -18,6 +17,13 @@ fn times(n: u64) -> String {
 fn kilohertz(hz: Hz) -> String {
     format!("{:.1}\u{202f}kHz", hz.0 / 1_000.0)
 }
+
+/// Leaning from which a mix is told to lean, and centred on request, dB.
+pub(crate) const LEANS: f64 = 1.5;
+/// Difference from which the weaker channel is silent, dB.
+pub(crate) const SILENT: f64 = 60.0;
+/// Mean from which a waveform is off centre, full scale = 1.
+pub(crate) const OFF_CENTRE: f64 = 0.003;
 
 /// Damaged places of the file that are told one by one.
 const LOSSES: usize = 8;

@@ -2,8 +2,9 @@
 
 use super::{Hits, Rung};
 use crate::Audio;
-use crate::render::limiter::{Levels, block_means, hits, hop, percentile, reduction, standard};
-use crate::render::solve::Model;
+use crate::control::Finishing;
+use crate::control::limiter::{Levels, block_means, hits, hop, percentile, reduction, standard};
+use crate::control::solve::LoudnessModel;
 use crate::units::{Db, Dbtp};
 use rayon::prelude::*;
 
@@ -34,7 +35,12 @@ pub(super) fn ladder(audio: &Audio, peaks: &[f32], energies: &[f64], block: usiz
     }
     let (left, right) = rayon::join(|| block_means(&audio.channels[0], hop), || block_means(&audio.channels[1], hop));
     let levels = Levels::new(peak, [&left, &right], hop, rate);
-    let model = Model::with(levels, energies, frames, None, None, Some(standard(CEILING)));
+    let model = LoudnessModel::new(
+        levels,
+        energies,
+        frames,
+        &Finishing { limiter: Some(standard(CEILING)), ..Finishing::default() },
+    );
     let touch = (CEILING.0 - Db::from_amplitude(f64::from(top)).0).floor();
     // Each rung takes a dozen values per block while it is worked out: of a long track only a few stand side by side.
     let at_once = (AT_ONCE / (model.levels().peak.len() * RUNG).max(1)).clamp(1, ABOVE.len());
@@ -45,7 +51,7 @@ pub(super) fn ladder(audio: &Audio, peaks: &[f32], energies: &[f64], block: usiz
 }
 
 /// Loudness and reduction after a gain; `None` where there is no loudness.
-fn rung(model: &Model, gain: Db) -> Option<Rung> {
+fn rung(model: &LoudnessModel, gain: Db) -> Option<Rung> {
     let gains = model.gains(gain);
     let loudness = model.loudness_of(&gains)?;
     let reductions: Vec<f32> = gains.limited.iter().map(|&gain| reduction(gain)).collect();

@@ -3,7 +3,8 @@
 //!
 //! The figures come from the blocks that were measured anyway: 20 ms levels of five bands, the true peaks of 0.7 ms, cells of 0.4 s.
 
-use super::{BANDS, LoudnessFigures, MaterialFigures, MaterialWeights, Peaks, Recognised};
+use super::{LoudnessFigures, MaterialFigures, MaterialWeights, Peaks, Recognised};
+use crate::bands::BANDS;
 use crate::meter::{Spectra, percentile};
 use crate::settings::Material;
 use crate::units::Db;

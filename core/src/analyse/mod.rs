@@ -10,23 +10,15 @@ mod material;
 mod tests;
 
 use crate::Audio;
+use crate::bands::{BAND_EDGES, BANDS};
 use crate::decode::{Source, Track};
 use crate::meter::{self, CellThirds, Spectra, TruePeak, k_energies, loudness, true_peak_and_blocks};
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use findings::{LEANS, OFF_CENTRE, SILENT};
+
 pub use crate::meter::{BandMatrix, Loudness as LoudnessFigures, Spectrum};
-
-/// Lower edges of the engine's bands in Hz; the first band begins at 0, the last ends at Nyquist. Chosen by ear and practice:
-/// sub and kick, low mids, mids with the voice, presence, air.
-pub const BAND_EDGES: [f64; 4] = [120.0, 500.0, 2_500.0, 8_000.0];
-
-/// Number of bands.
-pub const BANDS: usize = BAND_EDGES.len() + 1;
-
-/// Where the last tenth of the band begins, as a share of the sample rate. Between here and Nyquist a peak between the samples reads
-/// differently on every meter and converter, because their filters end here.
-pub const ULTRASONIC: f64 = 0.4535;
 
 /// Version of [`Analysis`].
 pub const ANALYSIS_VERSION: u32 = 1;

@@ -1,6 +1,6 @@
 //! What can be heard of a master before its files are ready: first as a sketch, from a render under way.
 
-use super::{Kind, Order, Piece, Place, Ready, TrackError, Work, for_preview, locked};
+use super::{Kind, MasterRequest, OutputFile, Paths, PlannedTrack, TrackError, Work, for_preview, locked};
 use crate::Audio;
 use crate::analyse::Waveform;
 use crate::deliver::Draft;
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 #[derive(Debug)]
 pub struct Excerpt {
     /// Previews `mix-excerpt` and `master-excerpt`, and the waveforms of the whole.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<OutputFile>,
     /// Where in the song the previews begin: a multiple of [`Excerpt::GRID`].
     pub start: Seconds,
     /// Their length.
@@ -50,7 +50,7 @@ pub(super) struct Heard<'a> {
     true_peak: Option<Dbtp>,
 }
 
-impl Ready {
+impl PlannedTrack {
     /// What a render hands out as soon as it can; nothing where the plan may still change by what comes out.
     pub(super) fn early<'a>(&self, tell: &'a Tell<'a>) -> Option<Early<'a>> {
         let (start, length) = self.excerpt();
@@ -59,7 +59,12 @@ impl Ready {
     }
 
     /// The excerpt of what a render handed out.
-    pub fn sketched(&self, sketch: &Sketch<'_>, place: &Place<'_>, order: &Order<'_>) -> Result<Excerpt, TrackError> {
+    pub fn sketched(
+        &self,
+        sketch: &Sketch<'_>,
+        place: &Paths<'_>,
+        order: &MasterRequest<'_>,
+    ) -> Result<Excerpt, TrackError> {
         let Sketch { part, from, shaped, gain, predicted } = sketch;
         // The limiter will not let more through than this.
         let ceiling = self.plan.limiter.map_or(f32::INFINITY, |limiter| limiter.ceiling.amplitude() as f32);
@@ -117,7 +122,7 @@ impl Work<'_> {
             .into_par_iter()
             .flatten()
             .map(|(audio, start, side)| self.excerpt_of(audio, start, seconds, side));
-        let mut pieces = made.collect::<Result<Vec<Piece>, TrackError>>()?;
+        let mut pieces = made.collect::<Result<Vec<OutputFile>, TrackError>>()?;
         for (side, suffix, waveform) in [
             ("mix", "(waveform of the mix).dat", &ready.waveform_of_mix()),
             ("master", "(waveform).dat", &heard.waveform),
@@ -132,7 +137,7 @@ impl Work<'_> {
     }
 
     /// `start` is counted in `audio`.
-    fn excerpt_of(&self, audio: &Audio, start: f64, seconds: f64, side: &str) -> Result<Piece, TrackError> {
+    fn excerpt_of(&self, audio: &Audio, start: f64, seconds: f64, side: &str) -> Result<OutputFile, TrackError> {
         // Rates are converted with some music on both sides, which is cut off again.
         const MARGIN: f64 = 1.0;
         let lead = MARGIN.min(start);
@@ -141,7 +146,7 @@ impl Work<'_> {
         let excerpt = slice(&at_rate, lead, seconds);
         let (draft, mut file) = Draft::create(&self.beside(&format!("({side} excerpt).opus")))?;
         encode(&excerpt, Codec::Opus, &Metadata { clean: true, ..Metadata::default() }, &mut file)?;
-        Ok(Piece { draft, kind: Kind::Preview, role: format!("{side}-excerpt") })
+        Ok(OutputFile { draft, kind: Kind::Preview, role: format!("{side}-excerpt") })
     }
 }
 

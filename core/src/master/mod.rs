@@ -1,8 +1,8 @@
 //! One track through all six stages. Everything of a track is written under temporary names, decoded again, verified, and only
 //! then given its name: a track is delivered whole or not at all.
 //!
-//! [`master`] takes a track through in one go; a caller that decodes apart and renders in batches does the same between [`Ready::new`]
-//! and [`Ready::complete`].
+//! [`master`] takes a track through in one go; a caller that decodes apart and renders in batches does the same between [`PlannedTrack::new`]
+//! and [`PlannedTrack::complete`].
 
 mod excerpt;
 mod watch;
@@ -15,7 +15,7 @@ use crate::decode::{Tags, Track, decode_file_in};
 use crate::deliver::{self, DeliverError, Draft};
 use crate::encode::{EncodeError, Metadata, encode, file_name, peaks};
 use crate::meter::Spectra;
-use crate::meter::{Loudness, loudness::STEREO, true_peak::METERS};
+use crate::meter::{Loudness, loudness::STEREO, true_peak::METER_TOLERANCE};
 use crate::plan::{Closed, Closing, Limiter, Mend, Plan, Seat, Target, plan_on_album};
 use crate::render::{Backend, BackendInfo, Job, Master, RenderError, Tell, Trace, chain};
 use crate::report::{DeliveredFile, Preview, Report, StageTime};
@@ -52,7 +52,7 @@ pub struct Extras {
 
 /// What every track of a run has in common.
 #[derive(Clone, Copy)]
-pub struct Order<'a> {
+pub struct MasterRequest<'a> {
     /// What was asked for.
     pub settings: &'a Settings,
     /// A saved plan, instead of making one.
@@ -119,7 +119,7 @@ impl From<EncodeError> for TrackError {
 }
 
 /// `decode` → `analyse` → `plan` of one file.
-pub fn decide(input: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Track, Analysis, Plan), Error> {
+pub fn decide(input: &Path, order: &MasterRequest<'_>, line: &mut dyn Watch) -> Result<(Track, Analysis, Plan), Error> {
     line.stage(Stage::Decode, "");
     let track = decode_file_in(input, &order.limits, order.pool)?;
     line.length(track.audio.seconds());
@@ -129,7 +129,12 @@ pub fn decide(input: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<(
 }
 
 /// `plan`, with what is mended before it.
-fn judge(track: &Track, mut mix: Analysis, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Analysis, Plan), Error> {
+fn judge(
+    track: &Track,
+    mut mix: Analysis,
+    order: &MasterRequest<'_>,
+    line: &mut dyn Watch,
+) -> Result<(Analysis, Plan), Error> {
     let mend = order.saved.map_or_else(|| Mend::decide(&mix, &order.settings.fix), |saved| saved.mend);
     if !mend.is_none() {
         // Everything is decided about, and held against, the mended mix; its samples are mended again when they are rendered.
@@ -148,21 +153,26 @@ fn judge(track: &Track, mut mix: Analysis, order: &Order<'_>, line: &mut dyn Wat
 }
 
 /// One track from its mix to its delivered files in `folder`.
-pub fn master(input: &Path, folder: &Path, order: &Order<'_>, line: &mut dyn Watch) -> Result<Outcome, TrackError> {
+pub fn master(
+    input: &Path,
+    folder: &Path,
+    order: &MasterRequest<'_>,
+    line: &mut dyn Watch,
+) -> Result<Outcome, TrackError> {
     let (track, mix, plan) = decide(input, order, line)?;
     let seconds = track.audio.seconds();
-    let (mut ready, mut audio) = Ready::assemble(track, mix, plan, order)?;
-    let place = Place { input, folder };
+    let (mut ready, mut audio) = PlannedTrack::assemble(track, mix, plan, order)?;
+    let place = Paths { input, folder };
     deliver::check_targets(&ready.targets(&place, order), order.extras.force)?;
 
     // Rendering consumes the samples; a step back reads the file again, or what a pipe gave once.
     let once = !std::fs::metadata(input).is_ok_and(|file| file.is_file());
     let spare = once.then(|| audio.try_clone()).transpose().map_err(no_room)?;
-    let Made { pieces, files, trace, plan, .. } = loop {
+    let Completed { pieces, files, trace, plan, .. } = loop {
         line.stage(Stage::Render, "");
         let masters = order.backend.render(vec![ready.job(audio, None)]).remove(0).map_err(Error::from)?;
         match ready.complete(masters, &place, order, line)? {
-            Attempt::Made(made) => break *made,
+            Attempt::Completed(made) => break *made,
             Attempt::Again(next) => ready = *next,
         }
         audio = match &spare {
@@ -175,7 +185,7 @@ pub fn master(input: &Path, folder: &Path, order: &Order<'_>, line: &mut dyn Wat
     let drafts = pieces.into_iter().map(|piece| piece.draft).collect();
     let paths = deliver::deliver(drafts, order.extras.force)?;
     let steps = ready.steps();
-    let Ready { mix, .. } = ready;
+    let PlannedTrack { mix, .. } = ready;
     Ok(Outcome { seconds, mix, plan, trace, files, paths, steps })
 }
 
@@ -213,7 +223,7 @@ impl Kind {
 
 /// A written file, still under its temporary name.
 #[derive(Debug)]
-pub struct Piece {
+pub struct OutputFile {
     /// The file.
     pub draft: Draft,
     /// What it is …
@@ -224,7 +234,7 @@ pub struct Piece {
 
 /// Where a track comes from and goes to.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct Paths<'a> {
     /// The mix's file; its name becomes the stem of all others.
     pub input: &'a Path,
     /// Where the files go.
@@ -233,7 +243,7 @@ pub struct Place<'a> {
 
 /// A track that is decided about, without its samples.
 #[derive(Clone, Debug)]
-pub struct Ready {
+pub struct PlannedTrack {
     /// The mix.
     pub mix: Analysis,
     /// What was decided.
@@ -249,20 +259,20 @@ pub struct Ready {
     before: Option<Arc<Mutex<Audio>>>,
 }
 
-/// How [`Ready::complete`] ended.
+/// How [`PlannedTrack::complete`] ended.
 #[derive(Debug)]
 pub enum Attempt {
     /// Every file holds its gates.
-    Made(Box<Made>),
+    Completed(Box<Completed>),
     /// This is to be rendered instead: a file broke a gate and a step was taken back, or it can come nearer to the reference.
-    Again(Box<Ready>),
+    Again(Box<PlannedTrack>),
 }
 
-/// What [`Ready::complete`] has made.
+/// What [`PlannedTrack::complete`] has made.
 #[derive(Debug)]
-pub struct Made {
+pub struct Completed {
     /// Everything written, masters first.
-    pub pieces: Vec<Piece>,
+    pub pieces: Vec<OutputFile>,
     /// The masters as they will be delivered.
     pub files: Vec<DeliveredFile>,
     /// What the chain did.
@@ -273,21 +283,26 @@ pub struct Made {
     pub report: Option<Report>,
 }
 
-impl Ready {
+impl PlannedTrack {
     /// `plan` of a decoded track with its analysis; the samples come back for the render.
-    pub fn new(track: Track, mix: Analysis, order: &Order<'_>, line: &mut dyn Watch) -> Result<(Self, Audio), Error> {
+    pub fn new(
+        track: Track,
+        mix: Analysis,
+        order: &MasterRequest<'_>,
+        line: &mut dyn Watch,
+    ) -> Result<(Self, Audio), Error> {
         let (mix, plan) = judge(&track, mix, order, line)?;
         Self::assemble(track, mix, plan, order)
     }
 
     /// The same song, planned for the seat that the order gives it.
-    pub fn seated(self, order: &Order<'_>) -> Result<Self, Error> {
+    pub fn seated(self, order: &MasterRequest<'_>) -> Result<Self, Error> {
         let plan = plan_on_album(&self.mix, order.settings, order.reference, order.seat)?.mending(self.plan.mend);
         let closing = Closing::new(&self.mix, &plan, order.settings, order.reference);
         Ok(Self { plan, closing, tags: numbered(self.tags, order.seat).with(&order.settings.tags), ..self })
     }
 
-    fn assemble(track: Track, mix: Analysis, plan: Plan, order: &Order<'_>) -> Result<(Self, Audio), Error> {
+    fn assemble(track: Track, mix: Analysis, plan: Plan, order: &MasterRequest<'_>) -> Result<(Self, Audio), Error> {
         let Track { audio, source: _, tags } = track;
         let settings = order.settings;
         let tags = numbered(tags, order.seat).with(&settings.tags);
@@ -328,7 +343,7 @@ impl Ready {
         Job { audio, plan: &self.plan, rates: &self.rates, solved: None, early: tell.and_then(|tell| self.early(tell)) }
     }
 
-    fn targets(&self, place: &Place<'_>, order: &Order<'_>) -> Vec<PathBuf> {
+    fn targets(&self, place: &Paths<'_>, order: &MasterRequest<'_>) -> Vec<PathBuf> {
         let work = Work { order, place: *place, ready: self, plan: &self.plan };
         let masters = self.formats.iter().map(|(format, rate)| work.master_path(*format, *rate));
         masters.chain(work.extra_paths()).collect()
@@ -338,8 +353,8 @@ impl Ready {
     pub fn complete(
         &self,
         masters: Vec<Master>,
-        place: &Place<'_>,
-        order: &Order<'_>,
+        place: &Paths<'_>,
+        order: &MasterRequest<'_>,
         line: &mut dyn Watch,
     ) -> Result<Attempt, TrackError> {
         if let (Some(mut closing), Some(master)) = (self.closing.clone(), masters.first()) {
@@ -368,14 +383,14 @@ impl Ready {
         }
         let work = Work { plan: &told, ..work };
         let (made, beside) = rayon::join(
-            || -> Result<Vec<(Piece, DeliveredFile)>, TrackError> {
+            || -> Result<Vec<(OutputFile, DeliveredFile)>, TrackError> {
                 let of = |rate: u32| masters.iter().zip(&metas).find(move |(master, _)| master.audio.rate == rate);
                 let wanted = self.formats.par_iter();
                 wanted
                     .filter_map(|(format, rate)| Some((format, work.master_path(*format, *rate), of(*rate)?)))
                     .map(|(format, target, (master, meta))| {
                         let (draft, file) = work.encode_verified(&master.audio, *format, meta, &target)?;
-                        Ok((Piece { draft, kind: Kind::Master, role: format.to_string() }, file))
+                        Ok((OutputFile { draft, kind: Kind::Master, role: format.to_string() }, file))
                     })
                     .collect()
             },
@@ -386,7 +401,7 @@ impl Ready {
             made => made?,
         };
         let (mut extras, analysis) = beside?;
-        let (mut pieces, files): (Vec<Piece>, Vec<DeliveredFile>) = made.into_iter().unzip();
+        let (mut pieces, files): (Vec<OutputFile>, Vec<DeliveredFile>) = made.into_iter().unzip();
 
         let Some(Master { trace, backend, .. }) = masters.into_iter().next() else {
             return Err(Error::from(EncodeError::Empty).into());
@@ -401,7 +416,7 @@ impl Ready {
             None => None,
         };
         pieces.extend(extras);
-        Ok(Attempt::Made(Box::new(Made { pieces, files, trace, plan: work.plan.clone(), report })))
+        Ok(Attempt::Completed(Box::new(Completed { pieces, files, trace, plan: work.plan.clone(), report })))
     }
 }
 
@@ -416,9 +431,9 @@ pub fn stem(input: &Path) -> Cow<'_, str> {
 
 /// What the steps of one track share.
 struct Work<'a> {
-    order: &'a Order<'a>,
-    place: Place<'a>,
-    ready: &'a Ready,
+    order: &'a MasterRequest<'a>,
+    place: Paths<'a>,
+    ready: &'a PlannedTrack,
     /// The plan that the files are held against.
     plan: &'a Plan,
 }
@@ -458,8 +473,8 @@ impl Work<'_> {
     }
 
     /// A whole small file.
-    fn piece(&self, kind: Kind, role: &str, suffix: &str, bytes: &[u8]) -> Result<Piece, TrackError> {
-        Ok(Piece { draft: write_draft(&self.beside(suffix), bytes)?, kind, role: role.to_owned() })
+    fn piece(&self, kind: Kind, role: &str, suffix: &str, bytes: &[u8]) -> Result<OutputFile, TrackError> {
+        Ok(OutputFile { draft: write_draft(&self.beside(suffix), bytes)?, kind, role: role.to_owned() })
     }
 
     fn metadata(&self, loudness: LoudnessFigures, true_peak: Option<Dbtp>) -> Metadata {
@@ -495,7 +510,7 @@ impl Work<'_> {
             let verified = verify(&decoded.audio, &expect);
             if let Some(limiter) = self.plan.limiter
                 && format.codec.lossy()
-                && verified.true_peak.0 > LOSSY_CEILING.0 - METERS.0
+                && verified.true_peak.0 > LOSSY_CEILING.0 - METER_TOLERANCE.0
                 && round < LOSSY_ROUNDS + LOSSY_WHOLE
             {
                 round += 1;
@@ -506,7 +521,7 @@ impl Work<'_> {
                 if round <= LOSSY_ROUNDS {
                     // A little lower each time, because the codec adds to the new samples differently.
                     let ceiling = Dbtp(LOSSY_CEILING.0 - 0.3 - 0.3 * f64::from(round));
-                    self.order.backend.tame(&mut audio, &decoded.audio, &Limiter { ceiling, ..limiter });
+                    self.order.backend.reduce_overs(&mut audio, &decoded.audio, &Limiter { ceiling, ..limiter });
                 } else {
                     let gain = Db(LOSSY_CEILING.0 - verified.true_peak.0 - 0.1).amplitude() as f32;
                     audio.channels.iter_mut().flatten().for_each(|x| *x *= gain);
@@ -534,10 +549,10 @@ impl Work<'_> {
     }
 
     /// The preview of the mix, and what lies beside the master with its analysis, as far as they are wanted.
-    fn tell(&self, master: Option<&Master>) -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
+    fn tell(&self, master: Option<&Master>) -> Result<(Vec<OutputFile>, Option<Analysis>), TrackError> {
         let (mix, told) = rayon::join(
             || self.ready.before.as_deref().map(|audio| self.preview_of_mix(&mut locked(audio))).transpose(),
-            || -> Result<(Vec<Piece>, Option<Analysis>), TrackError> {
+            || -> Result<(Vec<OutputFile>, Option<Analysis>), TrackError> {
                 let Some(master) = master else { return Ok((Vec::new(), None)) };
                 let analysis = analyse_audio(&master.audio, self.ready.mix.source.clone());
                 let pieces =
@@ -551,7 +566,7 @@ impl Work<'_> {
     }
 
     /// Brings `audio` to the rate of previews.
-    fn preview_of_mix(&self, audio: &mut Audio) -> Result<Piece, TrackError> {
+    fn preview_of_mix(&self, audio: &mut Audio) -> Result<OutputFile, TrackError> {
         if let Cow::Owned(at_rate) = for_preview(audio, self.order)? {
             *audio = at_rate;
         }
@@ -559,10 +574,10 @@ impl Work<'_> {
         let mix = &self.ready.mix;
         let meta = self.metadata(mix.loudness.clone(), Some(mix.peaks.true_peak));
         encode(audio, Codec::Opus, &meta, &mut file)?;
-        Ok(Piece { draft, kind: Kind::Preview, role: "mix".to_owned() })
+        Ok(OutputFile { draft, kind: Kind::Preview, role: "mix".to_owned() })
     }
 
-    fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<Piece>, TrackError> {
+    fn preview_of_master(&self, master: &Master, analysis: &Analysis) -> Result<Vec<OutputFile>, TrackError> {
         let (draft, mut file) = Draft::create(&self.beside("(preview).opus"))?;
         let meta = self.metadata(analysis.loudness.clone(), Some(analysis.peaks.true_peak));
         encode(&*for_preview(&master.audio, self.order)?, Codec::Opus, &meta, &mut file)?;
@@ -574,7 +589,7 @@ impl Work<'_> {
         });
         let before = peaks::dat(&self.ready.waveform_of_mix());
         Ok(vec![
-            Piece { draft, kind: Kind::Preview, role: "master".to_owned() },
+            OutputFile { draft, kind: Kind::Preview, role: "master".to_owned() },
             self.piece(Kind::Waveform, "mix", "(waveform of the mix).dat", &before)?,
             self.piece(Kind::Waveform, "master", "(waveform).dat", &peaks::dat(&analysis.waveform))?,
             self.piece(Kind::Data, "preview", "(preview).json", text.to_string().as_bytes())?,
@@ -604,7 +619,7 @@ impl Work<'_> {
         line: &dyn Watch,
     ) -> Report {
         let preview = self.preview(&master);
-        let Ready { mix, tags, .. } = self.ready;
+        let PlannedTrack { mix, tags, .. } = self.ready;
         let seconds = mix.seconds().0;
         let spent = line.times().into_iter();
         Report {
@@ -630,7 +645,7 @@ impl Work<'_> {
         }
     }
 
-    fn written(&self, report: &Report) -> Result<[Piece; 2], TrackError> {
+    fn written(&self, report: &Report) -> Result<[OutputFile; 2], TrackError> {
         let json = report.to_json().map_err(|error| EncodeError::Write(error.into()))?;
         Ok([
             self.piece(Kind::Report, "html", "(report).html", report.to_html().as_bytes())?,
@@ -654,7 +669,7 @@ fn locked(audio: &Mutex<Audio>) -> MutexGuard<'_, Audio> {
 }
 
 /// Audio at the rate of previews.
-fn for_preview<'b>(audio: &'b Audio, order: &Order<'_>) -> Result<Cow<'b, Audio>, Error> {
+fn for_preview<'b>(audio: &'b Audio, order: &MasterRequest<'_>) -> Result<Cow<'b, Audio>, Error> {
     let rate = Format { codec: Codec::Opus, rate: None }.rate_for(audio.rate, order.settings.rate);
     if audio.rate == rate {
         return Ok(Cow::Borrowed(audio));

@@ -11,7 +11,7 @@ mod tests;
 
 use super::loudness::k_weighting;
 use crate::Audio;
-use crate::analyse::BANDS;
+use crate::bands::BANDS;
 use crate::units::{Db, Seconds};
 use bass::bass;
 use masks::{Mask, cover, masks};

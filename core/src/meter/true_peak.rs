@@ -33,7 +33,7 @@ impl TruePeak {
 }
 
 /// How far good meters may differ on a peak near Nyquist, because their filters do: what is held under a ceiling keeps this distance.
-pub const METERS: Db = Db(0.05);
+pub const METER_TOLERANCE: Db = Db(0.05);
 
 /// Taps per phase of the coarse filter (Annex 2 of BS.1770-5 has 12).
 const COARSE_TAPS: usize = 16;

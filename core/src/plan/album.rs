@@ -4,8 +4,8 @@
 //! stays quieter and a mix that was exported low does not stay low. Tone comes half-way together. Nothing depends on the order in
 //! which the songs were analysed.
 
-use super::style::interpolate;
-use super::tone::{Equalisation, Levels, average, boostable, comparable, gain_at, gentle_slopes, pitch};
+use super::curve::{average, gain_at, interpolate};
+use super::tone::{Equalisation, Levels, boostable, comparable, gentle_slopes, pitch};
 use super::{Goal, Plan, Reason, reason};
 use crate::analyse::Analysis;
 use crate::settings::Aspect;

@@ -1,8 +1,10 @@
 //! Multiband dynamics: a band whose loud moments stick out further than on records of the style is held, and given its average back.
 
+use super::curve::{gain_at, interpolate};
 use super::style::StyleSpec;
-use super::{BandDynamics, Reason, Saturation, Transients, reason, tone};
-use crate::analyse::{Analysis, BAND_EDGES, BANDS};
+use super::{BandDynamics, Reason, Saturation, Transients, reason};
+use crate::analyse::Analysis;
+use crate::bands::{BAND_EDGES, BANDS};
 use crate::meter::percentile;
 use crate::settings::Aspect;
 use crate::units::{Db, Hz, Seconds};
@@ -75,7 +77,7 @@ fn levels(analysis: &Analysis, band: usize, gain: f64) -> Option<Levels> {
         // Without the matrix (a saved analysis), the percentiles stand for the distribution.
         _ => {
             let points = [(0.1, percentiles[0]), (0.5, percentiles[1]), (0.95, percentiles[2])];
-            (1..40).map(|i| super::style::interpolate(&points, f64::from(i) / 40.0)).collect()
+            (1..40).map(|i| interpolate(&points, f64::from(i) / 40.0)).collect()
         }
     };
     Some(Levels { hop: if matrix.hop > 0.0 { matrix.hop } else { f64::INFINITY }, blocks, percentiles })
@@ -249,7 +251,7 @@ fn band_gain(analysis: &Analysis, curve: &[(Hz, Db)], band: usize) -> f64 {
                 |v: &[f32]| v.get(i).copied().filter(|v| v.is_finite()).map_or(0.0, |v| Db(f64::from(v)).power());
             let power = level(&analysis.spectrum.mid) + level(&analysis.spectrum.side);
             before += power;
-            after += power * Db(tone::gain_at(curve, hz)).power();
+            after += power * Db(gain_at(curve, hz)).power();
         }
     }
     if before > 0.0 { Db::from_power(after / before).0 } else { 0.0 }

@@ -5,8 +5,8 @@ use super::material::Profile;
 use super::style::StyleSpec;
 use super::{Clipper, Goal, Leveler, Limiter, MaskedClipper, Reason, reason};
 use crate::analyse::{Analysis, Hits, Rung};
-use crate::render::Trace;
-use crate::render::limiter::short;
+use crate::control::Trace;
+use crate::control::limiter::short;
 use crate::settings::{Aspect, Limiting, Settings};
 use crate::units::{Db, Dbtp, Lufs, Seconds};
 

@@ -6,12 +6,15 @@
 //! What a curve does is not what the master gets: dynamics and limiter follow it, and a band is wider than a point. So the finished
 //! master is measured against the goal, and the curve corrected by what is missing ([`Closing`]).
 
-use super::reference::{Shape, Target, part, power};
-use super::style::{REGIONS, interpolate};
-use super::tone::{self, Answer, Equalisation, average, gentle_slopes, k_weight};
+use super::curve::{average, between, centre, gain_at, interpolate, power, smooth};
+use super::reference::{Target, part};
+use super::shape::Shape;
+use super::style::REGIONS;
+use super::tone::{self, Answer, Equalisation, gentle_slopes, k_weight};
 use super::width::{self, Width};
 use super::{Plan, Reason, reason};
-use crate::analyse::{Analysis, BAND_EDGES, BANDS, Spectrum};
+use crate::analyse::{Analysis, Spectrum};
+use crate::bands::{BAND_EDGES, BANDS};
 use crate::settings::{Aspect, Settings};
 use crate::units::{Db, Hz};
 
@@ -65,28 +68,6 @@ fn freedom(amount: f64) -> f64 {
     (2.0 * amount - 1.0).clamp(0.0, 1.0)
 }
 
-fn between(low: f64, high: f64, share: f64) -> f64 {
-    low + (high - low) * share
-}
-
-/// Octaves over which a level is averaged at `hz`.
-fn smoothing(hz: f64, free: f64) -> f64 {
-    let cautious = tone::smoothing(hz);
-    let close = interpolate(&[(250.0, 0.5), (350.0, 0.25)], hz);
-    between(cautious, close, free)
-}
-
-/// Powers of `db` averaged over the points that count; dB.
-pub(super) fn smooth(hz: &[f64], db: &[f64], counts: &[bool], free: f64) -> Vec<f64> {
-    let width = |hz: f64| smoothing(hz, free);
-    let of = |values: Vec<f64>| average(hz, &values, width);
-    let sums = of(db.iter().zip(counts).map(|(db, counts)| if *counts { power(*db) } else { 0.0 }).collect());
-    let shares = of(counts.iter().map(|counts| f64::from(u8::from(*counts))).collect());
-    let level =
-        |(sum, share): (f64, &f64)| if *share > 1e-6 { Db::from_power(sum / share).0.max(-150.0) } else { -150.0 };
-    sums.into_iter().zip(&shares).map(level).collect()
-}
-
 /// A value that goes up to `bound` and no further: exact up to the knee, a share of the bound; 0 while limits are not widened.
 fn limit(value: f64, bound: f64, knee: f64) -> f64 {
     if bound <= 0.0 {
@@ -112,24 +93,6 @@ fn filled(hz: &[f64], values: &[f64], counts: &[bool]) -> Vec<f64> {
             interpolate(&known, f) * (1.0 - outside).max(0.0)
         })
         .collect()
-}
-
-/// The level around which `values` lie: no outlier pulls with more than a few dB.
-pub(super) fn centre(values: &[f64]) -> f64 {
-    let (mut low, mut high) =
-        values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), v| (f64::min(a, *v), f64::max(b, *v)));
-    if low > high {
-        return 0.0;
-    }
-    for _ in 0..50 {
-        let middle = f64::midpoint(low, high);
-        if values.iter().map(|v| (v - middle).clamp(-6.0, 6.0)).sum::<f64>() > 0.0 {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    f64::midpoint(low, high)
 }
 
 /// A mix beside a target, both smoothed over what both of them say.
@@ -337,8 +300,8 @@ pub(super) fn keep_mono(
             let heard = if low { 1.0 } else { k_weight(hz) };
             let (m, s) = (heard * power(own.mid[i]), heard * power(own.side[i]));
             before = [before[0] + m, before[1] + s];
-            after[0] += m * power(tone::gain_at(mid, hz));
-            after[1] += s * power(tone::gain_at(side, hz) + tone::gain_at(width, hz));
+            after[0] += m * power(gain_at(mid, hz));
+            after[1] += s * power(gain_at(side, hz) + gain_at(width, hz));
         }
         let (lost, most) = if low {
             (stereo.mono_loss_low.0, MONO_LOSS.0.max(mono_low.0 - MONO_ROOM))
@@ -401,8 +364,7 @@ impl Closing {
         }
         let hz = with.own.hz;
         let goal = |levels: &[f64], curves: [&Vec<(Hz, Db)>; 2]| -> Vec<f64> {
-            let moved =
-                |(hz, level): (&f64, &f64)| level + tone::gain_at(curves[0], *hz) + tone::gain_at(curves[1], *hz);
+            let moved = |(hz, level): (&f64, &f64)| level + gain_at(curves[0], *hz) + gain_at(curves[1], *hz);
             hz.iter().zip(levels).map(moved).collect()
         };
         let none = Vec::new();
@@ -464,9 +426,7 @@ impl Closing {
         for (curve, missing) in [(&mut next.tone.mid, &missing_mid), (&mut next.tone.side, &missing_side)] {
             let correction = average(hz, &filled(hz, missing, counts), |_| ROUNDING);
             *curve = (0..hz.len())
-                .map(|i| {
-                    (Hz(round(hz[i])), Db(round((tone::gain_at(curve, hz[i]) + correction[i]).clamp(-24.0, 24.0))))
-                })
+                .map(|i| (Hz(round(hz[i])), Db(round((gain_at(curve, hz[i]) + correction[i]).clamp(-24.0, 24.0)))))
                 .collect();
         }
         keep_mono(mix, &next.tone.mid, &next.tone.side, &mut next.tone.width, next.tone.mono_low);

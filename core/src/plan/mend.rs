@@ -2,17 +2,10 @@
 
 use super::{Reason, reason};
 use crate::Audio;
-use crate::analyse::{Analysis, Finding, Severity};
+use crate::analyse::{Analysis, Finding, LEANS, OFF_CENTRE, SILENT, Severity};
 use crate::settings::{Aspect, Fix};
 use crate::units::Db;
 use serde::{Deserialize, Serialize};
-
-/// Leaning of a mix from which it is centred, dB: the finding's.
-pub(crate) const LEANS: f64 = 1.5;
-/// Difference from which the weaker channel is silent, dB.
-pub(crate) const SILENT: f64 = 60.0;
-/// Mean from which a waveform is off centre, full scale = 1: the finding's.
-pub(crate) const OFF_CENTRE: f64 = 0.003;
 
 /// Left or right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! `Analysis` + `Settings` → [`Plan`]. No audio, no clock, no device: decisions are data, each with its reason.
 
 mod album;
+mod curve;
 mod destinations;
 mod dynamics;
 mod loudness;
@@ -8,6 +9,7 @@ mod matching;
 mod material;
 mod mend;
 mod reference;
+mod shape;
 mod style;
 mod tone;
 mod validate;
@@ -16,17 +18,20 @@ mod width;
 #[cfg(test)]
 mod tests;
 
+pub use crate::control::{BandDynamics, Clipper, Leveler, Limiter, MaskedClipper, Saturation, Transients};
 pub use album::{Seat, Song, seats};
 pub use destinations::{Destination, destination, destinations};
 pub use dynamics::reduction;
 pub use matching::{Closed, Closing};
 pub use mend::{Channel, Mend};
-pub(crate) use mend::{LEANS, OFF_CENTRE, SILENT};
 pub use reference::Target;
 
 use crate::analyse::Analysis;
+use crate::bands::ULTRASONIC;
+use crate::control::Finishing;
 use crate::settings::{Aspect, Edit, Loudness, Phase, Settings, Style, TagError};
 use crate::units::{Db, Dbtp, Hz, Lufs, Seconds};
+use curve::gain_at;
 use loudness::Wish;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +52,7 @@ pub struct Plan {
     pub style: Style,
     /// Tone filter, width and subsonic cut: one FIR for mid and one for side.
     pub tone: Tone,
-    /// Multiband dynamics; empty: off. Otherwise one entry per band of `analyse::BAND_EDGES`.
+    /// Multiband dynamics; empty: off. Otherwise one entry per band of [`BAND_EDGES`](crate::bands::BAND_EDGES).
     pub dynamics: Vec<BandDynamics>,
     /// Harmonic colour; `None`: off.
     pub saturation: Option<Saturation>,
@@ -97,89 +102,6 @@ pub struct Tone {
     /// Loss in mono below 120 Hz up to which a record is followed, dB; 0: none is followed that far.
     #[serde(default)]
     pub mono_low: Db,
-}
-
-/// A downward compressor for one band, detector on mid² + side².
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BandDynamics {
-    /// Level above which it works, dBFS RMS of the band.
-    pub threshold: Db,
-    /// Input dB per output dB above the threshold; 1: off.
-    pub ratio: f64,
-    /// Width of the soft knee.
-    pub knee: Db,
-    /// Time to 63 % of a rise in reduction.
-    pub attack: Seconds,
-    /// Time to 63 % of its return.
-    pub release: Seconds,
-    /// Gain that gives the band its average level back.
-    pub makeup: Db,
-    /// Most reduction, ≥ 0.
-    pub max_reduction: Db,
-}
-
-/// A memoryless curve of odd and even order, oversampled so that no alias falls into the band.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Saturation {
-    /// Amount 0–1: share of the third-order term at full scale.
-    pub odd: f64,
-    /// Amount 0–1: share of the second-order term at full scale.
-    pub even: f64,
-    /// Level that counts as full scale of the curve, dBFS.
-    pub reference: Db,
-}
-
-/// Lets hits stand out by taking back what follows them, for about a tenth of a second.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Transients {
-    /// Most that is taken off behind a hit, 0–6 dB.
-    pub depth: Db,
-}
-
-/// Rounds the tops off; runs before the limiter.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Clipper {
-    /// Most it may take off, ≤ 3 dB.
-    pub max_reduction: Db,
-    /// Knee below its ceiling.
-    pub knee: Db,
-}
-
-/// Takes peaks off with the error where the music masks it; what would be heard is left to the level. What is over between the samples
-/// is left to the limiter.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MaskedClipper {
-    /// Most it takes off, 0–24 dB; the level takes what is beyond.
-    pub max_reduction: Db,
-    /// Rounds of the optimisation, 1–64.
-    pub rounds: u32,
-}
-
-/// A slow hand on the fader ahead of the limiter (attack 50 ms, release 300 ms).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Leveler {
-    /// Most it may take off, ≤ 3 dB.
-    pub max_reduction: Db,
-}
-
-/// Stereo-linked true-peak limiter.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limiter {
-    /// Highest true peak of the lossless files.
-    pub ceiling: Dbtp,
-    /// Look-ahead.
-    pub lookahead: Seconds,
-    /// Shortest release (after single peaks).
-    pub release_min: Seconds,
-    /// Longest release (in dense passages).
-    pub release_max: Seconds,
 }
 
 /// Where the loudness shall land.
@@ -237,8 +159,8 @@ impl Tone {
 
     /// What the filters of mid and of side do at `hz`, dB.
     pub(crate) fn gains(&self, hz: f64) -> [f64; 2] {
-        let side = tone::gain_at(&self.side, hz) + tone::gain_at(&self.width, hz);
-        [tone::gain_at(&self.mid, hz), side].map(|gain| gain + self.subsonic_at(hz))
+        let side = gain_at(&self.side, hz) + gain_at(&self.width, hz);
+        [gain_at(&self.mid, hz), side].map(|gain| gain + self.subsonic_at(hz))
     }
 }
 
@@ -389,7 +311,7 @@ pub fn plan_on_album(
     // 0 dB stands in an analysis that does not say.
     let ultrasonic = analysis.condition.ultrasonic.0 > ULTRASONIC_MOST && analysis.condition.ultrasonic.0 < 0.0;
     if ultrasonic {
-        let from = crate::analyse::ULTRASONIC * f64::from(analysis.rate) / 1000.0;
+        let from = ULTRASONIC * f64::from(analysis.rate) / 1000.0;
         let text = format!(
             "What lies above {from:.0} kHz is taken out: nobody hears it, and every converter rebuilds its peaks differently, some over \
              the ceiling."
@@ -472,7 +394,7 @@ impl Plan {
         let Tone { mid, side, .. } = &self.tone;
         (0..=104)
             .map(|i| 40.0 * 2f64.powf(f64::from(i) / 12.0))
-            .flat_map(|hz| [mid, side].map(|curve| (tone::gain_at(curve, hz) + self.tone.subsonic_at(hz)).abs()))
+            .flat_map(|hz| [mid, side].map(|curve| (gain_at(curve, hz) + self.tone.subsonic_at(hz)).abs()))
             .fold(0.0, f64::max)
     }
 
@@ -483,8 +405,14 @@ impl Plan {
         Self { mend, ..self }
     }
 
+    /// What comes behind the gain.
+    pub(crate) fn finishing(&self) -> Finishing {
+        let Self { transients, leveler, clipper, masked, limiter, .. } = *self;
+        Finishing { transients, leveler, clipper, masked, limiter }
+    }
+
     /// Says what the render has done where the plan said what it expected.
-    pub fn account(&mut self, trace: &crate::render::Trace) {
+    pub fn account(&mut self, trace: &crate::control::Trace) {
         loudness::account(&mut self.reasons, trace);
     }
 

@@ -1,6 +1,7 @@
 //! The six styles as data: what a record of that kind sounds like, and how far the engine may go to get there.
 
-use crate::analyse::BANDS;
+use super::curve::interpolate;
+use crate::bands::BANDS;
 use crate::settings::Style;
 
 /// Ranges of the spectrum that have a name of their own: name, plural verb, upper edge in Hz.
@@ -256,21 +257,6 @@ pub(super) static STYLES: [StyleSpec; 6] = [
         limiter: (0.030, 0.250),
     },
 ];
-
-/// `points` at `hz`, straight over log frequency, held outside.
-pub(super) fn interpolate(points: &[(f64, f64)], hz: f64) -> f64 {
-    let Some(&(first, level)) = points.first() else { return 0.0 };
-    if hz <= first {
-        return level;
-    }
-    for pair in points.windows(2) {
-        let ((a, low), (b, high)) = (pair[0], pair[1]);
-        if hz <= b {
-            return low + (high - low) * (hz / a).ln() / (b / a).ln();
-        }
-    }
-    points.last().map_or(0.0, |p| p.1)
-}
 
 impl StyleSpec {
     /// What the style adds at `hz`, dB.

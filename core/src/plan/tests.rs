@@ -1,10 +1,12 @@
 //! Rules of the plan as data in, decisions out.
 
-use super::style::{REGIONS, interpolate, spec};
+use super::curve::{gain_at, interpolate};
+use super::style::{REGIONS, spec};
 use super::*;
-use crate::analyse::{BAND_EDGES, BANDS, BandFigures, BandMatrix, Rung, Spectrum};
+use crate::analyse::{BandFigures, BandMatrix, Rung, Spectrum};
 use crate::analyse::{Hits, MaterialWeights};
-use crate::render::Trace;
+use crate::bands::{BAND_EDGES, BANDS};
+use crate::control::Trace;
 use crate::settings::{Limiting, Material, ReferenceAmounts, Strength};
 use proptest::prelude::*;
 
@@ -191,7 +193,7 @@ fn the_same_analysis_gives_the_same_plan() {
 #[test]
 fn a_hump_is_lowered_towards_the_corridor_and_the_rest_is_left() {
     let plan = plan(&with_spectrum(hump(250.0, 7.0)), &Settings::default(), None).unwrap();
-    let gain = |hz| tone::gain_at(&plan.tone.mid, hz);
+    let gain = |hz| gain_at(&plan.tone.mid, hz);
     let elsewhere = gain(4_000.0);
     println!("250 Hz {:.2} dB, 4 kHz {elsewhere:.2} dB, 8 kHz {:.3} dB", gain(250.0), gain(8_000.0));
     assert!(gain(250.0) - elsewhere < -1.0 && gain(250.0) >= -3.0);
@@ -219,7 +221,7 @@ fn tone_keeps_the_loudness() {
         let heard = if *hz > 60.0 { 1.0 } else { 0.0 } * if *hz > 1_500.0 { 2.0 } else { 1.0 };
         let power = heard * (Db(f64::from(*mid)).power() + Db(f64::from(*side)).power());
         before += power;
-        after += power * Db(tone::gain_at(&plan.tone.mid, f64::from(*hz))).power();
+        after += power * Db(gain_at(&plan.tone.mid, f64::from(*hz))).power();
     }
     let change = Db::from_power(after / before).0;
     println!("a hump of 9 dB at 1 kHz removed changes the level by {change:.2} dB");
@@ -277,7 +279,7 @@ fn nothing_is_boosted_beyond_the_bandwidth_or_into_the_noise() {
     let dull = |hz: f64| if hz > 8_000.0 { -11.0 } else { 0.0 };
     let top = |analysis: &Analysis| {
         let plan = plan(analysis, &at(100), None).unwrap();
-        tone::gain_at(&plan.tone.mid, 13_000.0) - tone::gain_at(&plan.tone.mid, 1_000.0)
+        gain_at(&plan.tone.mid, 13_000.0) - gain_at(&plan.tone.mid, 1_000.0)
     };
     let open = with_spectrum(dull);
     let mut narrow = open.clone();
@@ -290,7 +292,7 @@ fn nothing_is_boosted_beyond_the_bandwidth_or_into_the_noise() {
     // A region that is not there at all is not "too quiet".
     let absent = with_spectrum(|hz| if hz < 150.0 { -40.0 } else { 0.0 });
     let plan = plan(&absent, &at(100), None).unwrap();
-    let gain = |hz| tone::gain_at(&plan.tone.mid, hz);
+    let gain = |hz| gain_at(&plan.tone.mid, hz);
     println!("bass that is not there: {:.2} dB at 60 Hz, {:.2} dB at the edge", gain(60.0), gain(140.0));
     assert!((gain(60.0) - gain(3_000.0)).abs() < 0.5 && gain(140.0) < 2.5, "no bass is made from nothing");
 }
@@ -394,7 +396,7 @@ fn width_opens_what_is_narrow_and_never_mono() {
         band.side = Db(band.mid.0 - 18.0);
     }
     let wider = plan(&narrow, &styled(Style::Open), None).unwrap();
-    let side = |plan: &Plan, hz| tone::gain_at(&plan.tone.width, hz);
+    let side = |plan: &Plan, hz| gain_at(&plan.tone.width, hz);
     assert!(side(&wider, 4_000.0) > 0.5 && side(&wider, 4_000.0) <= 2.0);
     assert_eq!(side(&wider, 60.0), 0.0, "the low end is never widened");
     assert!(texts(&wider, Aspect::Width).contains("more side"));
@@ -434,7 +436,7 @@ fn a_torn_low_end_is_pulled_together() {
     torn.bands[0].side = Db(torn.bands[0].mid.0 - 1.0);
     torn.stereo.correlation_low = 0.29;
     let plan_ = plan(&torn, &Settings::default(), None).unwrap();
-    let cut = tone::gain_at(&plan_.tone.width, 50.0);
+    let cut = gain_at(&plan_.tone.width, 50.0);
     assert!((-6.0..=-5.0).contains(&cut), "{cut}");
     torn.stereo.correlation_low = 0.31;
     assert!(plan(&torn, &Settings::default(), None).unwrap().tone.width.first().is_none_or(|p| p.1.0 == 0.0));
@@ -577,7 +579,7 @@ fn a_reference_is_followed_by_its_amounts() {
     let mut last = 0.0;
     for amount in [25, 50, 75, 100] {
         let plan = with(ReferenceAmounts::all(amount, 0, 0, 0));
-        let tilt = tone::gain_at(&plan.tone.mid, 10_000.0) - tone::gain_at(&plan.tone.mid, 100.0);
+        let tilt = gain_at(&plan.tone.mid, 10_000.0) - gain_at(&plan.tone.mid, 100.0);
         println!("amount {amount}: 100 Hz to 10 kHz {tilt:+.2} dB (the record has +10)");
         assert!(tilt > last && tilt < 10.5);
         last = tilt;
@@ -589,7 +591,7 @@ fn a_reference_is_followed_by_its_amounts() {
     let whole = with(ReferenceAmounts::all(100, 100, 100, 100));
     // Its peaks are 1.1 dB higher than ours may be: half of that is taken from the loudness.
     assert_eq!(target(&whole), -10.6);
-    assert!(tone::gain_at(&whole.tone.width, 1_000.0) > 0.5);
+    assert!(gain_at(&whole.tone.width, 1_000.0) > 0.5);
     let asked = Settings { loudness: Loudness::Lufs(Lufs(-14.0)), ..Settings::default() };
     assert_eq!(target(&plan(&mix(), &asked, Some(&Target::from(&record))).unwrap()), -14.0);
 }
@@ -760,7 +762,7 @@ fn what_the_kind_of_music_asks_for_never_jumps() {
                     mastered: blend(Material::Mastered),
                 };
                 let plan = plan(&analysis, &Settings::default(), None).unwrap();
-                let (loudness, tone) = (target(&plan), tone::gain_at(&plan.tone.mid, 250.0));
+                let (loudness, tone) = (target(&plan), gain_at(&plan.tone.mid, 250.0));
                 if let Some((before, curve)) = last.map(|v| (v, tone)) {
                     // Targets are rounded to 0.1 LU.
                     assert!((loudness - before).abs() <= 0.21, "{from} to {to} at {step}: {before} to {loudness}");
@@ -829,7 +831,7 @@ fn no_bass_is_added_to_speech_or_a_trio() {
         let mut analysis = with_spectrum(light);
         analysis.material.weights = MaterialWeights::only(kind);
         let plan = plan(&analysis, &Settings::default(), None).unwrap();
-        [45.0, 60.0, 80.0].map(|hz| tone::gain_at(&plan.tone.mid, hz) - tone::gain_at(&plan.tone.mid, 1_000.0))
+        [45.0, 60.0, 80.0].map(|hz| gain_at(&plan.tone.mid, hz) - gain_at(&plan.tone.mid, 1_000.0))
     };
     println!("electronic {:?}, speech {:?}", boost(Material::Electronic), boost(Material::Speech));
     assert!(boost(Material::Electronic).iter().any(|db| *db > 0.3), "the control");
@@ -856,9 +858,9 @@ fn a_duller_mix_never_gets_less_treble() {
                     })
                 });
                 let plan = plan(&analysis, &at(strength), None).unwrap();
-                let mids = tone::gain_at(&plan.tone.mid, 1_000.0);
+                let mids = gain_at(&plan.tone.mid, 1_000.0);
                 let points = [3_000.0, 4_000.0, 6_000.0, 8_000.0, 12_000.0];
-                let treble = points.iter().map(|hz| tone::gain_at(&plan.tone.mid, *hz) - mids).sum::<f64>() / 5.0;
+                let treble = points.iter().map(|hz| gain_at(&plan.tone.mid, *hz) - mids).sum::<f64>() / 5.0;
                 let slope = f64::from(step) / 2.0;
                 assert!(treble <= last + 0.1, "strength {strength}, slope {slope}: {treble:.2} after {last:.2}");
                 last = treble;
@@ -876,7 +878,7 @@ fn different_mixes_get_different_corrections() {
         .iter()
         .map(|(_, db)| {
             let plan = plan(&with_spectrum(hump(3_000.0, *db)), &Settings::default(), None).unwrap();
-            tone::gain_at(&plan.tone.mid, 3_000.0) - tone::gain_at(&plan.tone.mid, 300.0)
+            gain_at(&plan.tone.mid, 3_000.0) - gain_at(&plan.tone.mid, 300.0)
         })
         .collect();
     println!("{moved:?}");
@@ -990,7 +992,7 @@ proptest! {
 /// Third octaves from 40 Hz to 16 kHz of a plan's tone.
 fn thirds(plan: &Plan) -> Vec<(f64, f64)> {
     let hz = (0..27).map(|i| 40.0 * 2f64.powf(f64::from(i) / 3.0));
-    hz.map(|hz| (hz, tone::gain_at(&plan.tone.mid, hz))).collect()
+    hz.map(|hz| (hz, gain_at(&plan.tone.mid, hz))).collect()
 }
 
 /// Mean move of a region of a plan's tone, dB.

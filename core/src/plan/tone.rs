@@ -1,7 +1,8 @@
 //! Equalisation: towards the nearest edge of the range records live in, or to a reference.
 
+use super::curve::{average, interpolate, smoothing};
 use super::material::Profile;
-use super::reference::Shape;
+use super::shape::Shape;
 use super::style::{Corridor, REGIONS, StyleSpec};
 use super::{Reason, reason};
 use crate::analyse::{Analysis, Spectrum};
@@ -59,30 +60,6 @@ impl Levels {
         let (mid, side, both) = (smooth(&mid), smooth(&side), smooth(&both));
         Self { hz, mid, side, both }
     }
-}
-
-/// Octaves over which a level is averaged at `hz`: finer would follow the key, not the tone.
-pub(super) fn smoothing(hz: f64) -> f64 {
-    super::style::interpolate(&[(80.0, 1.0), (125.0, 0.5), (400.0, 0.5), (630.0, 1.0 / 3.0)], hz)
-}
-
-/// `values` at `hz`, averaged with a raised cosine whose width at half height is `width` octaves.
-pub(super) fn average(hz: &[f64], values: &[f64], width: impl Fn(f64) -> f64) -> Vec<f64> {
-    hz.iter()
-        .map(|&centre| {
-            let width = width(centre);
-            let (mut sum, mut weights) = (0.0, 0.0);
-            for (&f, &value) in hz.iter().zip(values) {
-                let distance = (f / centre).log2().abs();
-                if distance < width {
-                    let weight = 0.5 + 0.5 * (std::f64::consts::PI * distance / width).cos();
-                    sum += weight * value;
-                    weights += weight;
-                }
-            }
-            sum / weights.max(1e-9)
-        })
-        .collect()
 }
 
 /// Power at `hz` → dB over [`smoothing`].
@@ -217,9 +194,7 @@ pub(super) fn boostable(analysis: &Analysis, levels: &Levels) -> Vec<f64> {
             if hz < RANGE.0 || hz > 0.9 * bandwidth {
                 return 0.0;
             }
-            noise
-                .as_ref()
-                .map_or(1.0, |noise| ((level - super::style::interpolate(noise, hz) - 10.0) / 10.0).clamp(0.0, 1.0))
+            noise.as_ref().map_or(1.0, |noise| ((level - interpolate(noise, hz) - 10.0) / 10.0).clamp(0.0, 1.0))
         })
         .collect()
 }
@@ -500,10 +475,4 @@ fn consequence(region: usize, over: bool) -> &'static str {
         (_, true) => "sounded brittle",
         (_, false) => "left the top dull",
     }
-}
-
-/// The curve's value at `hz`.
-pub(super) fn gain_at(curve: &[(Hz, Db)], hz: f64) -> f64 {
-    let points: Vec<(f64, f64)> = curve.iter().map(|(f, g)| (f.0, g.0)).collect();
-    super::style::interpolate(&points, hz)
 }

@@ -1,7 +1,7 @@
 //! Settings and saved plans come from people and from the net: every number is looked at before anything is done with it.
 
 use super::{Goal, PLAN_VERSION, Plan, PlanError};
-use crate::analyse::BANDS;
+use crate::bands::BANDS;
 use crate::settings::{Aspect, Edit, Loudness, OutputRate, Settings};
 use crate::units::{Db, Hz, Seconds};
 use std::ops::RangeInclusive;

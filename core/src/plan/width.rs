@@ -2,7 +2,8 @@
 
 use super::style::StyleSpec;
 use super::{Reason, reason};
-use crate::analyse::{Analysis, BAND_EDGES, BANDS};
+use crate::analyse::Analysis;
+use crate::bands::{BAND_EDGES, BANDS};
 use crate::settings::Aspect;
 use crate::units::{Db, Hz};
 

@@ -4,14 +4,14 @@
 //! It runs over any [`Kernels`]; a [`Backend`] on the CPU is this and nothing else. The leveler comes before the
 //! clipper, so that the clipper meets transients only and never works on a sustained tone that the leveler would have taken.
 
-use super::curves::SaturationCurve;
 use super::design::ShapeDesign;
 use super::finish::{self, Aim, Finish, fade, fades, idle, near, runs};
 use super::kernels::{Grid, Kernels};
-use super::limiter::{Control, block_means, hop};
 use super::masking::{self, Masking};
 use super::{Backend, BackendInfo, Early, Job, Master, RenderError, Sketch, Trace};
 use crate::Audio;
+use crate::control::curves::SaturationCurve;
+use crate::control::limiter::{LimiterGain, block_means, hop};
 use crate::meter::integrated_from_block_energies;
 use crate::plan::{Limiter, Plan};
 use crate::settings::Edit;
@@ -33,8 +33,8 @@ impl<K: Kernels> Backend for K {
         jobs.into_par_iter().map(|job| run(self, job)).collect()
     }
 
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
-        tame(self, master, decoded, limiter);
+    fn reduce_overs(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+        reduce_overs(self, master, decoded, limiter);
     }
 }
 
@@ -72,8 +72,8 @@ pub fn run(kernels: &dyn Kernels, job: Job<'_>) -> Result<Vec<Master>, RenderErr
     Ok(masters)
 }
 
-/// See [`Backend::tame`].
-fn tame(kernels: &dyn Kernels, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+/// See [`Backend::reduce_overs`].
+fn reduce_overs(kernels: &dyn Kernels, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
     let (hop, rate) = (hop(master.rate), master.rate);
     if decoded.rate != rate || decoded.frames() != master.frames() {
         return;
@@ -85,7 +85,7 @@ fn tame(kernels: &dyn Kernels, master: &mut Audio, decoded: &Audio, limiter: &Li
         return;
     }
     kernels.block_peaks(decoded, hop, &look, Grid::Fine, &mut peaks);
-    let gain = Control::new(limiter, hop, rate).touch_up(&peaks, limiter.ceiling.amplitude() as f32);
+    let gain = LimiterGain::new(limiter, hop, rate).touch_up(&peaks, limiter.ceiling.amplitude() as f32);
     kernels.apply_gain(master, hop, &gain);
 }
 

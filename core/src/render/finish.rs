@@ -4,12 +4,12 @@
 //! disagree: [`Finish::new`] from peaks, means and energies; [`Finish::aim`]; [`Finish::start`], the clipper, [`Finish::limit`];
 //! [`Finish::correct`]; [`Finish::check`] with its rounds.
 
-use super::Trace;
-use super::curves::ClipCurve;
 use super::kernels::Grid;
-use super::limiter::{Control, Levels, hits, percentile, reduction};
-use super::solve::{Gains, Model};
-use crate::meter::true_peak::METERS;
+use crate::control::curves::ClipCurve;
+use crate::control::limiter::{self, Levels, LimiterGain, hits, percentile, reduction};
+use crate::control::solve::{Gains, LoudnessModel};
+use crate::control::{Finishing, Trace};
+use crate::meter::true_peak::METER_TOLERANCE;
 use crate::plan::{Goal, Limiter, MaskedClipper, Plan};
 use crate::settings::Edit;
 use crate::units::{Db, Dbtp, Lufs, Seconds};
@@ -147,7 +147,7 @@ pub struct Trim {
 /// The last look: which blocks come near the ceiling, and what is still over.
 #[derive(Clone, Debug)]
 pub struct Check {
-    control: Control,
+    control: LimiterGain,
     ceiling: f32,
     elsewhere: f32,
     round: usize,
@@ -160,7 +160,7 @@ pub struct Check {
 /// The finish of one track at one rate.
 #[derive(Clone, Debug)]
 pub struct Finish {
-    model: Model,
+    model: LoudnessModel,
     hop: usize,
     rate: u32,
     frames: usize,
@@ -178,14 +178,20 @@ impl Finish {
         rate: u32,
         plan: &Plan,
     ) -> Self {
-        let hop = super::limiter::hop(rate);
+        let hop = limiter::hop(rate);
         let levels = Levels::new(peak, means, hop, rate);
         if fades(&plan.edit) {
             for (block, energy) in energies.iter_mut().enumerate() {
                 *energy *= fade(&plan.edit, (block as f64 + 0.5) * hop as f64, frames, rate).powi(2);
             }
         }
-        Self { model: Model::new(levels, energies, frames, plan), hop, rate, frames, limiter: plan.limiter }
+        Self {
+            model: LoudnessModel::new(levels, energies, frames, &plan.finishing()),
+            hop,
+            rate,
+            frames,
+            limiter: plan.limiter,
+        }
     }
 
     /// The finish of whole blocks from frame `frames.start` on, as the whole's would treat them.
@@ -317,7 +323,12 @@ impl Finish {
             return None;
         }
         let levels = Levels { peak: bound.to_vec(), ..self.model.levels().clone() };
-        let model = Model::with(levels, energies, self.frames, None, None, self.limiter);
+        let model = LoudnessModel::new(
+            levels,
+            energies,
+            self.frames,
+            &Finishing { limiter: self.limiter, ..Finishing::default() },
+        );
         let (gain, predicted) = model.solve(aim.target?, Db(0.0))?;
         let Gains { leveled, limited, .. } = model.gains(gain);
         let reduction: Vec<f32> = limited.iter().map(|gain| reduction(*gain)).collect();
@@ -388,7 +399,8 @@ impl Finish {
         };
         // What even the fine grid may miss is kept as a distance; where the coarse one cannot have missed more, nothing can be over.
         // Its 32 taps miss more than its grid where a mix goes on up to Nyquist, as synthesisers without band limits do.
-        let ceiling = (limiter.ceiling.amplitude() * (-Grid::Fine.miss(self.rate) - METERS).amplitude()) as f32;
+        let ceiling =
+            (limiter.ceiling.amplitude() * (-Grid::Fine.miss(self.rate) - METER_TOLERANCE).amplitude()) as f32;
         let near = near(limiter.ceiling, self.rate);
         Ok(Check {
             control: *control,

@@ -1,10 +1,10 @@
 //! The fine seam: what a backend made of single kernels offers to the one chain that calls them in order.
 
 use super::BackendInfo;
-use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
 use super::masking::Masking;
 use crate::Audio;
+use crate::control::curves::{ClipCurve, SaturationCurve};
 use crate::units::Db;
 use std::io;
 use std::ops::Range;

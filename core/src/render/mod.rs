@@ -6,25 +6,19 @@
 
 pub mod chain;
 pub mod cpu;
-pub mod curves;
 pub mod design;
 pub mod finish;
-pub mod gains;
 pub mod kernels;
-pub mod limiter;
 pub mod masking;
 pub mod oversample;
 pub mod reference;
-pub mod solve;
-pub mod transients;
+
+pub use crate::control::{BLOCK, Trace};
 
 use crate::Audio;
 use crate::plan::{Limiter, Plan};
-use crate::units::{Db, Dbtp, Lufs, Seconds};
+use crate::units::{Db, Lufs, Seconds};
 use serde::{Deserialize, Serialize};
-
-/// Frames per control block of clipper, limiter and loudness solver.
-pub const BLOCK: usize = 32;
 
 /// One track to render.
 #[derive(Debug)]
@@ -88,35 +82,6 @@ pub struct Master {
     pub backend: BackendInfo,
 }
 
-/// What the chain did, for the report and for `verify`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Trace {
-    /// Gain into clipper and limiter.
-    pub gain: Db,
-    /// Loudness the solver predicted.
-    pub predicted: Option<Lufs>,
-    /// Loudness by the render's own meter.
-    pub reached: Option<Lufs>,
-    /// True peak by the limiter's own detector.
-    pub true_peak: Option<Dbtp>,
-    /// Audio passes of the limiter (1, or 2 with a correction).
-    pub passes: u32,
-    /// Gain reduction of clipper + leveler + limiter, without what the transient shaper takes: one value per 0.1 s, the largest in it, dB ≥ 0.
-    pub reduction: Vec<f32>,
-    /// Median of the limiter's reduction where it works, dB.
-    pub reduction_median: Db,
-    /// 95th percentile of it over the track, dB.
-    pub reduction_p95: Db,
-    /// Share of samples the clipper touched.
-    pub clipped: f64,
-    /// What leveler, clipper and limiter did to the music, over what it masks: mean over frames and bands, dB. Below 0 it is masked on
-    /// average; `None` where nothing was changed but the level, or where it was not measured.
-    #[serde(default)]
-    pub limiting_error: Option<Db>,
-    /// `[band]` mean reduction of the multiband dynamics, dB ≥ 0.
-    pub bands: Vec<Db>,
-}
-
 /// Who rendered: two runs with equal values give equal bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackendInfo {
@@ -136,7 +101,7 @@ pub trait Backend: Send + Sync {
 
     /// Takes a master down, in place, where a lossy file made of it decodes above the limiter's ceiling; only there, so that what
     /// codecs add to single peaks does not cost the whole file its loudness.
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter);
+    fn reduce_overs(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter);
 }
 
 /// Why a render failed.

@@ -3,9 +3,9 @@
 use super::{DeliveredFile, Preview, REPORT_VERSION, Report, StageTime};
 use crate::Stage;
 use crate::analyse::{
-    Analysis, BAND_EDGES, BANDS, BandFigures, Clipping, Condition, Finding, LoudnessFigures, Peaks, Severity, Spectrum,
-    Stereo, Waveform,
+    Analysis, BandFigures, Clipping, Condition, Finding, LoudnessFigures, Peaks, Severity, Spectrum, Stereo, Waveform,
 };
+use crate::bands::{BAND_EDGES, BANDS};
 use crate::decode::{Source, Tags};
 use crate::plan::{BandDynamics, Clipper, Goal, Leveler, Limiter, Plan, Reason, Saturation, Tone};
 use crate::render::{BackendInfo, Trace};

@@ -111,7 +111,7 @@ pub(crate) fn count(n: usize, one: &str, many: &str) -> String {
 
 /// What a band is called and where it lies: `("Bass", "to 120 Hz")`.
 pub(crate) fn band(index: usize, bands: &[BandFigures]) -> (String, String) {
-    const NAMES: [&str; crate::analyse::BANDS] = ["Bass", "Low mid", "Mid", "Presence", "Air"];
+    const NAMES: [&str; crate::bands::BANDS] = ["Bass", "Low mid", "Mid", "Presence", "Air"];
     let name = NAMES.get(index).map_or_else(|| format!("Band {}", index + 1), |name| (*name).to_owned());
     let Some(figures) = bands.get(index) else { return (name, String::new()) };
     let span = if index == 0 {

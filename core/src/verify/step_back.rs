@@ -6,8 +6,8 @@
 
 use super::{Gate, LOUDNESS};
 use crate::analyse::Analysis;
+use crate::control::Trace;
 use crate::plan::{Goal, Plan, Reason, reason};
-use crate::render::Trace;
 use crate::settings::Aspect;
 use crate::units::{Db, Dbtp, Hz, Lufs};
 

@@ -8,12 +8,12 @@ use super::layout::{STRETCH, TILE};
 use super::pack;
 use super::sweep::{Span, again, all, frames, items, moves, spans, sweep};
 use loopmaster_core::Audio;
+use loopmaster_core::control::curves::SaturationCurve;
+use loopmaster_core::control::limiter::slow_part;
 use loopmaster_core::meter::integrated_from_block_energies;
 use loopmaster_core::plan::Goal;
-use loopmaster_core::render::curves::SaturationCurve;
 use loopmaster_core::render::finish::{self as control, Aim, Check, Finish};
 use loopmaster_core::render::kernels::Grid;
-use loopmaster_core::render::limiter::slow_part;
 use loopmaster_core::render::{BackendInfo, Master, Trace};
 use loopmaster_core::units::{Db, Dbtp};
 use rayon::prelude::*;
@@ -177,7 +177,7 @@ pub(super) fn saturate(lane: &mut Lane, group: &mut Group<'_>) -> Result<(), Gpu
 }
 
 /// A track on its way through the finish.
-struct Going {
+struct InFlight {
     at: usize,
     control: Finish,
     aim: Aim,
@@ -217,7 +217,7 @@ pub(super) fn finish(
         let found = lane.floats(Store::Results, 0, group.blocks)?;
         let decisions: Vec<(bool, Option<Aim>)> = {
             let group = &*group;
-            let mut of: Vec<(usize, &mut Going)> =
+            let mut of: Vec<(usize, &mut InFlight)> =
                 going.iter_mut().enumerate().filter(|(at, _)| pending.contains(at)).collect();
             of.par_iter_mut()
                 .map(|(_, going)| {
@@ -260,7 +260,7 @@ pub(super) fn finish(
 }
 
 /// Peaks, means and energies of the shaped tracks, and from them the gain that each aims at.
-fn begin(lane: &mut Lane, group: &Group<'_>, busy: &[usize]) -> Result<Vec<Going>, GpuError> {
+fn begin(lane: &mut Lane, group: &Group<'_>, busy: &[usize]) -> Result<Vec<InFlight>, GpuError> {
     // The one read-back: peaks come from a list of their own.
     let whole: Vec<Range<usize>> = busy.iter().map(|at| 0..group.members[*at].blocks).collect();
     let lists: Vec<(usize, &[Range<usize>])> =
@@ -298,13 +298,13 @@ fn begin(lane: &mut Lane, group: &Group<'_>, busy: &[usize]) -> Result<Vec<Going
             let task = &group.members[*at].task;
             let fine = highest.iter().find(|(member, _)| member == at).map_or(0.0, |(_, peak)| *peak);
             let aim = control.aim(task.plan, task.solved, || fine.max(control.top()));
-            Going { at: *at, control, aim, passes: 1, trace: Trace::default(), bound: Vec::new() }
+            InFlight { at: *at, control, aim, passes: 1, trace: Trace::default(), bound: Vec::new() }
         })
         .collect())
 }
 
 /// One audio pass of the tracks `pending`: leveler, clipper, limiter.
-fn pass(lane: &mut Lane, group: &mut Group<'_>, going: &mut [Going], pending: &[usize]) -> Result<(), GpuError> {
+fn pass(lane: &mut Lane, group: &mut Group<'_>, going: &mut [InFlight], pending: &[usize]) -> Result<(), GpuError> {
     let mut starts: Vec<(usize, control::Start)> =
         pending.par_iter().map(|at| (*at, going[*at].control.start(going[*at].aim.gain))).collect();
     let clipping: Vec<usize> = (0..starts.len()).filter(|place| !starts[*place].1.near.is_empty()).collect();
@@ -318,7 +318,7 @@ fn pass(lane: &mut Lane, group: &mut Group<'_>, going: &mut [Going], pending: &[
             if let Some(curve) = going[*at].control.clip() {
                 let track = &mut group.tracks[member];
                 (track.clip_begin, track.clip_width, track.clip_weight) = (curve.begin, curve.width, curve.weight);
-                track.felt = curve.felt;
+                track.report_threshold = curve.report_threshold;
             }
             let blocks = group.members[member].blocks;
             let mut near = vec![0u32; blocks];
@@ -394,7 +394,7 @@ fn clip(lane: &mut Lane, group: &Group<'_>, spans: &[Span]) -> Result<Vec<u64>, 
     Ok(counts)
 }
 
-fn fade(lane: &mut Lane, group: &Group<'_>, going: &[Going], pending: &[usize]) -> Result<(), GpuError> {
+fn fade(lane: &mut Lane, group: &Group<'_>, going: &[InFlight], pending: &[usize]) -> Result<(), GpuError> {
     let mut ends = Vec::new();
     for at in pending {
         let (member, task) = (going[*at].at, &group.members[going[*at].at].task);
@@ -408,7 +408,7 @@ fn fade(lane: &mut Lane, group: &Group<'_>, going: &[Going], pending: &[usize]) 
 }
 
 /// Looks closely wherever a result comes near its ceiling, and takes down what is still over.
-fn check(lane: &mut Lane, group: &Group<'_>, going: &mut [Going]) -> Result<(), GpuError> {
+fn check(lane: &mut Lane, group: &Group<'_>, going: &mut [InFlight]) -> Result<(), GpuError> {
     let mut checks: Vec<Option<Check>> = Vec::new();
     for going in going.iter_mut() {
         let (check, highest) = match going.control.check(&going.bound) {

@@ -6,9 +6,9 @@ use super::layout::{BANDS, Band, POINTS, STEP, STRETCH, Track};
 use super::pack;
 use super::tables::{self, Partitioned};
 use loopmaster_core::Audio;
+use loopmaster_core::control::limiter;
 use loopmaster_core::plan::Plan;
 use loopmaster_core::render::design::{self, ShapeDesign};
-use loopmaster_core::render::limiter;
 use loopmaster_core::units::Db;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -131,7 +131,7 @@ impl<'a> Group<'a> {
                 raw_bytes: width,
                 fade_in: seconds(task.plan.edit.fade_in.0),
                 fade_out: seconds(task.plan.edit.fade_out.0),
-                felt: f32::MAX,
+                report_threshold: f32::MAX,
                 ..Track::default()
             };
             let mut bands = [Band::default(); BANDS];

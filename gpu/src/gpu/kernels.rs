@@ -289,7 +289,7 @@ mod tests {
             raw_bytes,
             blocks,
             states,
-            felt,
+            report_threshold,
             clip_begin,
             clip_width,
             clip_weight,

@@ -7,7 +7,7 @@ pub const STEP: usize = 2048;
 /// Points of a transform.
 pub const POINTS: usize = 2 * STEP;
 /// Bands a track may have.
-pub const BANDS: usize = loopmaster_core::analyse::BANDS;
+pub const BANDS: usize = loopmaster_core::bands::BANDS;
 /// Frames of the tiles of the finish …
 pub const TILE: usize = 512;
 /// … and of the sum of the bands.
@@ -80,7 +80,7 @@ pub struct Track {
     /// Where its stretches of the K-weighting begin.
     pub states: u32,
     /// Magnitude from which a sample counts as clipped.
-    pub felt: f32,
+    pub report_threshold: f32,
     /// The curve of the clipper.
     pub clip_begin: [f32; 2],
     /// The curve of the clipper.

@@ -88,7 +88,7 @@ pub struct Gpu {
 
 /// What one track of a group came to.
 #[derive(Default)]
-struct Made {
+struct Rendered {
     /// The master at the group's rate; `None` where none is wanted or a sample is not a number.
     master: Option<Master>,
     /// The audio before the finish, for other rates.
@@ -290,7 +290,7 @@ impl Gpu {
                 solved: jobs[*at].solved,
             })
             .collect();
-        let mut extra: Vec<(usize, Result<Made, GpuError>)> =
+        let mut extra: Vec<(usize, Result<Rendered, GpuError>)> =
             converted.iter().map(|(at, _)| *at).zip(self.groups(lane, tasks)).collect();
 
         let mut out = Vec::with_capacity(jobs.len());
@@ -321,17 +321,17 @@ impl Gpu {
     }
 
     /// Runs tasks of any rates in groups that fit; results in the order of the tasks.
-    fn groups(&self, lane: &mut Lane, tasks: Vec<Task<'_>>) -> Vec<Result<Made, GpuError>> {
+    fn groups(&self, lane: &mut Lane, tasks: Vec<Task<'_>>) -> Vec<Result<Rendered, GpuError>> {
         let room = lane.room() as f64 * SHARE;
         let limits = &lane.engine.limits;
         // Both stores and the results are single buffers; the results are bound whole.
         let longest = (limits.max_buffer_size / 8).min(1 << 31) as usize;
         let blocks = (limits.max_storage_buffer_binding_size / 20) as usize;
-        let mut results: Vec<Option<Result<Made, GpuError>>> = tasks.iter().map(|_| None).collect();
+        let mut results: Vec<Option<Result<Rendered, GpuError>>> = tasks.iter().map(|_| None).collect();
         let mut waiting: Vec<(usize, Task<'_>)> = tasks.into_iter().enumerate().collect();
         while !waiting.is_empty() {
             let rate = waiting[0].1.audio.rate;
-            let hop = loopmaster_core::render::limiter::hop(rate);
+            let hop = loopmaster_core::control::limiter::hop(rate);
             let (mut frames, mut places, mut chosen) = (0usize, Vec::new(), Vec::new());
             let mut rest = Vec::new();
             for (place, task) in waiting {
@@ -376,7 +376,7 @@ impl Gpu {
         results.into_iter().map(|result| result.unwrap_or(Err(GpuError::NoAdapter))).collect()
     }
 
-    fn group(&self, lane: &mut Lane, tasks: Vec<Task<'_>>) -> Result<Vec<Made>, GpuError> {
+    fn group(&self, lane: &mut Lane, tasks: Vec<Task<'_>>) -> Result<Vec<Rendered>, GpuError> {
         run_group(lane, tasks, &self.who)
     }
 
@@ -387,7 +387,7 @@ impl Gpu {
 }
 
 /// Shapes, saturates and finishes the tracks of one group.
-fn run_group(lane: &mut Lane, tasks: Vec<Task<'_>>, who: &BackendInfo) -> Result<Vec<Made>, GpuError> {
+fn run_group(lane: &mut Lane, tasks: Vec<Task<'_>>, who: &BackendInfo) -> Result<Vec<Rendered>, GpuError> {
     let mut group = Group::new(lane, tasks)?;
     let means = shape::shape(lane, &group)?;
     let bands = finish::reductions(&group, &means);
@@ -395,8 +395,8 @@ fn run_group(lane: &mut Lane, tasks: Vec<Task<'_>>, who: &BackendInfo) -> Result
     let keep: Vec<usize> = (0..group.members.len()).filter(|at| group.members[*at].task.keep).collect();
     let kept = finish::download(lane, &group, Store::Shaped, &keep)?;
     let masters = finish::finish(lane, &mut group, who)?;
-    let mut made: Vec<Made> =
-        masters.into_iter().zip(bands).map(|(master, bands)| Made { master, shaped: None, bands }).collect();
+    let mut made: Vec<Rendered> =
+        masters.into_iter().zip(bands).map(|(master, bands)| Rendered { master, shaped: None, bands }).collect();
     for (at, audio) in keep.into_iter().zip(kept) {
         made[at].shaped = Some(audio);
     }
@@ -445,8 +445,8 @@ impl Backend for Gpu {
             .collect()
     }
 
-    fn tame(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
+    fn reduce_overs(&self, master: &mut Audio, decoded: &Audio, limiter: &Limiter) {
         // A few blocks of a file that the host has just decoded: not worth the way to the card.
-        Cpu.tame(master, decoded, limiter);
+        Cpu.reduce_overs(master, decoded, limiter);
     }
 }

@@ -76,7 +76,7 @@ pub async fn keep(service: &Service, user: &str, jpeg: Vec<u8>) -> Result<String
 pub async fn exchange(tx: &mut Tx, user: &str, key: Option<&str>, now: i64) -> Result<()> {
     let old = users::set_picture(tx, user, key).await?;
     if let Some(old) = old {
-        objects::doom(tx, &old, now).await?;
+        objects::mark_for_deletion(tx, &old, now).await?;
     }
     Ok(())
 }

@@ -430,7 +430,7 @@ pub async fn reconcile(db: &Db, store: &Store, apply: bool) -> Result<Disagreeme
     if apply {
         let mut tx = db.begin().await?;
         for key in &found.unknown {
-            objects::doom(&mut tx, key, now).await?;
+            objects::mark_for_deletion(&mut tx, key, now).await?;
         }
         tx.commit().await?;
     }

@@ -53,7 +53,7 @@ pub async fn exports(tx: &mut Tx, owner: &str, now: i64) -> Result<()> {
     let text = "SELECT key FROM objects WHERE user_id = $1 AND key LIKE 'exports/%' AND state = 'stored'";
     let old: Vec<String> = sqlx::query_scalar(text).bind(owner).fetch_all(&mut **tx).await?;
     for key in &old {
-        objects::doom(tx, key, now).await?;
+        objects::mark_for_deletion(tx, key, now).await?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! An upload ends: `completing` is written before storage is asked, so that whatever breaks after that is gone on with later.
 
 use super::row::{Row, State, closed, find, load};
-use super::{MOST_PARTS, OPEN_FOR, doom, random_name, room};
+use super::{MOST_PARTS, OPEN_FOR, mark_for_deletion, random_name, room};
 use crate::db::bump_version;
 use crate::db::objects;
 use crate::domain::accounts::grants;
@@ -183,7 +183,7 @@ async fn back_to_uploading(service: &Service, row: &Row) -> Result<()> {
         .execute(&mut *tx)
         .await?;
     if let Some(key) = row.stored_key.as_ref().filter(|key| **key != row.client_key) {
-        objects::doom(&mut tx, key, now).await?;
+        objects::mark_for_deletion(&mut tx, key, now).await?;
     }
     tx.commit().await?;
     Ok(())
@@ -263,7 +263,7 @@ async fn refuse(service: &Service, row: &Row) -> Result<()> {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-    doom(&mut tx, row, now).await?;
+    mark_for_deletion(&mut tx, row, now).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -124,7 +124,7 @@ pub async fn abort(service: &Service, visitor: &Visitor, row: &Row) -> Result<()
             "UPDATE uploads SET state = 'aborted', updated_at = $2, title = NULL, settings = NULL, fingerprint = '',
             reference_upload = NULL WHERE id = $1 AND state <> 'gone'";
         sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
-        doom(&mut tx, row, now).await?;
+        mark_for_deletion(&mut tx, row, now).await?;
     }
     audit::record(&mut tx, visitor, "upload.delete", &row.id, "", now).await?;
     tx.commit().await?;
@@ -185,7 +185,7 @@ pub(super) async fn give_up(service: &Service, row: &Row) -> Result<()> {
     let mut tx = service.db.begin().await?;
     let text = "UPDATE uploads SET state = 'aborted', updated_at = $2 WHERE id = $1 AND state = 'uploading'";
     sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
-    doom(&mut tx, row, now).await?;
+    mark_for_deletion(&mut tx, row, now).await?;
     tx.commit().await?;
     drop_parts(service, row).await;
     Ok(())
@@ -193,7 +193,7 @@ pub(super) async fn give_up(service: &Service, row: &Row) -> Result<()> {
 
 /// All objects of an upload are to be swept: that of a form when nothing more arrives there and nothing counts for it any more, others
 /// now.
-async fn doom(tx: &mut Tx, row: &Row, now: i64) -> Result<()> {
+async fn mark_for_deletion(tx: &mut Tx, row: &Row, now: i64) -> Result<()> {
     let form = if row.s3_upload.is_none() { &row.client_key } else { "" };
     Ok(objects::doom_of_upload(tx, &row.id, form, row.created_at + OPEN_FOR, now).await?)
 }

@@ -55,9 +55,9 @@ async fn doom_all(tx: &mut Tx, upload: &str, now: i64) -> Result<()> {
             .fetch_optional(&mut **tx)
             .await?;
     if let Some((client, stored)) = row {
-        objects::doom(tx, &client, now).await?;
+        objects::mark_for_deletion(tx, &client, now).await?;
         if let Some(stored) = stored {
-            objects::doom(tx, &stored, now).await?;
+            objects::mark_for_deletion(tx, &stored, now).await?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Which bins belong to which band, and by how much.
 
-use crate::analyse::{BAND_EDGES, BANDS};
+use crate::bands::{BAND_EDGES, BANDS};
 use std::f64::consts::PI;
 
 /// Gain of the engine's low-pass at `edge`: a raised cosine over log frequency, two octaves wide up to 500 Hz, one from 1 kHz on.

@@ -2,7 +2,7 @@
 
 use super::half_way::{between, correlate, halve};
 use crate::Audio;
-use crate::render::curves::ClipCurve;
+use crate::control::curves::ClipCurve;
 use crate::render::oversample::{CLIP, HALF_TAPS, WIDE_PHASES, WIDE_TAPS};
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -32,7 +32,7 @@ pub(super) fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve
     for channel in &mut audio.channels {
         touched += tasks
             .iter()
-            .map(|task| channel[task.clone()].iter().filter(|x| x.abs() > curve.felt).count() as u64)
+            .map(|task| channel[task.clone()].iter().filter(|x| x.abs() > curve.report_threshold).count() as u64)
             .sum::<u64>();
         let found: Vec<Option<Vec<f32>>> = tasks
             .par_iter()

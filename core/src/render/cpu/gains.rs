@@ -1,12 +1,12 @@
 //! `gains`: from the levels of one band to its gains, in the order of the track.
 
-use crate::render::gains::BandGain;
+use crate::control::compressor::Compressor;
 use crate::units::Db;
 
 /// The excess gain (gain − 1) at each control point, and the mean reduction over all of them: the kernel alone, as
 /// [`crate::render::reference::gains`] is.
 #[must_use]
-pub fn gains(levels: &[f64], gain: &BandGain) -> (Vec<f64>, Db) {
+pub fn gains(levels: &[f64], gain: &Compressor) -> (Vec<f64>, Db) {
     let mut gains = Gains::new(*gain, levels.len());
     for level in levels {
         gains.push(*level);
@@ -17,7 +17,7 @@ pub fn gains(levels: &[f64], gain: &BandGain) -> (Vec<f64>, Db) {
 
 /// The gain of one band so far.
 pub(super) struct Gains {
-    gain: BandGain,
+    gain: Compressor,
     /// Excess gain (gain − 1) of every point so far.
     excess: Vec<f64>,
     reduction: f64,
@@ -25,7 +25,7 @@ pub(super) struct Gains {
 }
 
 impl Gains {
-    pub(super) fn new(gain: BandGain, points: usize) -> Self {
+    pub(super) fn new(gain: Compressor, points: usize) -> Self {
         Self { gain, excess: Vec::with_capacity(points), reduction: 0.0, total: 0.0 }
     }
 

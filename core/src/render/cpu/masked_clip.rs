@@ -366,10 +366,10 @@ fn round(s: &[f32], e: &[f32], limits: &[f32], z: &mut [f32], u: &mut [f32]) {
 /// Adds the error; what has none stays as it is. Returns how many samples lie more than 0.1 dB over the ceiling.
 #[multiversion(targets("x86_64+avx2+fma"))]
 fn finish(channel: &mut [f32], z: &[f32], ceiling: f32) -> u64 {
-    let felt = ceiling * MaskedClip::FELT as f32;
+    let report_threshold = ceiling * MaskedClip::FELT as f32;
     let mut touched = 0;
     for (x, z) in channel.iter_mut().zip(z) {
-        touched += u64::from(x.abs() > felt);
+        touched += u64::from(x.abs() > report_threshold);
         *x = if *z == 0.0 { *x } else { (*x + z).clamp(-ceiling, ceiling) };
     }
     touched

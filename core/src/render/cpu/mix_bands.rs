@@ -1,7 +1,7 @@
 //! `mix_bands`: `y = x + Σ (gᵢ − 1)·bᵢ`, back to left and right, a lane of frames at a time.
 
 use crate::Audio;
-use crate::render::gains::cubic;
+use crate::control::compressor::cubic;
 use multiversion::multiversion;
 
 /// Frames mixed at a time; every hop is a multiple of it.

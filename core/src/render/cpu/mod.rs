@@ -24,8 +24,8 @@ pub use levels::levels;
 pub use mix_bands::mix_bands;
 
 use crate::Audio;
+use crate::control::curves::{ClipCurve, SaturationCurve};
 use crate::render::BackendInfo;
-use crate::render::curves::{ClipCurve, SaturationCurve};
 use crate::render::design::ShapeDesign;
 use crate::render::kernels::{Grid, Kernels, MaskedClip};
 use crate::render::masking::Masking;

@@ -2,8 +2,8 @@
 
 use super::half_way::{between, halve};
 use crate::Audio;
-use crate::render::curves::SaturationCurve;
-use crate::render::limiter::{block_means, slow_part};
+use crate::control::curves::SaturationCurve;
+use crate::control::limiter::{block_means, slow_part};
 use crate::render::oversample::HALF_TAPS;
 use multiversion::multiversion;
 use rayon::prelude::*;

@@ -13,7 +13,7 @@
 use super::filterbank::low_pass_mask;
 use super::transform::inverse;
 use super::{Fir, TonePair};
-use crate::analyse::ULTRASONIC;
+use crate::bands::ULTRASONIC;
 use crate::plan::Tone;
 use crate::settings::Phase;
 use crate::units::{Db, Hz};

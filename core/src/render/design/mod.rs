@@ -4,7 +4,7 @@ mod filterbank;
 mod fir;
 mod transform;
 
-use super::gains::BandGain;
+use crate::control::compressor::Compressor;
 use crate::plan::Plan;
 use crate::units::{Db, Hz};
 pub use filterbank::{band_taps, low_pass_mask};
@@ -55,7 +55,7 @@ pub struct Band {
     /// Length of the Hann window its level is measured with, in hops; even.
     pub window: usize,
     /// From level to gain.
-    pub gain: BandGain,
+    pub gain: Compressor,
 }
 
 /// How much longer filters and hops are than at 44.1 and 48 kHz: 1, 2 or 4.
@@ -82,9 +82,9 @@ impl ShapeDesign {
         let scale = rate_scale(rate);
         let hop = 32 * scale;
         let hop_seconds = hop as f64 / f64::from(rate);
-        let edges = &crate::analyse::BAND_EDGES[..];
+        let edges = &crate::bands::BAND_EDGES[..];
         let acting: Vec<usize> = (0..plan.dynamics.len().min(edges.len() + 1))
-            .filter(|&index| BandGain::new(&plan.dynamics[index], hop_seconds).acts())
+            .filter(|&index| Compressor::new(&plan.dynamics[index], hop_seconds).acts())
             .collect();
         let mut taps: Vec<Option<Fir>> =
             if acting.is_empty() { Vec::new() } else { band_taps(edges, rate, scale).into_iter().map(Some).collect() };
@@ -97,7 +97,7 @@ impl ShapeDesign {
                     index,
                     fir: taps.get_mut(index)?.take()?,
                     window: hops.next_multiple_of(2).max(SHORTEST_WINDOW),
-                    gain: BandGain::new(&plan.dynamics[index], hop_seconds),
+                    gain: Compressor::new(&plan.dynamics[index], hop_seconds),
                 })
             })
             .collect();
@@ -113,7 +113,7 @@ impl ShapeDesign {
     /// All bands act: they add up to `x`, so that one of them need not be computed.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.bands.len() == crate::analyse::BANDS
+        self.bands.len() == crate::bands::BANDS
     }
 
     /// Number of control points for `frames` frames: point `h` stands at frame `h · hop`, the last at or after the end.
@@ -153,7 +153,7 @@ impl Fir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::analyse::BANDS;
+    use crate::bands::BANDS;
     use crate::plan::BandDynamics;
     use crate::units::Seconds;
 

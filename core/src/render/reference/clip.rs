@@ -1,7 +1,7 @@
 //! `clip`: the soft clipper at 16 times the rate, in difference form.
 
 use crate::Audio;
-use crate::render::curves::ClipCurve;
+use crate::control::curves::ClipCurve;
 use crate::render::oversample::{CLIP, HALF_TAPS, WIDE_TAPS};
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub fn clip(audio: &mut Audio, hop: usize, blocks: &[Range<usize>], curve: &Clip
         touched += channel
             .iter()
             .zip(inside[2 * PAD..].iter().step_by(2))
-            .filter(|(x, on)| **on && x.abs() > curve.felt)
+            .filter(|(x, on)| **on && x.abs() > curve.report_threshold)
             .count();
         let mut x = vec![0.0; frames];
         for (x, sample) in x[PAD..].iter_mut().zip(&*channel) {

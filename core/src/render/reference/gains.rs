@@ -1,11 +1,11 @@
 //! `gains`: from levels to gains.
 
-use crate::render::gains::BandGain;
+use crate::control::compressor::Compressor;
 use crate::units::Db;
 
 /// The excess gain (gain − 1) at each control point, and the mean reduction over all of them.
 #[must_use]
-pub fn gains(levels: &[f64], gain: &BandGain) -> (Vec<f64>, Db) {
+pub fn gains(levels: &[f64], gain: &Compressor) -> (Vec<f64>, Db) {
     let mut reduction = 0.0;
     let mut sum = 0.0;
     let mut excess = Vec::with_capacity(levels.len());

@@ -1,7 +1,7 @@
 //! `mix_bands`: what a band's gain adds to the signal.
 
 use super::MidSide;
-use crate::render::gains::cubic;
+use crate::control::compressor::cubic;
 
 /// `y += (g − 1) · band`, the excess gain g − 1 interpolated from its points to frames.
 pub fn mix_bands(y: &mut MidSide, band: &MidSide, excess: &[f64], hop: usize) {

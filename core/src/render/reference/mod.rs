@@ -27,11 +27,11 @@ pub use mix_bands::mix_bands;
 pub use saturate::saturate;
 
 use super::BackendInfo;
-use super::curves::{ClipCurve, SaturationCurve};
 use super::design::ShapeDesign;
 use super::kernels::{Grid, Kernels, MaskedClip};
 use super::masking::Masking;
 use crate::Audio;
+use crate::control::curves::{ClipCurve, SaturationCurve};
 use crate::units::Db;
 use std::io;
 use std::ops::Range;

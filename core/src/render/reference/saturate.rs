@@ -1,8 +1,8 @@
 //! `saturate`: odd and even harmonics at twice the rate, in difference form.
 
 use crate::Audio;
-use crate::render::curves::SaturationCurve;
-use crate::render::limiter::{block_means, slow_part};
+use crate::control::curves::SaturationCurve;
+use crate::control::limiter::{block_means, slow_part};
 use crate::render::oversample::{CLIP, HALF_TAPS};
 
 /// Adds what the polynomial adds. A polynomial of degree 3 spreads a band of `rate/2` to `3·rate/2`; at twice the rate what folds

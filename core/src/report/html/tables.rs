@@ -106,7 +106,7 @@ pub(super) fn chain(report: &Report) -> Markup {
         let _ = write!(filter, ", subsonic cut at {}", frequency(corner));
     }
     if plan.tone.ultrasonic {
-        let from = Hz(crate::analyse::ULTRASONIC * f64::from(report.mix.rate));
+        let from = Hz(crate::bands::ULTRASONIC * f64::from(report.mix.rate));
         let _ = write!(filter, ", nothing above {}", frequency(from));
     }
     rows.push(("Filter", filter));

@@ -1,6 +1,6 @@
 //! From band levels to gains, at control rate: one point per hop. Shared by all backends on the CPU, so that they cannot disagree.
 
-use crate::plan::BandDynamics;
+use super::BandDynamics;
 
 /// Gain computer and smoothing of one band.
 ///
@@ -8,7 +8,7 @@ use crate::plan::BandDynamics;
 /// Compressor Design", J. AES 60 (2012), eq. 4); the reduction in dB then follows through one pole that is fast on the way up
 /// (attack) and slow on the way down (release).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BandGain {
+pub struct Compressor {
     threshold: f64,
     slope: f64,
     knee: f64,
@@ -20,9 +20,9 @@ pub struct BandGain {
     quiet: f64,
 }
 
-/// The numbers of a [`BandGain`], for a device that runs it itself: dB, and shares per point.
+/// The numbers of a [`Compressor`], for a device that runs it itself: dB, and shares per point.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(missing_docs, reason = "named as in the literature; see `BandGain::curve` and `BandGain::follow`")]
+#[expect(missing_docs, reason = "named as in the literature; see `Compressor::curve` and `Compressor::follow`")]
 pub struct Parts {
     pub threshold: f64,
     pub slope: f64,
@@ -40,7 +40,7 @@ const LN_AMPLITUDE_PER_DB: f64 = std::f64::consts::LN_10 / 20.0;
 /// A reduction that has faded below this, in dB, has ended: 10⁻⁷ dB is a tenth of a unit in the last place of an `f32` gain.
 const ENDED: f64 = 1e-7;
 
-impl BandGain {
+impl Compressor {
     /// Settings of the plan at a control rate of one point per `hop` seconds.
     #[must_use]
     pub fn new(band: &BandDynamics, hop: f64) -> Self {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_curve_is_the_text_books() {
-        let gain = BandGain::new(&band(), 0.001);
+        let gain = Compressor::new(&band(), 0.001);
         let at = |db: f64| gain.curve(10f64.powf(db / 10.0));
         assert_eq!(at(-23.0), 0.0);
         assert!((at(-20.0) - 0.5 * 9.0 / 12.0).abs() < 1e-12);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn time_constants_reach_63_percent() {
-        let gain = BandGain::new(&band(), 0.001);
+        let gain = Compressor::new(&band(), 0.001);
         let mut r = 0.0;
         for _ in 0..20 {
             r = gain.follow(r, 1.0);

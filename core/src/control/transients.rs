@@ -3,8 +3,8 @@
 //! Behind the limiter a hit can only stand out by what follows it: peaks lie at the ceiling either way. Two followers that rise at
 //! once fall at different paces; how far the slow one stays above the fast one says how far the sound has fallen since the last hit.
 
+use super::Transients;
 use super::limiter::{blocks, keep, running_mean};
-use crate::plan::Transients;
 use crate::units::Seconds;
 
 /// Follows the sound as it dies away. Chosen by measuring, as the next.

@@ -4,10 +4,9 @@
 //! the render does, and to predict the integrated loudness from the gains that come out.
 
 use super::curves::ClipCurve;
-use super::limiter::{self, Control, Levels, MARGIN};
-use super::transients;
+use super::limiter::{self, Levels, LimiterGain, MARGIN};
+use super::{Finishing, Leveler, MaskedClipper, transients};
 use crate::meter::loudness::integrated_from_block_energies;
-use crate::plan::{Clipper, Leveler, Limiter, MaskedClipper, Plan};
 use crate::units::{Db, Lufs};
 use std::ops::Range;
 
@@ -26,7 +25,7 @@ const MOST: f64 = 30.0;
 
 /// A track at control rate, and what will be done to it.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub struct LoudnessModel {
     levels: Levels,
     /// `[block]` peak level with the hold for lows, behind the transient shaper, dB.
     envelope: Vec<f32>,
@@ -38,7 +37,7 @@ pub struct Model {
     leveler: Option<Leveler>,
     clip: Option<ClipCurve>,
     masked: Option<MaskedClipper>,
-    control: Option<Control>,
+    control: Option<LimiterGain>,
     /// Level the leveler and the clipper aim at, dB.
     ceiling: f32,
 }
@@ -54,47 +53,32 @@ pub struct Gains {
     pub limited: Vec<f32>,
 }
 
-impl Model {
+impl LoudnessModel {
     /// From the levels and K-weighted energies (of `Kernels::block_energies`, scaled by the squares of any fades) of a track of
     /// `frames` frames.
     #[must_use]
-    pub fn new(levels: Levels, energies: Vec<f64>, frames: usize, plan: &Plan) -> Self {
-        let shaper = plan.transients.filter(|transients| transients.depth.0 > 0.0);
+    pub fn new(levels: Levels, energies: Vec<f64>, frames: usize, steps: &Finishing) -> Self {
+        let shaper = steps.transients.filter(|transients| transients.depth.0 > 0.0);
         let transients =
             shaper.map(|it| transients::gains(&energies, &it, levels.hop, levels.rate)).unwrap_or_default();
-        // The masked clipper does the work of both.
-        let both = plan.masked.is_none();
-        let (leveler, clipper) = (plan.leveler.filter(|_| both), plan.clipper.filter(|_| both));
-        let mut model = Self::with(levels, energies, frames, leveler, clipper, plan.limiter);
         // Leveler, clipper and limiter see what the shaper leaves.
-        add(&mut model.envelope, &transients);
-        Self { transients, masked: plan.masked, ..model }
-    }
-
-    /// The same from single parts of a plan.
-    #[must_use]
-    pub fn with(
-        levels: Levels,
-        energies: Vec<f64>,
-        frames: usize,
-        leveler: Option<Leveler>,
-        clipper: Option<Clipper>,
-        limiter: Option<Limiter>,
-    ) -> Self {
-        let control = limiter.map(|limiter| Control::new(&limiter, levels.hop, levels.rate));
+        let mut envelope = levels.envelope();
+        add(&mut envelope, &transients);
+        // The masked clipper does the work of leveler and clipper.
+        let both = steps.masked.is_none();
+        let control = steps.limiter.map(|limiter| LimiterGain::new(&limiter, levels.hop, levels.rate));
         // Without a limiter, leveler and clipper work towards full scale.
         let ceiling = control.map_or(-MARGIN.0 as f32, |control| control.ceiling);
+        let clipper = steps.clipper.filter(|clipper| both && clipper.max_reduction.0 > 0.0);
         Self {
-            envelope: levels.envelope(),
+            envelope,
             levels,
             energies,
-            transients: Vec::new(),
+            transients,
             frames,
-            leveler: leveler.filter(|leveler| leveler.max_reduction.0 > 0.0),
-            clip: clipper
-                .filter(|clipper| clipper.max_reduction.0 > 0.0)
-                .map(|clipper| ClipCurve::new(&clipper, Db(f64::from(ceiling)).amplitude())),
-            masked: None,
+            leveler: steps.leveler.filter(|leveler| both && leveler.max_reduction.0 > 0.0),
+            clip: clipper.map(|clipper| ClipCurve::new(&clipper, Db(f64::from(ceiling)).amplitude())),
+            masked: steps.masked,
             control,
             ceiling,
         }
@@ -133,7 +117,7 @@ impl Model {
 
     /// The limiter's control.
     #[must_use]
-    pub fn control(&self) -> Option<&Control> {
+    pub fn control(&self) -> Option<&LimiterGain> {
         self.control.as_ref()
     }
 
@@ -190,7 +174,7 @@ impl Model {
     }
 
     /// What the masked clipper takes off each block, without what it leaves to the level because it would be heard: that takes audio to
-    /// know, and is made up for by [`Finish::correct`](super::finish::Finish::correct).
+    /// know, and is made up for by [`Finish::correct`](crate::render::finish::Finish::correct).
     fn masked_gains(&self, leveled: &mut [f32], envelope: &mut [f32]) -> Vec<f32> {
         let Some(masked) = self.masked else { return Vec::new() };
         leveled

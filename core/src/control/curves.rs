@@ -1,6 +1,6 @@
 //! Memoryless curves: what `saturate` and `clip` do to one value.
 
-use crate::plan::{Clipper, Saturation};
+use super::{Clipper, Saturation};
 use crate::units::Db;
 
 /// Soft clipping around a ceiling, worked out from [`Clipper`].
@@ -19,7 +19,7 @@ pub struct ClipCurve {
     /// How much each turn counts: 1, and minus the slope above the second turn.
     pub weight: [f32; 2],
     /// Magnitude from which more than 0.1 dB is taken off: what counts as clipped in a report.
-    pub felt: f32,
+    pub report_threshold: f32,
 }
 
 /// Integral of the smoothstep `3t² − 2t³` from 0 to `t`, continued with a slope of 1.
@@ -40,7 +40,7 @@ impl ClipCurve {
         let second = (1.0 / floor - start).min(2.0 * first);
         let mut curve = Self {
             start: (start * ceiling) as f32,
-            felt: f32::MAX,
+            report_threshold: f32::MAX,
             begin: [(start * ceiling) as f32, ((1.0 / floor - second) * ceiling) as f32],
             width: [(2.0 * first * ceiling) as f32, (2.0 * second * ceiling) as f32],
             weight: [1.0, -floor as f32],
@@ -53,7 +53,7 @@ impl ClipCurve {
                 let middle = f64::midpoint(low, high);
                 if curve.excess(middle) > least * middle { high = middle } else { low = middle }
             }
-            curve.felt = high as f32;
+            curve.report_threshold = high as f32;
         }
         curve
     }

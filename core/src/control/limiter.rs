@@ -2,7 +2,7 @@
 //! the same for every backend; the loudness solver runs the very same code to predict what a gain would do.
 
 use super::curves::ClipCurve;
-use crate::plan::{Clipper, Leveler, Limiter};
+use super::{Clipper, Leveler, Limiter};
 use crate::units::{Db, Dbtp, Seconds};
 use std::ops::Range;
 
@@ -189,7 +189,7 @@ pub fn level_gain(envelope: &[f32], gain: f32, ceiling: f32, leveler: &Leveler, 
 
 /// The limiter, worked out for one track.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Control {
+pub struct LimiterGain {
     hop: usize,
     rate: u32,
     /// Level aimed at, dB.
@@ -203,7 +203,7 @@ pub struct Control {
     attack: f32,
 }
 
-impl Control {
+impl LimiterGain {
     /// For the plan's limiter.
     #[must_use]
     pub fn new(limiter: &Limiter, hop: usize, rate: u32) -> Self {
