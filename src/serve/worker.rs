@@ -90,6 +90,9 @@ impl Chosen {
             let device = Device::batching(Arc::<Renderer>::clone(&card), CARD_TRACKS);
             Self { name, device, cpu: Arc::new(Cpu), card: Some(card) }
         };
+        if matches!(config.worker.backend.as_str(), "gpu" | "auto") {
+            GpuConfig::default().check().map_err(|error| StartError::Worker(error.to_string()))?;
+        }
         Ok(match config.worker.backend.as_str() {
             "reference" => on("reference", Arc::new(Reference)),
             "gpu" => batching(

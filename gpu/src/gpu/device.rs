@@ -1,5 +1,7 @@
 //! The device: which card, with which limits, and whether it still can be trusted.
 
+use super::config::Config;
+use super::error::GpuError;
 use super::kernels::{self, Compiled, Kernel};
 use super::layout::Launch;
 use super::tables;
@@ -17,124 +19,6 @@ pub(super) const SHARED: u32 = 32_768;
 const STORAGES: u32 = 10;
 /// Longest wait for one submission: far more than any takes, so that a card that hangs does not hang its user.
 const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Why the card cannot be used, or no longer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GpuError {
-    /// Nothing answers.
-    #[error(
-        "no graphics adapter was found; install a Vulkan driver (Debian: mesa-vulkan-drivers), or use --backend cpu"
-    )]
-    NoAdapter,
-    /// The processor plays the card: slower than the processor by itself, so nobody who asks for a card is served by it.
-    #[error(
-        "{adapter} is a software driver, by which the processor plays a graphics card, and slower than the processor by itself; \
-         install the card's own driver, use --backend cpu (a worker: worker.backend = \"cpu\"), or set LOOPMASTER_GPU_SOFTWARE=1 to try it"
-    )]
-    Software {
-        /// Its name.
-        adapter: String,
-    },
-    /// The adapter cannot run the kernels.
-    #[error("{adapter} has {what} {has}, and the kernels need {needs}; use --backend cpu")]
-    Limits {
-        /// Its name.
-        adapter: String,
-        /// Which limit.
-        what: &'static str,
-        /// Its value there.
-        has: u64,
-        /// The least that will do.
-        needs: u64,
-    },
-    /// The driver refused to open the device.
-    #[error("{adapter} could not be opened: {message}")]
-    Open {
-        /// Its name.
-        adapter: String,
-        /// The driver's words.
-        message: String,
-    },
-    /// A result of the self-test differs from the reference.
-    #[error(
-        "{adapter} computes wrongly: {what} differs from the reference by {error}; update its driver, or use --backend cpu"
-    )]
-    Wrong {
-        /// Its name.
-        adapter: String,
-        /// What was compared.
-        what: String,
-        /// By how much.
-        error: String,
-    },
-    /// Device lost, out of memory, a validation error, or a launch that left no trace.
-    #[error("the graphics device failed: {0}")]
-    Failed(String),
-    /// The work does not fit the memory that may be used.
-    #[error(
-        "{needs} MiB of graphics memory are needed, {budget} may be used; raise LOOPMASTER_GPU_MEMORY, or use --backend cpu"
-    )]
-    Memory {
-        /// MiB.
-        needs: u64,
-        /// MiB.
-        budget: u64,
-    },
-}
-
-impl GpuError {
-    /// `gpu.what`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoAdapter => "gpu.no_adapter",
-            Self::Software { .. } => "gpu.software",
-            Self::Limits { .. } => "gpu.limits",
-            Self::Open { .. } => "gpu.open",
-            Self::Wrong { .. } => "gpu.wrong",
-            Self::Failed(_) => "gpu.failed",
-            Self::Memory { .. } => "gpu.memory",
-        }
-    }
-}
-
-/// How the card is to be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// Part of the adapter's name to choose it by; `None`: the most capable one.
-    pub adapter: Option<String>,
-    /// Whether a software driver may take the place of a card, where there is none.
-    pub software: bool,
-    /// Most bytes of graphics memory to use.
-    pub memory: u64,
-    /// Most frames in one submission; it adapts below that to stay near 50 ms.
-    pub frames: usize,
-    /// For tests: the submission before which the device is destroyed, counted from 0.
-    pub lose_at: Option<u64>,
-    /// For tests: submissions from which on launches are left out, as by a driver that drops them.
-    pub skip_from: Option<u64>,
-    /// For tests: the bits that both stores are filled with before each group; none may be left in a result.
-    pub poison: Option<u32>,
-    /// Takes the time of every launch on the card, which costs some of it.
-    pub profile: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let memory = std::env::var("LOOPMASTER_GPU_MEMORY").ok().and_then(|mib| mib.trim().parse::<u64>().ok());
-        Self {
-            adapter: std::env::var("LOOPMASTER_GPU_ADAPTER").ok().filter(|name| !name.is_empty()),
-            software: std::env::var("LOOPMASTER_GPU_SOFTWARE").is_ok_and(|wish| matches!(wish.trim(), "1" | "true")),
-            memory: memory.unwrap_or(1536) << 20,
-            frames: 8 << 20,
-            lose_at: None,
-            skip_from: None,
-            poison: None,
-            profile: false,
-        }
-    }
-}
 
 /// An adapter as `loopmaster gpu` lists it.
 #[derive(Clone, Debug, Serialize)]
@@ -290,6 +174,7 @@ impl Engine {
     /// # Errors
     /// There is none, or it refuses.
     pub fn open(config: &Config) -> Result<Self, GpuError> {
+        config.check()?;
         let wanted = |adapter: &Adapter| {
             let name = adapter.get_info().name.to_lowercase();
             config.adapter.as_ref().is_none_or(|part| name.contains(&part.to_lowercase()))

@@ -1,6 +1,6 @@
 //! The finish of a group: what `core`'s control decides, carried out on the card. All tracks go through each step together.
 
-use super::device::GpuError;
+use super::error::GpuError;
 use super::group::Group;
 use super::kernels::Kernel;
 use super::lane::{Lane, Part, Store};

@@ -1,6 +1,6 @@
 //! A group: tracks of one rate that are on the card at the same time, and the tables they need.
 
-use super::device::GpuError;
+use super::error::GpuError;
 use super::lane::{Lane, Store};
 use super::layout::{BANDS, Band, POINTS, STEP, STRETCH, Track};
 use super::pack;

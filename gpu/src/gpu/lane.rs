@@ -9,7 +9,8 @@ mod measure;
 
 pub use measure::Bandwidth;
 
-use super::device::{Engine, GpuError};
+use super::device::Engine;
+use super::error::GpuError;
 use super::kernels::{Kernel, TABLE};
 use super::layout::{Item, Launch, Track};
 use measure::Clock;

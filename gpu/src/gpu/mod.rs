@@ -4,7 +4,9 @@
 //! limits, a lost device, no memory, a launch that never ran), the tracks concerned start again on the processor from their samples; a
 //! track never consists of parts from both. How that fits together: `docs/gpu.md`.
 
+mod config;
 mod device;
+mod error;
 mod finish;
 mod group;
 pub mod kernels;
@@ -18,7 +20,9 @@ mod shape;
 mod sweep;
 mod tables;
 
-pub use device::{AdapterFacts, Config, Engine, GpuError, list};
+pub use config::Config;
+pub use device::{AdapterFacts, Engine, list};
+pub use error::GpuError;
 pub use lane::{Bandwidth, KernelStats, Traffic};
 pub use selftest::SelfTest;
 

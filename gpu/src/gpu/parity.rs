@@ -3,7 +3,8 @@
 //!
 //! The bar is −120 dB, as there.
 
-use super::device::{Config, Engine};
+use super::config::Config;
+use super::device::Engine;
 use super::group::{Group, Task};
 use super::lane::{Lane, Store};
 use super::layout::{BANDS, STEP, Track};

@@ -1,6 +1,6 @@
 //! A short track with everything in it, on the card and through the reference: a card that computes wrongly is refused.
 
-use super::device::GpuError;
+use super::error::GpuError;
 use super::group::Task;
 use super::lane::Lane;
 use super::run_group;

@@ -4,7 +4,7 @@
 //! gain recursion carries state from chunk to chunk, so no band of a whole track is ever stored. Transforms stand on a grid that is fixed
 //! to the track, so the bits do not depend on where chunks end or which tracks share a batch.
 
-use super::device::GpuError;
+use super::error::GpuError;
 use super::group::{ALIGN, Group, Member};
 use super::kernels::Kernel;
 use super::lane::{Lane, Part, Store};

@@ -1,6 +1,6 @@
 //! Through the frames of a group in submissions of bearable length, and what a launch over them moves.
 
-use super::device::GpuError;
+use super::error::GpuError;
 use super::group::{ALIGN, Group};
 use super::lane::{Lane, Part, Store, Work};
 use super::layout::Item;

@@ -1,6 +1,7 @@
 //! Clocks around launches, and what plain copies reach.
 
-use super::{Engine, GpuError, Lane, Store, flag};
+use super::{Engine, Lane, Store, flag};
+use crate::gpu::error::GpuError;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wgpu::{Buffer, BufferUsages, MapMode, SubmissionIndex};
