@@ -245,8 +245,8 @@ fn broken(files: &[(String, String)]) -> Vec<String> {
     found
 }
 
-/// The files of `src/`, by their path there.
-fn sources() -> Vec<(String, String)> {
+/// The files of `folder`, by their path there.
+fn sources(folder: &str) -> Vec<(String, String)> {
     fn walk(folder: &std::path::Path, root: &std::path::Path, files: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -258,7 +258,7 @@ fn sources() -> Vec<(String, String)> {
             }
         }
     }
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = Vec::new();
     walk(&root, &root, &mut files);
     files.sort();
@@ -267,7 +267,7 @@ fn sources() -> Vec<(String, String)> {
 
 #[test]
 fn modules_know_only_what_lies_below_them() {
-    let files = sources();
+    let files = sources("src");
     let found = broken(&files);
     assert!(found.is_empty(), "{}", found.join("\n"));
     // Whoever has been mended is taken off the list, so that it cannot fall back.
@@ -279,6 +279,60 @@ fn modules_know_only_what_lies_below_them() {
             assert!(names, "src/{left} keeps to it: take it off the list of `{}`", rule.what);
         }
     }
+}
+
+/// The rooms of the engine, the lowest floor first: a room knows those below its own floor, and those on it that stand before it.
+const FLOORS: [&[&str]; 8] = [
+    &["units", "settings", "stage", "retention", "signing", "machine", "admission", "bands", "samples", "audio"],
+    &["meter", "resample", "control"],
+    &["decode", "analyse"],
+    &["plan"],
+    &["render"],
+    &["encode", "verify", "report"],
+    &["error", "deliver"],
+    &["master"],
+];
+
+/// Every line of the engine that names a room above its own, as `file:line`.
+fn upward(files: &[(String, String)]) -> Vec<String> {
+    let rooms: Vec<&str> = FLOORS.concat();
+    let height = |room: &str| rooms.iter().position(|known| *known == room);
+    let mut found = Vec::new();
+    for (file, text) in files.iter().filter(|(file, _)| !file.ends_with("tests.rs") && file != "lib.rs") {
+        let room = file.split(['/', '.']).next().unwrap();
+        let own = height(room).unwrap_or_else(|| panic!("core/src/{file}: on which floor does `{room}` stand?"));
+        for (number, line) in code(text) {
+            let named = line.match_indices("crate::").flat_map(|(at, _)| {
+                let rest = &line[at + "crate::".len()..];
+                let several = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+                several.map_or_else(|| vec![rest], |inside| inside.split(',').map(str::trim).collect())
+            });
+            let names =
+                named.map(|path| path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default());
+            if names.into_iter().filter_map(height).any(|other| other > own) {
+                found.push(format!("core/src/{file}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_rooms_of_the_engine_stand_on_each_other() {
+    let files = sources("core/src");
+    assert!(files.len() > 100, "{}", files.len());
+    let found = upward(&files);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+
+    let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let bad = [
+        file("analyse/bad.rs", "use crate::Audio;\nuse crate::plan::Plan;\n// use crate::render::Trace;\n"),
+        file("meter.rs", "use crate::{\n    units::Db,\n    analyse::Analysis,\n};\n"),
+        file("render/fine.rs", "use crate::plan::Plan;\nuse super::kernels::Grid;\n"),
+        file("units.rs", "fn a() -> crate::control::Trace { todo!() }\n"),
+    ];
+    let places: Vec<String> = upward(&bad).iter().map(|line| line.split(": ").next().unwrap().to_owned()).collect();
+    assert_eq!(places, ["core/src/analyse/bad.rs:2", "core/src/meter.rs:1", "core/src/units.rs:1"]);
 }
 
 #[test]
@@ -342,7 +396,7 @@ fn writers(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn each_table_has_one_module_that_writes_it() {
-    let writers = writers(&sources());
+    let writers = writers(&sources("src"));
     // Without these the scan would be blind, and the rest could not fail.
     assert!(writers.len() >= 25 && writers["objects"].contains("db/objects.rs"), "{writers:#?}");
     for (table, modules) in &writers {
