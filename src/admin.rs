@@ -15,6 +15,7 @@ use crate::domain::{guests, masters, shares, uploads};
 use crate::serve::RoleError;
 use crate::service::Service;
 use crate::timestamp::rfc3339;
+use crate::work::nodes::{self, Node, Wish};
 use std::fmt::Write as _;
 
 /// Who the audit names.
@@ -97,6 +98,10 @@ pub async fn run(args: &AdminArgs, config: Config) -> Result<String> {
             tx.commit().await?;
             Ok(format!("{ticket} is closed"))
         }
+        Task::Nodes { json } => nodes(&service, *json, now).await,
+        Task::Pause { node } => ask(&service, node, Wish::Pause, now).await,
+        Task::Resume { node } => ask(&service, node, Wish::Resume, now).await,
+        Task::Drain { node } => ask(&service, node, Wish::Drain, now).await,
         Task::Audit { id } => recorded(&service, id).await,
         Task::Periods => Ok(retention::periods::printed(&service.config.retention)),
     }
@@ -338,6 +343,66 @@ async fn purge_reported(service: &Service, id: &str, of: Option<&str>, yes: bool
     note(&mut tx, OPERATOR, "ticket.closed", id, "", &format!("{} purged", subject.id()), now).await?;
     tx.commit().await?;
     Ok(format!("{who} is gone, its files go with the next sweep; {id} is closed"))
+}
+
+async fn nodes(service: &Service, json: bool, now: i64) -> Result<String> {
+    let (all, paused) = (nodes::all(&service.db).await?, nodes::paused(&service.db).await?);
+    if json {
+        return Ok(serde_json::json!({ "workers": all, "paused": paused }).to_string());
+    }
+    let mut text = format!("{} workers", all.len());
+    for Node { name, host, about, largest, started_at, seen_at, tracks, seconds, paused, draining, .. } in &all {
+        let state = match (draining, paused) {
+            (true, _) => "drains",
+            (false, true) => "paused",
+            (false, false) => "works",
+        };
+        let _ = write!(
+            text,
+            "\n\n{host}  {state}, {tracks} tracks of about {seconds} s\n  renders    {about}\n  largest    {} MiB of samples\n  since      {}, heard of {} s ago\n  worker     {name}",
+            largest >> 20,
+            rfc3339(*started_at),
+            (now - seen_at).max(0) / 1_000,
+        );
+    }
+    for host in paused.iter().filter(|host| all.iter().all(|node| node.host != **host)) {
+        let who = if host == nodes::ALL { "all machines are" } else { host };
+        let _ = write!(text, "\n\n{who}  paused");
+    }
+    Ok(text)
+}
+
+/// A pause, its end, or a drain, of one machine or of all.
+async fn ask(service: &Service, node: &str, wish: Wish, now: i64) -> Result<String> {
+    let host = if node == "all" { nodes::ALL } else { node };
+    let all = nodes::all(&service.db).await?;
+    let known = host == nodes::ALL
+        || all.iter().any(|living| living.host == host)
+        || nodes::paused(&service.db).await?.iter().any(|paused| paused == host);
+    if !known {
+        return Err(Error::not_found("machine", node));
+    }
+    let (action, done, idle) = match wish {
+        Wish::Pause => ("node.paused", "paused; what is held is finished, and nothing new is taken", "paused already"),
+        Wish::Resume => ("node.resumed", "tracks are taken again", "nothing was paused"),
+        Wish::Drain => {
+            ("node.drained", "what is held is finished, then the workers end", "no worker that is not draining already")
+        }
+    };
+    let mut tx = service.db.begin().await?;
+    let changed = nodes::ask(&mut tx, host, wish).await?;
+    if changed > 0 {
+        note(&mut tx, OPERATOR, action, node, "", "", now).await?;
+    }
+    tx.commit().await?;
+    let mut text = format!("{node}: {}", if changed > 0 { done } else { idle });
+    if wish == Wish::Resume
+        && host != nodes::ALL
+        && nodes::paused(&service.db).await?.iter().any(|host| host == nodes::ALL)
+    {
+        text.push_str("; but all machines are paused: loopmaster admin resume all");
+    }
+    Ok(text)
 }
 
 async fn recorded(service: &Service, id: &str) -> Result<String> {

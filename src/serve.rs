@@ -91,10 +91,16 @@ pub fn work(file: Option<&Path>) -> Result<(), RoleError> {
         };
         let stopped = stopped();
         tracing::info!("working");
-        let working = tokio::spawn(worker.run(app.draining.clone()));
-        stopped.await;
-        app.draining.cancel();
-        drop(working.await);
+        // It ends by itself where an operator drains this node.
+        let working = worker.run(app.draining.clone());
+        tokio::pin!(working);
+        tokio::select! {
+            () = stopped => {
+                app.draining.cancel();
+                working.await;
+            }
+            () = &mut working => app.draining.cancel(),
+        }
         stop.cancel();
         if let Some(watch) = watch {
             drop(watch.await);

@@ -17,6 +17,8 @@ mod environment;
 #[path = "operator/http2.rs"]
 mod http2;
 mod install;
+#[path = "operator/nodes.rs"]
+mod nodes;
 #[path = "operator/pictures.rs"]
 mod pictures;
 #[cfg(unix)]

@@ -3,6 +3,7 @@
 mod album;
 mod kill;
 mod measured;
+mod nodes;
 mod sandbox;
 mod schema;
 

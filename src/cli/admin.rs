@@ -66,6 +66,28 @@ pub(crate) enum Task {
         /// Any id.
         id: String,
     },
+    /// The machines that work: their workers, what renders there, what they hold, who is paused.
+    Nodes {
+        /// For programs: a list of objects.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a machine take no new tracks; what it holds is finished. It stays paused over restarts, until it is resumed.
+    Pause {
+        /// The machine's name as `admin nodes` shows it, or all.
+        node: String,
+    },
+    /// Let a paused machine take tracks again.
+    Resume {
+        /// The machine's name, or all.
+        node: String,
+    },
+    /// Let the workers of a machine finish what they hold, and end. Whoever supervises them may start new ones: pause the machine first to
+    /// keep it idle.
+    Drain {
+        /// The machine's name, or all.
+        node: String,
+    },
     /// How long everything is kept.
     Periods,
 }

@@ -3,12 +3,10 @@
 //! Samples lie in memory up to the budget, and in files of the scratch folder beyond it ([`loopmaster_core::samples`]). What is worked out beside them (levels,
 //! gains and energies of short blocks) is always in memory, so the budget bounds a track, too, and so does the disk.
 
-use crate::db::{Db, DbError};
 use loopmaster_core::settings::Limits;
 use loopmaster_core::{Audio, machine};
 use serde::Serialize;
 use std::path::Path;
-use std::time::Duration;
 
 /// Memory of a track in units of its decoded samples, where all of it fits: the mix's preview, a master for each rate, the files decoded again.
 /// 5.3 were measured at two rates and three files; what is above lies in files.
@@ -17,10 +15,6 @@ pub const TIMES_DECODED: u64 = 5;
 const BESIDE: u64 = 2;
 /// Room on the disk of a track at its worst in units of its decoded samples: [`TIMES_DECODED`], and the files that are made.
 pub(super) const TIMES_ON_DISK: u64 = 6;
-/// A worker is taken to live for this long after it was last heard of, ms; it says so every [`ANNOUNCE`].
-const LIVES: i64 = loopmaster_core::retention::WORKER;
-/// How often a worker says that it lives.
-pub(super) const ANNOUNCE: Duration = Duration::from_mins(1);
 /// Rates for which the longest track is told.
 const RATES: [u32; 6] = [44_100, 48_000, 88_200, 96_000, 176_400, 192_000];
 
@@ -83,36 +77,6 @@ pub fn in_words(largest: u64, limits: &Limits) -> String {
         format!("{length} at {} kHz", f64::from(rate) / 1_000.0)
     };
     format!("{}, {} and {}", of(44_100), of(96_000), of(192_000))
-}
-
-/// A worker lives, takes tracks of so many bytes, and renders on a device of this kind.
-pub(super) async fn announce(db: &Db, worker: &str, largest: u64, device: &str) -> Result<(), DbError> {
-    let mut tx = db.begin().await?;
-    let text = tx.sql(
-        "INSERT INTO workers (name, largest_bytes, device, seen_at) VALUES ($1, $2, $3, {now})
-        ON CONFLICT (name) DO UPDATE SET largest_bytes = excluded.largest_bytes, device = excluded.device, seen_at = excluded.seen_at",
-    );
-    let query = sqlx::query(text).bind(worker).bind(i64::try_from(largest).unwrap_or(i64::MAX)).bind(device);
-    query.execute(&mut *tx).await?;
-    // What did not say goodbye.
-    let text = tx.sql("DELETE FROM workers WHERE seen_at < {now} - $1");
-    sqlx::query(text).bind(LIVES).execute(&mut *tx).await?;
-    tx.commit().await
-}
-
-/// A worker has ended.
-pub(super) async fn leave(db: &Db, worker: &str) -> Result<(), DbError> {
-    let mut tx = db.begin().await?;
-    sqlx::query("DELETE FROM workers WHERE name = $1").bind(worker).execute(&mut *tx).await?;
-    tx.commit().await
-}
-
-/// What every living worker takes: any of them may get the track. `None`: there is none.
-pub async fn known(db: &Db) -> Result<Option<u64>, DbError> {
-    // An aggregate over no rows has no type that the driver knows.
-    let text = db.sql("SELECT largest_bytes FROM workers WHERE seen_at >= {now} - $1 ORDER BY largest_bytes LIMIT 1");
-    let least: Option<i64> = sqlx::query_scalar(text).bind(LIVES).fetch_optional(db.read()).await?;
-    Ok(least.and_then(|least| u64::try_from(least).ok()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What a worker does beside its tracks: keeps leases, tells stages, says that it lives, and looks for workers that do not.
 
 use super::reap::{bury, reap_once, set_forward};
-use super::{Held, POLL, Shared, Why, capacity, record};
+use super::{Held, POLL, Shared, Why, nodes, record};
 use crate::db::Change;
 use crate::measure;
 use crate::queue::{self, Beat, Lease};
@@ -108,18 +108,38 @@ impl Shared {
     /// Says that this worker lives, and how large a track it takes.
     pub(super) async fn announce(self: Arc<Self>, drain: CancellationToken) {
         let db = &self.services.db;
+        let device = &self.services.device;
+        let renders = device.backend.info();
+        let about = format!(
+            "{}, {} threads, {}",
+            env!("CARGO_PKG_VERSION"),
+            self.config.threads,
+            [renders.name, renders.device].join(" ").trim()
+        );
+        let card = nodes::Card {
+            name: &self.name,
+            host: &self.host,
+            largest: self.largest,
+            device: device.kind,
+            about: &about,
+        };
         loop {
-            if let Err(error) = capacity::announce(db, &self.name, self.largest, self.services.device.kind).await {
+            if let Err(error) = nodes::announce(db, &card).await {
                 tracing::warn!(%error, "what this worker takes cannot be told");
             }
             tokio::select! {
                 () = drain.cancelled() => break,
-                () = tokio::time::sleep(capacity::ANNOUNCE) => {}
+                () = tokio::time::sleep(nodes::ANNOUNCE) => {}
             }
         }
-        if let Err(error) = capacity::leave(db, &self.name).await {
+        if let Err(error) = nodes::leave(db, &self.name).await {
             tracing::debug!(%error, "the end of this worker is not told");
         }
+    }
+
+    /// Hears what operators want; a wish to drain cancels `drain`.
+    pub(super) async fn obey(self: Arc<Self>, drain: CancellationToken) {
+        self.orders.listen(&self.services.db, &self.name, &self.host, &drain).await;
     }
 
     /// Takes back what silent and dead workers hold.

@@ -25,6 +25,7 @@ mod files;
 mod gate;
 mod keep;
 mod memory;
+pub mod nodes;
 mod reap;
 mod recent;
 mod record;
@@ -52,6 +53,7 @@ use loopmaster_core::Stage;
 use loopmaster_core::render::Backend;
 use loopmaster_core::samples::{Pool, Usage};
 use memory::Room;
+use nodes::Orders;
 use recent::Recent;
 use render::Renderer;
 use sandbox::Sandbox;
@@ -149,9 +151,12 @@ impl Held {
 /// What all tasks of a worker share.
 struct Shared {
     name: String,
+    /// The machine.
+    host: String,
     config: WorkConfig,
     services: Services,
     gate: Gate,
+    orders: Orders,
     scratch: Scratch,
     engine: Arc<Engine>,
     renderer: Renderer,
@@ -178,7 +183,8 @@ impl Worker {
     pub async fn new(config: WorkConfig, services: Services) -> Result<Self, String> {
         config.sandbox.check().await?;
         // A new name for each start: a job lost twice by one start is one failure of that start.
-        let name = format!("{}-{}", host(), uuid::Uuid::now_v7().simple());
+        let host = host();
+        let name = format!("{host}-{}", uuid::Uuid::now_v7().simple());
         let unusable = |error: std::io::Error| format!("{}: cannot be used: {error}", config.scratch.display());
         let scratch = Scratch::of_worker(&config.scratch, &name).map_err(unusable)?;
         crash::write_to(scratch.last_words().map_err(unusable)?);
@@ -199,9 +205,11 @@ impl Worker {
         let memory = Memory::new((config.budget / TIMES_DECODED).max(1));
         let shared = Shared {
             name,
+            host,
             config,
             services,
             gate: Gate::default(),
+            orders: Orders::default(),
             scratch,
             engine,
             renderer,
@@ -235,9 +243,11 @@ impl Worker {
         Arc::clone(&self.shared.memory)
     }
 
-    /// Works until `drain`, then ends or gives back what it holds.
+    /// Works until `drain`, or until an operator asks this node to drain; then ends or gives back what it holds.
     pub async fn run(self, drain: CancellationToken) {
         let shared = self.shared;
+        // An operator's wish ends this worker, not what else there is in the process.
+        let drain = drain.child_token();
         let tasks = TaskTracker::new();
         let ended = CancellationToken::new();
         let keeping = [
@@ -245,6 +255,7 @@ impl Worker {
             tokio::spawn(Arc::clone(&shared).tell(ended.clone())),
             tokio::spawn(Arc::clone(&shared).reap(drain.clone())),
             tokio::spawn(Arc::clone(&shared).announce(drain.clone())),
+            tokio::spawn(Arc::clone(&shared).obey(drain.clone())),
             tokio::spawn(Arc::clone(&shared).chores(drain.clone(), tasks.clone())),
         ];
         Arc::clone(&shared).tracks(&drain, &tasks).await;
@@ -284,7 +295,9 @@ impl Shared {
         let mut changes = self.services.db.subscribe();
         while !drain.is_cancelled() {
             let claimed = match self.limits() {
-                Some(limits) if self.gate.is_open(&self.services.db).await => self.claim(&limits).await,
+                Some(limits) if !self.orders.paused() && self.gate.is_open(&self.services.db).await => {
+                    self.claim(&limits).await
+                }
                 _ => Ok(Vec::new()),
             };
             match claimed {
