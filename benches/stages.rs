@@ -169,7 +169,7 @@ fn stage_render(c: &mut Criterion) {
     Cpu.block_peaks(&music, hop, whole, Grid::Coarse, &mut peaks);
     let means = music.channels.each_ref().map(|channel| block_means(channel, hop));
     let levels = Levels::new(peaks, [&means[0], &means[1]], hop, rate);
-    let model = LoudnessModel::new(levels, Cpu.block_energies(&music, hop), music.frames(), &plan);
+    let model = LoudnessModel::new(levels, Cpu.block_energies(&music, hop), music.frames(), &plan.finishing());
     group.bench_function("solve", |b| b.iter(|| model.solve(Lufs(-10.0), Db(0.0))));
 
     group.bench_function("whole", |b| {

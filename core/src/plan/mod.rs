@@ -406,7 +406,8 @@ impl Plan {
     }
 
     /// What comes behind the gain.
-    pub(crate) fn finishing(&self) -> Finishing {
+    #[must_use]
+    pub fn finishing(&self) -> Finishing {
         let Self { transients, leveler, clipper, masked, limiter, .. } = *self;
         Finishing { transients, leveler, clipper, masked, limiter }
     }

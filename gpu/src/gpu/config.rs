@@ -42,12 +42,12 @@ impl Config {
         let given = |name| variable(name).filter(|value| !value.is_empty());
         let mut misread = None;
         let mut note = |name, value: &str, wanted| misread = Some((name, value.to_owned(), wanted));
-        let memory = given("LOOPMASTER_GPU_MEMORY").map_or(MEMORY, |text| match text.parse() {
-            Ok(mib @ 1..=MOST_MEMORY) => mib,
-            _ => {
+        let memory = given("LOOPMASTER_GPU_MEMORY").map_or(MEMORY, |text| {
+            let mib = text.parse().ok().filter(|mib| (1..=MOST_MEMORY).contains(mib));
+            mib.unwrap_or_else(|| {
                 note("LOOPMASTER_GPU_MEMORY", &text, "a number of MiB above 0");
                 MEMORY
-            }
+            })
         });
         let software = given("LOOPMASTER_GPU_SOFTWARE").is_some_and(|text| match text.as_str() {
             "1" | "true" => true,
