@@ -121,6 +121,7 @@ fn migrations() -> Vec<Migration> {
         one(10, "presets", include_str!("../../infra/migrations/0010_presets.sql")),
         one(11, "songs", include_str!("../../infra/migrations/0011_songs.sql")),
         one(12, "workers device", include_str!("../../infra/migrations/0012_workers_device.sql")),
+        one(13, "fetched", include_str!("../../infra/migrations/0013_fetched.sql")),
     ]
 }
 
