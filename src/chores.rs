@@ -5,6 +5,7 @@ use crate::domain::error::Error;
 use crate::domain::export;
 use crate::domain::letters;
 use crate::domain::retention;
+use crate::domain::uploads::{FETCH, fetched};
 use crate::domain::webhooks::{self, Tried};
 use crate::measure;
 use crate::outside::mail::{MailError, Mailer};
@@ -38,6 +39,16 @@ pub fn chores(service: &Service, mailer: Mailer, guard: Guard) -> Chores {
                 Err(MailError::Permanent(why)) => Err(ChoreError::permanent("mail.refused", why)),
                 Err(MailError::Transient(why)) => Err(ChoreError::transient("mail.away", why)),
             }
+        }
+    });
+    let (of, looked) = (service.clone(), guard.clone());
+    chores.register_long(FETCH, move |chore| {
+        let (service, guard) = (of.clone(), looked.clone());
+        async move {
+            fetched::fetch(&service, &guard, &chore.subject, chore.last)
+                .await
+                .map(|()| Next::Done)
+                .map_err(|error| failed(&error))
         }
     });
     let of = service.clone();

@@ -6,6 +6,8 @@ mod contract;
 mod edge;
 #[path = "api/events.rs"]
 mod events;
+#[path = "api/fetched.rs"]
+mod fetched;
 #[path = "api/masters.rs"]
 mod masters;
 #[path = "api/presets.rs"]

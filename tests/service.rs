@@ -76,7 +76,12 @@ impl Service {
 
     /// With a worker in the same process.
     pub(crate) async fn working() -> Self {
+        Self::working_with(|_| {}).await
+    }
+
+    pub(crate) async fn working_with(more: impl FnOnce(&mut Config)) -> Self {
         let change = |config: &mut Config| {
+            more(config);
             config.worker.backend = "cpu".to_owned();
             config.worker.threads = 2;
             // Trying out the sandbox takes a second of each start.

@@ -122,6 +122,7 @@ fn migrations() -> Vec<Migration> {
         one(11, "songs", include_str!("../../infra/migrations/0011_songs.sql")),
         one(12, "workers device", include_str!("../../infra/migrations/0012_workers_device.sql")),
         one(13, "nodes", include_str!("../../infra/migrations/0013_nodes.sql")),
+        one(14, "fetched", include_str!("../../infra/migrations/0014_fetched.sql")),
     ]
 }
 

@@ -60,15 +60,34 @@ impl Rule {
         spend(tx, key, &[(self, cost)]).await
     }
 
-    /// How much of it `key` has used.
-    pub async fn used(self, db: &Db, key: &str) -> Result<u64> {
+    /// Where `key` stands with it.
+    pub async fn standing(self, db: &Db, key: &str) -> Result<Standing> {
         let text = db.sql("SELECT tat - {now} FROM limits WHERE key = $1");
         let debt: Option<i64> =
             sqlx::query_scalar(text).bind(format!("{}:{key}", self.name)).fetch_optional(db.read()).await?;
         // More than there can be: see `spend`.
         let debt = debt.filter(|debt| *debt <= self.window);
-        Ok((debt.unwrap_or(0).max(0) as u64).div_ceil(self.each() as u64).min(self.quota))
+        let (debt, each) = (debt.unwrap_or(0).max(0) as u64, self.each() as u64);
+        let after = |debt: u64| (debt > 0).then(|| debt.div_ceil(1000));
+        let used = debt.div_ceil(each);
+        let standing = Standing {
+            used: used.min(self.quota),
+            more: after(debt - used.saturating_sub(1) * each),
+            all: after(debt),
+        };
+        Ok(standing)
     }
+}
+
+/// What of a rule is used, and when it is not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How much is used.
+    pub used: u64,
+    /// Seconds until it is one less.
+    pub more: Option<u64>,
+    /// Seconds until it is none.
+    pub all: Option<u64>,
 }
 
 /// Spends several rules for the same `key`, all or none, in one statement: who holds the writer keeps others waiting.

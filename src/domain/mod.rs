@@ -17,6 +17,7 @@ pub mod masters;
 pub mod nonces;
 pub mod notices;
 pub mod presets;
+pub mod quotas;
 pub mod retention;
 pub mod settings;
 pub mod shares;

@@ -5,12 +5,14 @@ use super::extract::{Json, Path, Query};
 use super::idempotency::{Begun, Idempotency};
 use super::page::{self, Cursor, Page};
 use super::problem::{Answer, Problem, ProblemBody};
+use crate::domain::error::Error;
 use crate::domain::identity::{Scope, Visitor};
 use crate::domain::masters::change::Deleted;
 use crate::domain::masters::listing::{Listed, Sort};
-use crate::domain::masters::make::{Following, Made, MasterRequest, NewBatch};
+use crate::domain::masters::make::{Cost, Following, Made, MasterRequest, NewBatch};
 use crate::domain::masters::{self, Master, State as Is, change, listing, make};
 use crate::domain::presets::Wished;
+use crate::domain::quotas::Quotas;
 use crate::domain::settings::SettingsSchema;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -59,6 +61,17 @@ pub struct NewMasters {
     reference_upload: Option<String>,
     /// Put them into a batch of their own.
     batch: Option<NewBatchOf>,
+    /// Only say what it would cost, or why it would be refused: nothing is made, counted or kept under the key.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What an order would cost.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Price {
+    cost: Cost,
+    /// How things stand now, without the order.
+    quotas: Quotas,
 }
 
 /// Master uploads
@@ -66,7 +79,8 @@ pub struct NewMasters {
 /// One master for each upload, all with the same settings. They are queued together or not at all.
 #[utoipa::path(post, path = "/masters", tag = "masters", operation_id = "master_create", request_body = NewMasters,
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
-    responses((status = 201, body = Made), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
+    responses((status = 201, body = Made), (status = 200, description = "With `dry_run`: what it would cost", body = Price),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
 async fn make_all(
     State(app): State<App>,
     visitor: Visitor,
@@ -74,16 +88,22 @@ async fn make_all(
     Json(new): Json<NewMasters>,
 ) -> Answer<Response> {
     visitor.needs(Scope::Masters)?;
+    let NewMasters { uploads, settings, preset, reference_upload, batch, dry_run } = new;
+    let batch = batch.map(|batch| NewBatch { name: batch.name, album: batch.album });
+    let order = async {
+        let settings = settings.over(&app.db, visitor.user(), preset.as_deref()).await?;
+        Ok::<_, Error>(MasterRequest { uploads, settings, reference_upload, batch })
+    };
+    if dry_run {
+        let cost = make::price(&app, &visitor, order.await?).await?;
+        let quotas = Quotas::of(&app, &visitor).await?;
+        return Ok(Json(Price { cost, quotas }).into_response());
+    }
     let ticket = match idempotency.begin(&app, &visitor).await? {
         Begun::First(ticket) => ticket,
         Begun::Repeat(response) => return Ok(response),
     };
-    let outcome = async {
-        let NewMasters { uploads, settings, preset, reference_upload, batch } = new;
-        let settings = settings.over(&app.db, visitor.user(), preset.as_deref()).await?;
-        let batch = batch.map(|batch| NewBatch { name: batch.name, album: batch.album });
-        make::make(&app, &visitor, MasterRequest { uploads, settings, reference_upload, batch }, &ticket).await
-    };
+    let outcome = async { make::make(&app, &visitor, order.await?, &ticket).await };
     let outcome = outcome.await;
     let made = ticket.settle(&app.db, outcome).await?;
     Ok((StatusCode::CREATED, Json(made)).into_response())

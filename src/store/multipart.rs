@@ -1,11 +1,13 @@
 //! Uploads in parts: begun, signed for, listed, completed, thrown away.
 
 use super::{
-    PartTag, Result, Store, StoreError, Unfinished, bytes_of, embedded, expiry, failed, parsed, signed_length, time,
-    timeouts, unquoted,
+    PartTag, Result, Store, StoreError, Unfinished, bytes_of, embedded, expiry, failed, parsed, patient, signed_length,
+    time, timeouts, unquoted,
 };
 use aws_sdk_s3::config::Config;
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
 use s3s::crypto::{Checksum, Md5};
 use std::time::Duration;
 use url::Url;
@@ -90,6 +92,14 @@ impl Store {
             },
             done => done.map(|done| unquoted(done.e_tag())),
         }
+    }
+
+    /// Stores one part. Returns its ETag.
+    pub async fn put_part_bytes(&self, key: &str, id: &str, number: u16, bytes: Bytes) -> Result<String> {
+        let length = bytes.len() as u64;
+        let request = self.inside.upload_part().bucket(&self.bucket).key(key).upload_id(id).part_number(number.into());
+        let request = request.body(ByteStream::from(bytes)).customize().config_override(patient(length));
+        request.send().await.map(|done| unquoted(done.e_tag())).map_err(failed(id))
     }
 
     /// Throws an upload's parts away.

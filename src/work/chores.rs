@@ -88,9 +88,20 @@ impl From<sqlx::Error> for ChoreError {
 
 type Doing = Pin<Box<dyn Future<Output = Result<Next, ChoreError>> + Send>>;
 
+type Handler = Arc<dyn Fn(Chore) -> Doing + Send + Sync>;
+
+/// How long a kind of chore takes: those of one pace do not wait for those of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Seconds.
+    Short,
+    /// Up to an hour.
+    Long,
+}
+
 /// Who does which chore.
 #[derive(Clone, Default)]
-pub struct Chores(BTreeMap<&'static str, Arc<dyn Fn(Chore) -> Doing + Send + Sync>>);
+pub struct Chores(BTreeMap<&'static str, (Pace, Handler)>);
 
 impl std::fmt::Debug for Chores {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -105,14 +116,23 @@ impl Chores {
         F: Fn(Chore) -> R + Send + Sync + 'static,
         R: Future<Output = Result<Next, ChoreError>> + Send + 'static,
     {
-        self.0.insert(kind, Arc::new(move |chore| Box::pin(handler(chore))));
+        self.0.insert(kind, (Pace::Short, Arc::new(move |chore| Box::pin(handler(chore)))));
     }
 
-    pub(super) fn kinds(&self) -> Vec<&'static str> {
-        self.0.keys().copied().collect()
+    /// As [`Self::register`], for a kind that takes so long that others must not wait for it.
+    pub fn register_long<F, R>(&mut self, kind: &'static str, handler: F)
+    where
+        F: Fn(Chore) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Next, ChoreError>> + Send + 'static,
+    {
+        self.0.insert(kind, (Pace::Long, Arc::new(move |chore| Box::pin(handler(chore)))));
+    }
+
+    pub(super) fn kinds(&self, pace: Pace) -> Vec<&'static str> {
+        self.0.iter().filter(|(_, (its, _))| *its == pace).map(|(kind, _)| *kind).collect()
     }
 
     pub(super) fn start(&self, kind: &str, chore: Chore) -> Option<Doing> {
-        self.0.get(kind).map(|handler| handler(chore))
+        self.0.get(kind).map(|(_, handler)| handler(chore))
     }
 }

@@ -36,6 +36,7 @@ pub mod scratch;
 mod track;
 
 pub use capacity::TIMES_DECODED;
+use chores::Pace;
 pub use chores::{Chore, ChoreError, Chores, Next};
 use engine::{Engine, Share};
 pub use estimate::{Estimate, estimate};
@@ -75,7 +76,7 @@ const WORK_AT_ONCE: f64 = 5.0;
 const FIRST_SPEED: f64 = 40.0;
 /// The queue is looked at this often even when nobody says anything.
 const POLL: Duration = Duration::from_secs(1);
-/// Chores at the same time.
+/// Chores of each pace at the same time.
 const CHORES: usize = 4;
 
 /// How a worker is to work.
@@ -439,24 +440,26 @@ impl Shared {
 
     /// Does chores.
     async fn chores(self: Arc<Self>, drain: CancellationToken, tasks: TaskTracker) {
-        let kinds = self.services.chores.kinds();
+        let paces = [Pace::Short, Pace::Long].map(|pace| self.services.chores.kinds(pace));
         let mut changes = self.services.db.subscribe();
-        while !drain.is_cancelled() && !kinds.is_empty() {
-            let running = self.held().values().filter(|held| held.lease.class == Class::Chore).count();
-            let room = if self.gate.is_open(&self.services.db).await { CHORES.saturating_sub(running) } else { 0 };
-            let leases = queue::claim_chores(&self.services.db, &self.name, &kinds, room, self.config.lease).await;
-            match leases {
-                Ok(leases) if !leases.is_empty() => {
-                    for lease in leases {
-                        let held = Held::new(lease, 0);
-                        self.held().insert(held.lease.id.clone(), Arc::clone(&held));
-                        let shared = Arc::clone(&self);
-                        tasks.spawn(async move { shared.chore(&held).await });
+        while !drain.is_cancelled() && paces.iter().any(|kinds| !kinds.is_empty()) {
+            let mut claimed = false;
+            for kinds in &paces {
+                match self.claim_chores(kinds).await {
+                    Ok(leases) => {
+                        claimed |= !leases.is_empty();
+                        for lease in leases {
+                            let held = Held::new(lease, 0);
+                            self.held().insert(held.lease.id.clone(), Arc::clone(&held));
+                            let shared = Arc::clone(&self);
+                            tasks.spawn(async move { shared.chore(&held).await });
+                        }
                     }
-                    continue;
+                    Err(error) => tracing::warn!(%error, "no chores can be claimed"),
                 }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "no chores can be claimed"),
+            }
+            if claimed {
+                continue;
             }
             tokio::select! {
                 () = drain.cancelled() => {}
@@ -464,6 +467,13 @@ impl Shared {
                 _ = changes.recv() => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+
+    /// As many chores of these kinds as may run beside each other.
+    async fn claim_chores(&self, kinds: &[&str]) -> Result<Vec<Lease>, DbError> {
+        let running = self.held().values().filter(|held| kinds.contains(&held.lease.kind.as_str())).count();
+        let room = if self.gate.is_open(&self.services.db).await { CHORES.saturating_sub(running) } else { 0 };
+        queue::claim_chores(&self.services.db, &self.name, kinds, room, self.config.lease).await
     }
 
     async fn chore(&self, held: &Arc<Held>) {

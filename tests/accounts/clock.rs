@@ -21,7 +21,7 @@ async fn allowances_are_not_gone_for_a_day() {
         };
         assert!(spend(2).await && !spend(1).await, "{}", world.name);
         world.run(&format!("UPDATE limits SET tat = tat + {DAY}")).await;
-        assert_eq!(rule.used(&world.app.db, "somebody").await.unwrap(), 0, "{}", world.name);
+        assert_eq!(rule.standing(&world.app.db, "somebody").await.unwrap().used, 0, "{}", world.name);
         assert!(spend(2).await, "{}: a debt of more than an hour is none", world.name);
         assert!(!spend(1).await, "{}: from here on it counts again", world.name);
     }

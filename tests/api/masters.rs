@@ -331,3 +331,85 @@ async fn quotas_are_told_when_they_are_used_up() {
     );
     assert_eq!(user.post("/v1/batches", json!({ "tracks": 5 })).await.problem(), (422, "batch.too_large".to_owned()));
 }
+
+/// Every table that an order writes, counted.
+async fn written(service: &Service) -> Vec<i64> {
+    let mut counts = Vec::new();
+    for table in ["masters", "batches", "jobs", "turns", "limits", "idempotency", "guests"] {
+        counts.push(service.number(&format!("SELECT COUNT(*) FROM {table} WHERE $1 = $1"), "").await);
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_the_price_and_makes_nothing() {
+    for service in Service::both(|config| config.limits.user.tracks_a_day = 4).await {
+        let ana = service.user("ana@example.com").await;
+        let heard = masters(&service, &ana, &["one.wav"]).await.remove(0);
+        finish(&service, &heard, b"x").await;
+        let first = service.value("SELECT upload_id FROM masters WHERE id = $1", &heard).await.unwrap();
+        let second = stored(&service, &ana, "two.wav").await;
+        let ask = async |body: Value| {
+            let mut body = body;
+            body["dry_run"] = json!(true);
+            ana.send(Method::POST, "/v1/masters", Some(body), &[("idempotency-key", "once")]).await
+        };
+        let before = written(&service).await;
+
+        // As long as the first mix was, it is again.
+        let known = ask(json!({ "uploads": [&first, &first] })).await;
+        assert_eq!(known.status, 200, "{}: {known:?}", service.name);
+        assert_eq!(known.json()["cost"], json!({ "tracks": 2, "seconds": 481.0 }));
+        let price = ask(json!({ "uploads": [&first, &second], "batch": { "name": "b", "album": true } })).await.good();
+        assert_eq!(price["cost"], json!({ "tracks": 2 }), "nobody has heard the second yet");
+        let day = &price["quotas"]["tracks_a_day"];
+        assert_eq!((&day["limit"], &day["used"]), (&json!(4), &json!(1)));
+        // One comes back each quarter of a day.
+        let more = day["more_after"].as_u64().unwrap();
+        assert!((21_000..=21_600).contains(&more) && day["full_after"] == more, "{day}");
+        assert_eq!(ana.get("/v1/me").await.good()["quotas"]["tracks_a_day"]["used"], 1);
+
+        // What the order would be refused for, the dry run is.
+        let refused = ask(json!({ "uploads": vec![&first; 4] })).await;
+        assert_eq!(refused.problem(), (429, "rate.exceeded".to_owned()));
+        assert!(refused.header("retry-after").parse::<u64>().unwrap() > 20_000, "{refused:?}");
+        let refused = ask(json!({ "uploads": [&second], "settings": { "ceiling": 3.0 } })).await;
+        assert!(refused.status == 422 && refused.problem().1.starts_with("plan."), "{refused:?}");
+        let unsent = ana.begin("three.wav", &[1; 100], json!({})).await["id"].clone();
+        let refused = ask(json!({ "uploads": [unsent] })).await;
+        assert_eq!(refused.problem(), (409, "upload.not_complete".to_owned()));
+        let theirs = service.user("ben@example.com").await;
+        let body = json!({ "uploads": [&second], "dry_run": true });
+        assert_eq!(
+            theirs.post("/v1/masters", body).await.problem(),
+            (404, "upload.not_found".to_owned()),
+            "nor is anything told of what is another's"
+        );
+        let limit = "SELECT COUNT(*) FROM limits WHERE key = $1";
+        assert_eq!(service.number(limit, &format!("tracks:{}", theirs.user.as_ref().unwrap())).await, 0);
+        assert_eq!(written(&service).await, before, "{}", service.name);
+        let state = service.value("SELECT state FROM uploads WHERE id = $1", &second).await;
+        assert_eq!(state.as_deref(), Some("stored"));
+
+        // The key is still free for the order itself, which says its cost, too.
+        let order = json!({ "uploads": [&first, &second] });
+        let made = ana.send(Method::POST, "/v1/masters", Some(order), &[("idempotency-key", "once")]).await;
+        assert_eq!((made.status.as_u16(), &made.json()["cost"]), (201, &json!({ "tracks": 2 })));
+        assert_eq!(ana.get("/v1/me").await.good()["quotas"]["tracks_a_day"]["used"], 3);
+    }
+}
+
+/// A form that has arrived and that nobody has adopted counts as there, and stays as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_adopts_nothing() {
+    let service = Service::start().await;
+    let guest = service.guest();
+    let form = guest.get("/v1/companion/s3/params?filename=a.wav&type=audio/wav").await.good();
+    let key = form["fields"]["key"].as_str().unwrap().to_owned();
+    let ask = async || guest.post("/v1/masters", json!({ "uploads": [&key], "dry_run": true })).await;
+    assert_eq!(ask().await.problem(), (409, "upload.not_complete".to_owned()));
+    service.app.store.put_bytes(&key, vec![1; 100], "audio/wav").await.unwrap();
+    assert_eq!(ask().await.good()["cost"], json!({ "tracks": 1 }));
+    let open = "SELECT COUNT(*) FROM uploads WHERE client_key = $1 AND state = 'uploading'";
+    assert_eq!(service.number(open, &key).await, 1);
+}

@@ -2,7 +2,7 @@
 
 use super::Master;
 use super::enqueue::{Track, enqueue, room_in_queue};
-use crate::db::{Tx, bump_version};
+use crate::db::{Db, Tx, bump_version};
 use crate::domain::error::{Error, Result};
 use crate::domain::idempotency::Ticket;
 use crate::domain::identity::Visitor;
@@ -13,6 +13,7 @@ use crate::domain::{batches, guests, settings};
 use crate::service::Service;
 use loopmaster_core::Settings;
 use serde::{Deserialize, Deserializer, Serialize};
+use std::collections::HashMap;
 use utoipa::ToSchema;
 
 /// What is to be mastered.
@@ -44,56 +45,109 @@ pub struct Made {
     /// `bat_…`
     #[serde(skip_serializing_if = "Option::is_none")]
     batch: Option<String>,
+    cost: Cost,
+}
+
+/// What an order takes of the quotas.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Cost {
+    /// Tracks of the day.
+    tracks: u64,
+    /// Audio of all tracks together, seconds; left out unless each mix has been mastered before, because nobody has decoded it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+}
+
+impl Cost {
+    async fn of(db: &Db, uploads: &[Row]) -> Result<Self> {
+        let mut known: HashMap<String, f64> = HashMap::new();
+        for some in uploads.chunks(500) {
+            let places: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
+            let text = format!(
+                "SELECT upload_id, MAX(seconds) FROM masters WHERE seconds IS NOT NULL AND upload_id IN ({}) GROUP BY upload_id",
+                places.join(", ")
+            );
+            let query = some
+                .iter()
+                .fold(sqlx::query_as::<_, (String, f64)>(db.sql(&text)), |query, row| query.bind(row.id.clone()));
+            known.extend(query.fetch_all(db.read()).await?);
+        }
+        let seconds = uploads.iter().map(|row| known.get(&row.id)).sum();
+        Ok(Self { tracks: uploads.len() as u64, seconds })
+    }
+}
+
+/// An order whose settings and uploads have been looked at.
+struct Order {
+    uploads: Vec<Row>,
+    /// JSON.
+    settings: String,
+    reference: Option<String>,
+    batch: Option<NewBatch>,
+}
+
+impl Order {
+    async fn of(service: &Service, visitor: &Visitor, new: MasterRequest, looking: Looking) -> Result<Self> {
+        let most = service.config.limits.batch_tracks;
+        if new.uploads.is_empty() || new.uploads.len() as u64 > most {
+            return Err(Error::invalid(
+                "master.too_many",
+                format!("{} uploads were named; name 1 to {most} at a time", new.uploads.len()),
+            ));
+        }
+        settings::validate(&new.settings)?;
+        let settings = serde_json::to_string(&new.settings).map_err(Error::internal)?;
+        if let Some(id) = &new.reference_upload {
+            arrived(service, visitor, id, looking).await?;
+        }
+        let mut uploads = Vec::with_capacity(new.uploads.len());
+        for name in &new.uploads {
+            // uploads/<id>.<random>
+            let id = name.strip_prefix("uploads/").and_then(|rest| rest.split('.').next()).unwrap_or(name);
+            let mut upload = arrived(service, visitor, id, looking).await?;
+            upload.title = new.settings.tags.title().map(str::to_owned).or(upload.title);
+            uploads.push(upload);
+        }
+        Ok(Self { uploads, settings, reference: new.reference_upload, batch: new.batch })
+    }
+
+    /// Queues it in this transaction; gives the ids of the masters and of their batch.
+    async fn queue(&self, service: &Service, visitor: &Visitor, tx: &mut Tx) -> Result<(Vec<String>, Option<String>)> {
+        let now = tx.now().await?;
+        guests::welcome(tx, visitor, now).await?;
+        let count = self.uploads.len() as u64;
+        let batch = match &self.batch {
+            Some(batch) => Some(batches::insert(tx, visitor.owner(), &batch.name, batch.album, count, now).await?),
+            None => None,
+        };
+        let reference = self.reference.as_deref();
+        let ids =
+            queue_all(service, visitor, tx, &self.uploads, &self.settings, reference, batch.as_deref(), now).await?;
+        Ok((ids, batch))
+    }
 }
 
 /// One master for each upload, all queued or none; the answer is kept with the ticket.
 pub async fn make(service: &Service, visitor: &Visitor, new: MasterRequest, ticket: &Ticket) -> Result<Made> {
-    let most = service.config.limits.batch_tracks;
-    if new.uploads.is_empty() || new.uploads.len() as u64 > most {
-        return Err(Error::invalid(
-            "master.too_many",
-            format!("{} uploads were named; name 1 to {most} at a time", new.uploads.len()),
-        ));
-    }
-    settings::validate(&new.settings)?;
-    let settings = serde_json::to_string(&new.settings).map_err(Error::internal)?;
-    if let Some(id) = &new.reference_upload {
-        arrived(service, visitor, id).await?;
-    }
-    let mut uploads = Vec::with_capacity(new.uploads.len());
-    for name in &new.uploads {
-        // uploads/<id>.<random>
-        let id = name.strip_prefix("uploads/").and_then(|rest| rest.split('.').next()).unwrap_or(name);
-        let mut upload = arrived(service, visitor, id).await?;
-        upload.title = new.settings.tags.title().map(str::to_owned).or(upload.title);
-        uploads.push(upload);
-    }
-
+    let order = Order::of(service, visitor, new, Looking::Adopting).await?;
+    let cost = Cost::of(&service.db, &order.uploads).await?;
     let mut tx = service.db.begin().await?;
-    let now = tx.now().await?;
-    guests::welcome(&mut tx, visitor, now).await?;
-    let batch = match &new.batch {
-        Some(batch) => {
-            Some(batches::insert(&mut tx, visitor.owner(), &batch.name, batch.album, uploads.len() as u64, now).await?)
-        }
-        None => None,
-    };
-    let ids = queue_all(
-        service,
-        visitor,
-        &mut tx,
-        &uploads,
-        &settings,
-        new.reference_upload.as_deref(),
-        batch.as_deref(),
-        now,
-    )
-    .await?;
+    let (ids, batch) = order.queue(service, visitor, &mut tx).await?;
     let items = written(&mut tx, &ids).await?;
-    let made = Made { items, batch };
+    let made = Made { items, batch, cost };
     ticket.keep(&mut tx, &made).await?;
     tx.commit().await?;
     Ok(made)
+}
+
+/// What [`make`] would cost, or why it would be refused. The order is queued as it would be, in a transaction that is taken back.
+pub async fn price(service: &Service, visitor: &Visitor, new: MasterRequest) -> Result<Cost> {
+    let order = Order::of(service, visitor, new, Looking::Only).await?;
+    let cost = Cost::of(&service.db, &order.uploads).await?;
+    let mut tx = service.db.begin().await?;
+    let queued = order.queue(service, visitor, &mut tx).await;
+    tx.rollback().await?;
+    queued.map(|_| cost)
 }
 
 /// Which record another master follows. Of JSON: what is left out is `Same`, null is `None`.
@@ -137,9 +191,9 @@ pub async fn again(
     let title = settings.tags.title().map(str::to_owned);
     let settings = serde_json::to_string(&settings).map_err(Error::internal)?;
     if let Some(reference) = &reference {
-        arrived(service, visitor, reference).await?;
+        arrived(service, visitor, reference, Looking::Adopting).await?;
     }
-    let mut upload = arrived(service, visitor, &before.upload_id()).await?;
+    let mut upload = arrived(service, visitor, &before.upload_id(), Looking::Adopting).await?;
     upload.title = title.or(Some(before.title));
     upload.batch_id = before.batch;
     upload.batch_position = before.position;
@@ -194,13 +248,27 @@ async fn queue_all(
     Ok(ids)
 }
 
-/// The upload, stored; what came by a POST is adopted now.
-async fn arrived(service: &Service, visitor: &Visitor, id: &str) -> Result<Row> {
+/// What is done with an upload that has arrived without anybody saying so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looking {
+    /// It is adopted now.
+    Adopting,
+    /// It stays as it is.
+    Only,
+}
+
+/// The upload, with all its bytes there.
+async fn arrived(service: &Service, visitor: &Visitor, id: &str, looking: Looking) -> Result<Row> {
     let row = uploads::find(&service.db, visitor.owner(), id).await?;
+    let form = row.state == Sent::Uploading && row.s3_upload.is_none();
     match row.state {
         Sent::Stored => Ok(row),
+        Sent::Completing if looking == Looking::Only => Ok(row),
+        Sent::Uploading if form && looking == Looking::Only && service.store.head(&row.client_key).await?.is_some() => {
+            Ok(row)
+        }
         Sent::Completing => uploads::settle(service, id).await,
-        Sent::Uploading if row.s3_upload.is_none() => uploads::settle(service, id).await,
+        Sent::Uploading if form && looking == Looking::Adopting => uploads::settle(service, id).await,
         Sent::Uploading => Err(Error::conflict(
             "upload.not_complete",
             format!("“{}” is not complete; send all parts and complete it first", row.name),

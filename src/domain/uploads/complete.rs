@@ -1,6 +1,6 @@
 //! An upload ends: `completing` is written before storage is asked, so that whatever breaks after that is gone on with later.
 
-use super::row::{Row, State, closed, find, load};
+use super::row::{Row, State, closed, find, is_sent, load};
 use super::{MOST_PARTS, OPEN_FOR, mark_for_deletion, random_name, room};
 use crate::db::bump_version;
 use crate::db::objects;
@@ -28,6 +28,14 @@ pub async fn current(service: &Service, row: Row) -> Result<Row> {
 
 /// The client says that everything is there.
 pub async fn complete(service: &Service, row: &Row, parts: Vec<(u64, String)>) -> Result<Row> {
+    if row.state == State::Uploading {
+        is_sent(row)?;
+    }
+    complete_known(service, row, parts).await
+}
+
+/// Everything is there, whoever has brought it.
+pub(super) async fn complete_known(service: &Service, row: &Row, parts: Vec<(u64, String)>) -> Result<Row> {
     // Whether it is still so is asked by whatever is written.
     let known = (row.state == State::Uploading).then(|| row.clone());
     run(service, &row.id, known, Some(parts)).await

@@ -1,7 +1,7 @@
 //! An upload begins: what it may be is checked before storage is asked for anything, and what it costs is spent with its row.
 
 use super::row::{Row, State, Upload, owns};
-use super::{LARGEST_PART, MOST_PARTS, random_name, room};
+use super::{LARGEST_PART, MOST_PARTS, fetched, random_name, room};
 use crate::db::objects;
 use crate::db::{Tx, new_id};
 use crate::domain::accounts::grants;
@@ -16,14 +16,17 @@ use crate::domain::{admission, guests, settings};
 use crate::service::Service;
 use loopmaster_core::Settings;
 use loopmaster_core::admission::{Declared, admit};
+use url::Url;
 
 /// How the bytes come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
     /// In parts.
     Parts,
     /// In one POST with a signed policy.
     Post,
+    /// The service fetches them.
+    Fetched(Url),
 }
 
 /// What a client wants to send.
@@ -88,7 +91,7 @@ pub async fn create(
     let media_type = if wish.media_type.is_empty() { "application/octet-stream" } else { wish.media_type.trim() };
     let media_type: String = media_type.chars().filter(char::is_ascii_graphic).take(100).collect();
     let s3_upload = match wish.way {
-        Way::Parts => Some(service.store.create_multipart(&client_key, &media_type).await?),
+        Way::Parts | Way::Fetched(_) => Some(service.store.create_multipart(&client_key, &media_type).await?),
         Way::Post => None,
     };
     let place = Place { id, client_key, media_type, s3_upload, name: admitted.name };
@@ -121,10 +124,11 @@ async fn write_down(
     let limits = &service.config.limits;
     let mine = quota(limits, visitor);
     let bytes = wish.bytes.unwrap_or_default();
-    let part_bytes = match (wish.way, wish.part_bytes) {
+    let part_bytes = match (&wish.way, wish.part_bytes) {
         (Way::Parts, Some(size)) => size,
         (Way::Parts, None) => part_size(bytes, limits.part_bytes),
         (Way::Post, _) => bytes,
+        (Way::Fetched(_), _) => part_size(limits.file_bytes, limits.part_bytes),
     };
 
     // Asked before: who holds the writer keeps others waiting.
@@ -144,7 +148,7 @@ async fn write_down(
     let room = room::room(&mut tx, limits, sender, now).await?;
     room.hold(wish.bytes.unwrap_or(1))?;
     // A form may be sent as soon as it is signed; parts are counted one by one.
-    let reserved = match (wish.way, wish.bytes) {
+    let reserved = match (&wish.way, wish.bytes) {
         (Way::Post, None) => room.left.min(limits.form_bytes).min(limits.file_bytes),
         _ => 0,
     };
@@ -158,6 +162,10 @@ async fn write_down(
     let days = match visitor.identity {
         Identity::Guest { .. } => service.config.retention.guest_days,
         _ => service.config.retention.unused_days,
+    };
+    let source = match &wish.way {
+        Way::Fetched(url) => Some(fetched::sealed(&service.config, &place.id, url)),
+        Way::Parts | Way::Post => None,
     };
     let row = Row {
         owner: visitor.owner().to_owned(),
@@ -186,12 +194,17 @@ async fn write_down(
         master: None,
         kept: false,
         reserved,
+        source,
+        failure: None,
         id: place.id,
     };
     if let Some(reference) = &row.reference_upload {
         mixes::hold(&mut tx, &row.owner, &[reference]).await?;
     }
     insert(&mut tx, &row).await?;
+    if row.source.is_some() {
+        fetched::enqueue(&mut tx, &row.id).await?;
+    }
     if wish.way == Way::Post {
         // Parts become an object only when we say so, and it is written down then.
         objects::intend_of_upload(&mut tx, &row.client_key, &row.id, now).await?;
@@ -208,7 +221,7 @@ async fn write_down(
 async fn insert(tx: &mut Tx, row: &Row) -> Result<()> {
     let text = "INSERT INTO uploads (id, owner, owner_key, grant_id, name, media_type, bytes, fingerprint, state, client_key, s3_upload,
         part_bytes, title, settings, batch_id, batch_position, reference_upload, created_at, updated_at, expires_at,
-        reserved) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20)";
+        reserved, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20, $21)";
     sqlx::query(text)
         .bind(&row.id)
         .bind(&row.owner)
@@ -230,6 +243,7 @@ async fn insert(tx: &mut Tx, row: &Row) -> Result<()> {
         .bind(row.created_at)
         .bind(row.expires_at)
         .bind(row.reserved as i64)
+        .bind(&row.source)
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -12,6 +12,7 @@
 
 mod complete;
 mod create;
+pub mod fetched;
 pub mod mixes;
 pub mod removal;
 pub mod room;
@@ -32,7 +33,7 @@ use crate::queue;
 use crate::service::Service;
 use crate::store::PartTag;
 use mixes::{HIDDEN, UNUSED};
-use row::closed;
+use row::{closed, is_sent};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -45,6 +46,9 @@ const LARGEST_PART: u64 = 5 << 30;
 /// How long something may arrive at an address after it was signed: while it works, and what is on its way when it ends.
 pub const OPEN_FOR: i64 = 2 * SIGNED_FOR.as_millis() as i64;
 
+/// The kind of the jobs that fetch a file from its address.
+pub const FETCH: &str = "fetch";
+
 fn random_name() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
@@ -52,6 +56,7 @@ fn random_name() -> String {
 /// An address for one part of exactly its size; without a declared size, of what [`unsized_parts`] allows.
 pub async fn sign(service: &Service, row: &Row, numbers: &[u64]) -> Result<BTreeMap<u64, String>> {
     let (State::Uploading, Some(upload)) = (row.state, &row.s3_upload) else { return Err(closed(row)) };
+    is_sent(row)?;
     let last = if row.bytes == 0 { MOST_PARTS } else { row.parts() };
     if let Some(number) = numbers.iter().find(|number| !(1..=last).contains(*number)) {
         let detail = format!("there is no part {number}; the parts are 1 to {last}");
@@ -122,8 +127,10 @@ pub async fn abort(service: &Service, visitor: &Visitor, row: &Row) -> Result<()
         // The row stays for a day, so that a client which is still sending is told.
         let text =
             "UPDATE uploads SET state = 'aborted', updated_at = $2, title = NULL, settings = NULL, fingerprint = '',
-            reference_upload = NULL WHERE id = $1 AND state <> 'gone'";
+            reference_upload = NULL, source = CASE WHEN source IS NULL THEN NULL ELSE '' END
+            WHERE id = $1 AND state <> 'gone'";
         sqlx::query(text).bind(&row.id).bind(now).execute(&mut *tx).await?;
+        queue::cancel(&mut tx, FETCH, &row.id).await?;
         mark_for_deletion(&mut tx, row, now).await?;
     }
     audit::record(&mut tx, visitor, "upload.delete", &row.id, "", now).await?;
@@ -229,6 +236,8 @@ mod tests {
             master: None,
             kept: false,
             reserved: 0,
+            source: None,
+            failure: None,
         }
     }
 

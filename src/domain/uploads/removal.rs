@@ -1,10 +1,11 @@
 //! Uploads go: their rows, and what is in storage for them.
 
-use super::OPEN_FOR;
 use super::room::FORM;
+use super::{FETCH, OPEN_FOR};
 use crate::db::objects::{self, Of};
 use crate::db::{Db, Tx};
 use crate::domain::error::Result;
+use crate::queue;
 use crate::store::Store;
 
 /// Ends the multipart upload of an upload that is not finished, so that its parts take no room.
@@ -43,6 +44,7 @@ pub async fn purge(tx: &mut Tx, upload: &str, now: i64) -> Result<()> {
 /// Removes an upload with its row, and dooms its objects.
 pub async fn erase(tx: &mut Tx, upload: &str, now: i64) -> Result<()> {
     doom_all(tx, upload, now).await?;
+    queue::cancel(tx, FETCH, upload).await?;
     sqlx::query("DELETE FROM uploads WHERE id = $1").bind(upload).execute(&mut **tx).await?;
     Ok(())
 }

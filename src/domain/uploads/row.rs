@@ -98,11 +98,25 @@ pub struct Row {
     pub kept: bool,
     /// Bytes that may still arrive, where nobody knows the size.
     pub reserved: u64,
+    /// The sealed address it is fetched from, empty when that is over; `None`: its client sends it.
+    pub source: Option<String>,
+    /// Why it was not fetched.
+    pub failure: Option<Failure>,
+}
+
+/// Why a file did not come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = UploadFailure)]
+pub struct Failure {
+    /// `fetch.what`, or what an upload is refused for.
+    pub code: String,
+    /// What went wrong, with the values.
+    pub detail: String,
 }
 
 const COLUMNS: &str = "u.id, u.owner, u.owner_key, u.grant_id, u.name, u.media_type, u.bytes, u.fingerprint, u.state, u.client_key,
     u.stored_key, u.s3_upload, u.part_bytes, u.title, u.settings, u.batch_id, u.batch_position, u.reference_upload, u.created_at,
-    u.expires_at, u.kept_at, u.reserved, (SELECT MIN(m.id) FROM masters m WHERE m.upload_id = u.id AND m.deleted_at IS NULL) AS master";
+    u.expires_at, u.kept_at, u.reserved, u.source, u.failure, (SELECT MIN(m.id) FROM masters m WHERE m.upload_id = u.id AND m.deleted_at IS NULL) AS master";
 
 impl Row {
     fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
@@ -131,6 +145,10 @@ impl Row {
             master: row.try_get("master")?,
             kept: row.try_get::<Option<i64>, _>("kept_at")?.is_some(),
             reserved: size("reserved")?,
+            source: row.try_get("source")?,
+            failure: row
+                .try_get::<Option<String>, _>("failure")?
+                .and_then(|failure| serde_json::from_str(&failure).ok()),
         })
     }
 
@@ -207,6 +225,11 @@ pub struct Upload {
     pub master: Option<String>,
     /// Its last master was deleted and the mix was kept: it stays until it is deleted itself, or goes with its next master.
     pub kept: bool,
+    /// The service fetches it from an address; nothing is sent for it.
+    pub fetched: bool,
+    /// Why it could not be fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
 }
 
 impl Upload {
@@ -234,6 +257,8 @@ impl Upload {
             },
             master: row.master.clone(),
             kept: row.kept && row.master.is_none(),
+            fetched: row.source.is_some(),
+            error: row.failure.clone(),
         }
     }
 }
@@ -249,6 +274,14 @@ pub(super) fn closed(row: &Row) -> Error {
         }
     }
     .with("state", row.state.name())
+}
+
+/// Refuses what a client wants to send for an upload that the service fetches.
+pub(super) fn is_sent(row: &Row) -> Result<()> {
+    if row.source.is_none() {
+        return Ok(());
+    }
+    Err(Error::conflict("upload.fetched", "this upload is fetched from its address; nothing can be sent for it"))
 }
 
 /// The owner's upload; 404 for everybody else.

@@ -5,9 +5,8 @@ use crate::domain::accounts::picture;
 use crate::domain::accounts::{email, users};
 use crate::domain::audit;
 use crate::domain::identity::{Caller, Scope, SignedIn};
-use crate::domain::limits::{Rule, quota};
 use crate::domain::masters;
-use crate::domain::uploads::room::stored_bytes;
+use crate::domain::quotas::Quotas;
 use crate::http::App;
 use crate::http::extract::Json;
 use crate::http::problem::{Answer, Problem, ProblemBody};
@@ -80,26 +79,6 @@ struct GuestAnswer {
     masters: u64,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-struct Quotas {
-    /// Tracks sent to be mastered within 24 hours.
-    tracks_a_day: Quota,
-    /// Bytes of mixes kept.
-    stored_bytes: Quota,
-    /// Tracks waiting or being mastered.
-    waiting: Quota,
-    /// Largest file, bytes.
-    file_bytes: u64,
-    /// Tracks in one batch.
-    batch_tracks: u64,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct Quota {
-    limit: u64,
-    used: u64,
-}
-
 /// Who one is and what one may use.
 #[utoipa::path(get, path = "/me", tag = "account", security((), ("bearer" = [])), responses((status = 200, body = Me), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn me(State(app): State<App>, caller: Caller) -> Answer<Json<Me>> {
@@ -113,19 +92,8 @@ pub(super) async fn me(State(app): State<App>, caller: Caller) -> Answer<Json<Me
         Some(id) => Some(GuestAnswer { masters: masters::count_of_guest(&mut c, id).await? }),
         None => None,
     };
-    let owner = caller.owner().unwrap_or_default();
-    let allowed = quota(&app.config.limits, &caller);
-    let tracks = Rule::daily("tracks", allowed.tracks_a_day).used(&app.db, caller.owner_key()).await?;
-    let waiting = masters::count_open(&mut c, owner).await?;
     drop(c);
-    let bytes = stored_bytes(&app.db, owner).await?;
-    let quotas = Quotas {
-        tracks_a_day: Quota { limit: allowed.tracks_a_day, used: tracks },
-        stored_bytes: Quota { limit: allowed.stored_bytes, used: bytes },
-        waiting: Quota { limit: allowed.waiting, used: waiting },
-        file_bytes: app.config.limits.file_bytes,
-        batch_tracks: app.config.limits.batch_tracks,
-    };
+    let quotas = Quotas::of(&app, &caller).await?;
     let user = match user {
         Some(user) => Some(UserAnswer::of(&app, user).await?),
         None => None,

@@ -12,6 +12,7 @@ use super::problem::{Answer, Problem, ProblemBody};
 use crate::domain::identity::{Scope, Visitor};
 use crate::domain::presets::Wished;
 use crate::domain::settings::SettingsSchema;
+use crate::domain::uploads::fetched;
 use crate::domain::uploads::{self, SIGNED_FOR, State as Is, Upload, Way, Wish};
 use crate::timestamp;
 use axum::extract::State;
@@ -38,12 +39,15 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUpload {
-    /// File name, to be shown.
+    /// File name, to be shown; that of the address where `url` is given and this is not.
     #[schema(example = "song.wav")]
-    name: String,
-    /// Size; exactly this is accepted.
+    name: Option<String>,
+    /// Size; exactly this is accepted. Not beside `url`.
     #[schema(example = 42_336_044, minimum = 1)]
-    bytes: u64,
+    bytes: Option<u64>,
+    /// Where the service is to fetch the file instead of having it sent: HTTPS on port 443 of the public internet. For accounts.
+    #[schema(example = "https://files.example.com/song.wav")]
+    url: Option<String>,
     /// Media type; empty where the client has none.
     #[serde(default)]
     r#type: String,
@@ -67,7 +71,8 @@ pub struct NewUpload {
 
 /// Begin an upload
 ///
-/// Declares name and size. The answer tells how the file is to be cut; addresses for the parts come from `/parts`.
+/// Declares name and size. The answer tells how the file is to be cut; addresses for the parts come from `/parts`. With `url` the service
+/// fetches the file by itself: ask until `state` is `stored`, or `aborted` with `error`; deleting the upload stops it.
 #[utoipa::path(post, path = "/uploads", tag = "uploads", operation_id = "upload_create", request_body = NewUpload,
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255, pattern = "^[!-~]+$", description = "The same key gets the same answer for a day")),
     responses((status = 201, body = Upload), (status = "4XX", body = ProblemBody, content_type = "application/problem+json")))]
@@ -81,6 +86,24 @@ async fn create(
     if new.settings.is_some() || new.preset.is_some() {
         visitor.needs(Scope::Masters)?;
     }
+    let (name, bytes, way) = match (new.url, new.name, new.bytes) {
+        (None, Some(name), Some(bytes)) => (name, Some(bytes), Way::Parts),
+        (Some(url), name, None) => {
+            if visitor.user().is_none() {
+                return Err(Problem::unauthorized(
+                    "auth.sign_in_required",
+                    "sign in to have a file fetched, or send it",
+                ));
+            }
+            let url = fetched::address(&app.config, &url)?;
+            (name.unwrap_or_else(|| fetched::name_of(&url)), None, Way::Fetched(url))
+        }
+        _ => {
+            let detail =
+                "give `name` and `bytes` of the file you will send, or `url` without `bytes` of one to be fetched";
+            return Err(Problem::unprocessable("request.invalid_field", detail));
+        }
+    };
     let ticket = match idempotency.begin(&app, &visitor).await? {
         Begun::First(ticket) => ticket,
         Begun::Repeat(response) => return Ok(response),
@@ -93,8 +116,8 @@ async fn create(
             }
         };
         let wish = Wish {
-            name: new.name,
-            bytes: Some(new.bytes),
+            name,
+            bytes,
             media_type: new.r#type,
             fingerprint: shortened(&new.fingerprint, 200),
             settings,
@@ -102,7 +125,7 @@ async fn create(
             position: new.position.map(i64::from),
             title: new.title,
             reference: new.reference_upload,
-            way: Way::Parts,
+            way,
             part_bytes: None,
         };
         uploads::create(&app, &visitor, wish, Some(&ticket)).await

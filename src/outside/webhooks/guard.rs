@@ -1,4 +1,4 @@
-//! Where a webhook may go: HTTPS, port 443, an address of the public internet.
+//! Where requests to an address of a user may go: HTTPS, port 443, the public internet.
 //!
 //! A URL of a user makes this service send requests. The name is resolved once, every address it has must be public, and the
 //! request goes to the address that was looked at: a name that answers otherwise a moment later changes nothing.
@@ -95,13 +95,13 @@ impl Guard {
             return Ok(url);
         }
         if url.scheme() != "https" {
-            return Err(Refused::Form("Webhooks go over HTTPS only. Use a URL that begins with https://."));
+            return Err(Refused::Form("Only HTTPS is used. Use a URL that begins with https://."));
         }
         if url.port().is_some() {
-            return Err(Refused::Form("Webhooks go to port 443 only. Leave the port out."));
+            return Err(Refused::Form("Only port 443 is used. Leave the port out."));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Refused::Form("Leave user name and password out of the URL; deliveries are signed."));
+            return Err(Refused::Form("Leave user name and password out of the URL."));
         }
         match url.host() {
             Some(Host::Ipv4(address)) => public(url.host_str(), address.into())?,
