@@ -63,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             destinations: destinations()?,
             shares: Vec::new(),
             reference: None,
+            versions: Vec::new(),
         };
         write(&format!("master-{state}"), master(&as_guest("/m/mst_1"), &job))?;
     }
@@ -71,6 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         destinations: destinations()?,
         shares: Vec::new(),
         reference: None,
+        versions: Vec::new(),
     };
     write("master-signed-in", master(&as_nora("/m/mst_1"), &job))?;
     write("share", share(&as_guest("/s/lmh_1"), &Shared { master: job.master.clone() }))?;
@@ -85,6 +87,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         sessions: read(sessions)?,
         tokens: read(tokens)?,
         webhooks: read(webhooks)?,
+        presets: Vec::new(),
         export: Some(read(export)?),
         secret: None,
         grace_days: 14,

@@ -25,3 +25,9 @@ pub(crate) fn see_other<A>(path: &str) -> Reply<A> {
 pub(crate) fn encode(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
+
+/// Percent-encodes one word of a path.
+pub(crate) fn path_word(text: &str) -> String {
+    // Query values write a space as a plus sign, and a plus sign as `%2B`.
+    encode(text).replace('+', "%20")
+}

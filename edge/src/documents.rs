@@ -4,7 +4,8 @@ use crate::answers::{add_cookies, encode, see_other};
 use crate::assets;
 use crate::context::{Data, Edge, PATIENCE_OF_PAGES};
 use crate::pages::view::{
-    Batch, Confirmation, Destination, Export, Link, Master, Masters, Me, Mix, Session, Share, Status, Token, Webhook,
+    Batch, Confirmation, Destination, Export, Link, Master, Masters, Me, Mix, Preset, Session, Share, Status, Token,
+    Webhook,
 };
 use crate::pages::{self, Files, Frame, Notice, SignInStep};
 use crate::problem::Problem;
@@ -26,6 +27,8 @@ use std::io::Write as _;
 const WORTH_PACKING: usize = 1024;
 /// Tracks on one page of the library.
 const LIBRARY_PAGE: u32 = 50;
+/// Versions of a song that its page names.
+const VERSIONS: u32 = 20;
 const DOWN: &str =
     "The mastering service does not answer at the moment. Nothing is lost; this page goes on when it is back.";
 
@@ -229,10 +232,11 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
             if edge.visitor.session.is_none() {
                 return Ok(Rest::Elsewhere("/sign-in?next=/account".to_owned()));
             }
-            let (sessions, tokens, webhooks, export, service) = join!(
+            let (sessions, tokens, webhooks, presets, export, service) = join!(
                 list::<Session, W>(edge, "/v1/me/sessions"),
                 list::<Token, W>(edge, "/v1/me/tokens"),
                 list::<Webhook, W>(edge, "/v1/me/webhooks"),
+                get::<Value, W>(edge, "/v1/presets"),
                 get::<Export, W>(edge, "/v1/me/export"),
                 service(edge)
             );
@@ -240,6 +244,7 @@ async fn rest<'a, W: World>(edge: &Edge<'_, W>, page: Page<'a>, told: &Told) -> 
                 sessions: sessions?,
                 tokens: tokens.unwrap_or_default(),
                 webhooks: webhooks.unwrap_or_default(),
+                presets: presets.map(|presets| Preset::read(&presets)).unwrap_or_default(),
                 export: export.ok(),
                 secret: None,
                 grace_days: service.unwrap_or_default().privacy.retention.account_grace_days,
@@ -297,13 +302,15 @@ async fn job<'a, W: World>(edge: &Edge<'_, W>, id: &str, told: &Told) -> Result<
         list::<Share, W>(edge, &shares_path)
     );
     let (master, mut shares) = (master?, shares.unwrap_or_default());
-    let reference = match &master.reference_upload {
-        Some(id) => get::<Value, W>(edge, &format!("/v1/uploads/{id}"))
-            .await
-            .ok()
-            .and_then(|upload| Some(upload["name"].as_str()?.to_owned())),
-        None => None,
+    let reference = async {
+        let upload = get::<Value, W>(edge, &format!("/v1/uploads/{}", master.reference_upload.as_ref()?)).await.ok()?;
+        Some(upload["name"].as_str()?.to_owned())
     };
+    let versions = async {
+        let path = format!("/v1/masters?limit={VERSIONS}&upload={}", encode(&master.upload.as_ref()?.id));
+        get::<Masters, W>(edge, &path).await.ok()
+    };
+    let (reference, versions) = join!(reference, versions);
     // The address of a share is given once, in the answer that made it.
     if let Ok(new) = Share::deserialize(&told.answer)
         && new.url.is_some()
@@ -311,7 +318,8 @@ async fn job<'a, W: World>(edge: &Edge<'_, W>, id: &str, told: &Told) -> Result<
         shares.retain(|share| share.id != new.id);
         shares.insert(0, new);
     }
-    Ok(Rest::Job(Box::new(pages::Job { master, destinations: destinations.unwrap_or_default(), shares, reference })))
+    let (destinations, versions) = (destinations.unwrap_or_default(), versions.unwrap_or_default().items);
+    Ok(Rest::Job(Box::new(pages::Job { master, destinations, shares, reference, versions })))
 }
 
 /// What `/v1/status` says of how the service is run, besides its state.

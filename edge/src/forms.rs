@@ -1,7 +1,7 @@
 //! Forms that are sent without a script: each becomes one request to the api, and its answer a redirect, so that reloading repeats
 //! nothing.
 
-use crate::answers::{add_cookies, encode, see_other};
+use crate::answers::{add_cookies, encode, path_word, see_other};
 use crate::context::{Data, Edge};
 use crate::cookies;
 use crate::documents::{self, Told};
@@ -313,6 +313,7 @@ fn account(form: &str, fields: &Fields) -> Result<Wanted, Problem> {
             json!({ "email": fields.get("email") }),
             Then::Show("Open the links we sent to both addresses. Until then nothing changes."),
         ),
+        "remove-preset" => delete(format!("/v1/presets/{}", path_word(fields.get("id"))), "removed"),
         "remove-picture" => delete("/v1/me/picture".to_owned(), "removed"),
         "revoke" => delete(format!("/v1/me/sessions/{}", fields.word("id")), "revoked"),
         "revoke-others" => post("/v1/me/sessions/revoke-others", json!({}), say("revoked")),

@@ -119,6 +119,7 @@ impl<'a> Page<'a> {
                 "",
                 "email",
                 "remove-picture",
+                "remove-preset",
                 "revoke",
                 "revoke-others",
                 "token",

@@ -128,6 +128,8 @@ struct Listing {
     state: Option<Is>,
     /// Only masters of this batch.
     batch: Option<String>,
+    /// Only masters of this mix: the versions of a song.
+    upload: Option<String>,
 }
 
 /// List masters
@@ -148,6 +150,7 @@ async fn list(State(app): State<App>, visitor: Visitor, Query(listing): Query<Li
         sort,
         state: listing.state,
         batch: listing.batch.as_deref(),
+        upload: listing.upload.as_deref(),
         words: listing.q.as_deref(),
         after: cursor.map(|(_, key, id)| (key, id)),
         limit: limit + 1,

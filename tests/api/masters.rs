@@ -125,6 +125,9 @@ async fn tracks_are_queued_listed_stopped_and_made_again() {
 
         let shown = guest.get(&format!("/v1/masters/{}", all[1])).await.good();
         assert_eq!((&shown["state"], &shown["queue_position"]), (&json!("waiting"), &json!(1)), "{}", service.name);
+        assert_eq!(shown["waits_for"], Value::Null, "it has not been heard");
+        service.change("UPDATE masters SET song = '{}' WHERE id = $1", &all[1]).await;
+        assert_eq!(guest.get(&format!("/v1/masters/{}", all[1])).await.good()["waits_for"], "album");
         let batch = made["batch"].as_str().unwrap();
         let album = guest.get(&format!("/v1/batches/{batch}")).await.good();
         assert_eq!((&album["name"], &album["album"], ids(&album)), (&json!("Single"), &json!(true), all.clone()));
@@ -148,7 +151,13 @@ async fn tracks_are_queued_listed_stopped_and_made_again() {
             (&again["settings"]["style"], &again["title"], &again["state"]),
             (&json!("warm"), &json!("b side"), &json!("waiting"))
         );
+        // The versions of one song, and not the other song.
+        let versions = format!("/v1/masters?upload={}&sort=oldest", uploads[0]);
+        let both = [all[0].clone(), again["id"].as_str().unwrap().to_owned()];
+        assert_eq!(ids(&guest.get(&versions).await.good()), both);
+        assert_eq!(ids(&service.guest().get(&versions).await.good()), [""; 0]);
         finish(&service, &all[1], b"RIFF").await;
+        assert_eq!(guest.get(&format!("/v1/masters/{}", all[1])).await.good()["waits_for"], Value::Null);
         assert_eq!(
             guest.post(&format!("/v1/masters/{}/cancel", all[1]), json!({})).await.problem(),
             (409, "master.ended".to_owned())

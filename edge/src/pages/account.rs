@@ -3,7 +3,8 @@
 use super::icons::icon;
 use super::layout::{Frame, date, time};
 use super::text::{capital, count, size};
-use super::view::{Export, Quota, Session, Token, User, Webhook};
+use super::view::{Export, Preset, Quota, Session, Token, User, Webhook};
+use crate::answers::path_word;
 use maud::{Markup, html};
 
 /// What the account page shows.
@@ -15,6 +16,8 @@ pub struct Account {
     pub tokens: Vec<Token>,
     /// `GET /v1/me/webhooks`.
     pub webhooks: Vec<Webhook>,
+    /// `GET /v1/presets`: their names.
+    pub presets: Vec<Preset>,
     /// `GET /v1/me/export`.
     pub export: Option<Export>,
     /// A token or webhook that was just made: its secret is shown this once.
@@ -43,6 +46,7 @@ pub fn account(frame: &Frame<'_>, account: &Account) -> Markup {
             (profile(user))
             (address(user))
             (quotas(frame))
+            (presets(&account.presets))
             (sessions(&account.sessions))
             (tokens(&account.tokens))
             (webhooks(&account.webhooks))
@@ -104,6 +108,30 @@ fn address(user: &User) -> Markup {
                 div.field { label for="email" { "New address" } input #email type="email" name="email" autocomplete="email" required maxlength="254"; }
                 p.muted { "We send a link to both addresses. Confirm both to finish." }
                 button.button { "Change email" }
+            }
+        }
+    }
+}
+
+/// Settings under a name; they are made where settings are chosen.
+fn presets(presets: &[Preset]) -> Markup {
+    html! {
+        section aria-labelledby="presets" {
+            h2 #presets { "Presets" }
+            p.muted { "Settings under a name. Choose and save them above the styles, on the " a href="/" { "first page" } " and on each master’s page." }
+            ul.lines {
+                @for preset in presets {
+                    li {
+                        div {
+                            bdi { (preset.name) }
+                            @if preset.outdated { p.muted { "From an earlier version of this service. Save it again to use it." } }
+                        }
+                        form method="post" action="/account/remove-preset" data-api={ "DELETE /v1/presets/" (path_word(&preset.name)) } data-then="remove" {
+                            input type="hidden" name="id" value=(preset.name);
+                            button.quiet.danger { (icon("trash")) "Delete" span.visually-hidden { " the preset " (preset.name) } }
+                        }
+                    }
+                }
             }
         }
     }

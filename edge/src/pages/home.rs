@@ -4,7 +4,9 @@ use super::icons::icon;
 use super::layout::Frame;
 use super::text::{THIN, capital, count, format_name, number, size, style_note};
 use super::view::{Destination, Quota};
-use loopmaster_core::settings::{Aspect, Codec, Fix, Format, Limits, Loudness, Material, Phase, Settings, Style};
+use loopmaster_core::settings::{
+    Aspect, Codec, Fix, Format, LONGEST_TAG, Limits, Loudness, Material, Phase, Settings, Style, TagWishes,
+};
 use maud::{Markup, PreEscaped, html};
 
 /// What the home page shows.
@@ -63,7 +65,7 @@ pub fn home(frame: &Frame<'_>, home: &Home) -> Markup {
             }
             div.queue data-queue hidden {}
             form #wishes.wishes autocomplete="off" {
-                (wishes(&Settings::default(), &home.destinations, true))
+                (wishes(frame, &Settings::default(), &home.destinations, true))
                 div.go data-go hidden {
                     button.button.primary type="submit" { "Master" }
                     p.muted data-go-note {}
@@ -83,7 +85,7 @@ fn allowed(frame: &Frame<'_>) -> Option<u64> {
 }
 
 /// How many tracks may still be sent today.
-fn left(frame: &Frame<'_>) -> Option<u64> {
+pub(super) fn left(frame: &Frame<'_>) -> Option<u64> {
     let Quota { limit, used } = *frame.me.quotas.get("tracks_a_day")?;
     Some(limit.saturating_sub(used))
 }
@@ -102,7 +104,7 @@ fn quota(frame: &Frame<'_>, _: &Home) -> Markup {
 }
 
 /// The fields of [`crate::wishes`]. `whole`: also what only makes sense before the first master.
-pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) -> Markup {
+pub(super) fn wishes(frame: &Frame<'_>, now: &Settings, destinations: &[Destination], whole: bool) -> Markup {
     let chosen = |codec: &str| {
         if *now == Settings::default() {
             DELIVERED.contains(&codec)
@@ -111,6 +113,7 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
         }
     };
     html! {
+        @if frame.signed_in() { (presets()) }
         fieldset.styles {
             legend { "Style" }
             div.pills {
@@ -214,6 +217,67 @@ pub(super) fn wishes(now: &Settings, destinations: &[Destination], whole: bool) 
             label.check {
                 input type="checkbox" name="insist" checked[now.insist];
                 span { "Reach the target even if it needs heavier limiting" }
+            }
+        }
+        (tags(&now.tags, whole))
+    }
+}
+
+/// Settings under a name; the script fetches them when this is opened.
+fn presets() -> Markup {
+    html! {
+        details.more.presets.scripted data-presets {
+            summary { "Presets" span.muted { " your settings under a name" } }
+            div.row {
+                div.field {
+                    label for="preset" { "Use a preset" }
+                    select #preset data-preset { option value="" { "Choose …" } }
+                }
+                div.field {
+                    label for="preset-name" { "Save the settings below as" }
+                    div.joined {
+                        input #preset-name type="text" maxlength="64" autocomplete="off" data-preset-name;
+                        button.button type="button" data-preset-save { "Save" }
+                    }
+                }
+            }
+            p.muted data-preset-said role="status" {}
+        }
+    }
+}
+
+/// What the files say about themselves. `all`: for every track that is sent, so without what belongs to one alone.
+fn tags(now: &TagWishes, all: bool) -> Markup {
+    let one = [("title", "Title", now.title.as_deref()), ("isrc", "ISRC", now.isrc.as_deref())];
+    let every = [
+        ("artist", "Artist", now.artist.as_deref()),
+        ("album", "Album", now.album.as_deref()),
+        ("album_artist", "Album artist", now.album_artist.as_deref()),
+        ("date", "Date or year", now.date.as_deref()),
+        ("genre", "Genre", now.genre.as_deref()),
+    ];
+    // What has no field here goes along as it is.
+    let texts = [
+        ("composer", &now.composer),
+        ("copyright", &now.copyright),
+        ("publisher", &now.publisher),
+        ("comment", &now.comment),
+    ];
+    let numbers = [("track", now.track), ("tracks", now.tracks), ("disc", now.disc), ("discs", now.discs)];
+    html! {
+        @for (name, value) in texts { @if let Some(value) = value { input type="hidden" name=(name) value=(value); } }
+        @for (name, value) in numbers { @if let Some(value) = value { input type="hidden" name=(name) value=(value); } }
+        details.more.tags {
+            @if all { summary { "Artist, album, year" span.muted { " written into the files" } } }
+            @else { summary { "Title, artist, ISRC" span.muted { " written into the files" } } }
+            p.muted { "Blank keeps what the mix says." @if all { " The same for all tracks; each one’s title and ISRC go on its own page." } }
+            div.row {
+                @for (name, label, value) in one.iter().filter(|_| !all).chain(&every) {
+                    div.field {
+                        label for={ "tag-" (name) } { (label) }
+                        input id={ "tag-" (name) } type="text" name=(name) value=[value] data-blank[*value == Some("")] maxlength=(LONGEST_TAG) autocomplete="off" placeholder=[(*name == "isrc").then_some("DE-A12-26-00001")];
+                    }
+                }
             }
         }
     }

@@ -1,27 +1,13 @@
 //! One master: its stages while it is made, then everything there is to hear, see and take away.
 
-use super::home::wishes;
 use super::icons::icon;
 use super::layout::{Frame, date, time};
 use super::sentence;
-use super::text::{THIN, capital, clock, count, format_name, number, size, wishes as in_a_breath};
-use super::view::{Artifact, Destination, Finding, Master, Outcome, Reason, Share, State};
+use super::text::{THIN, capital, clock, count, format_name, number, size, wishes as in_a_breath, word};
+use super::versions::{Job, another, comparable, in_words, versions};
+use super::view::{Artifact, Finding, Master, Outcome, Reason, State};
 use loopmaster_core::Stage;
-use loopmaster_core::settings::{Settings, Style};
 use maud::{Markup, html};
-
-/// What the page of a master shows.
-#[derive(Clone, Debug, Default)]
-pub struct Job {
-    /// The master with result and artifacts.
-    pub master: Master,
-    /// `GET /v1/destinations`, for mastering it another way.
-    pub destinations: Vec<Destination>,
-    /// `GET /v1/masters/{id}/shares`.
-    pub shares: Vec<Share>,
-    /// File name of the record it follows.
-    pub reference: Option<String>,
-}
 
 /// What a shared page shows.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +29,10 @@ pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
             (progress(master))
             @match (master.state, &master.result) {
                 (State::Done, Some(result)) => {
-                    (player(master, result, false))
-                    (another(job))
+                    (player(master, result, comparable(job), false))
+                    (in_words(job))
+                    (versions(job))
+                    (another(frame, job))
                     (glance(result))
                     (found(&result.findings))
                     div.columns {
@@ -54,17 +42,19 @@ pub fn master(frame: &Frame<'_>, job: &Job) -> Markup {
                     (downloads(frame, master))
                     (sharing(frame, job))
                 }
-                (State::Failed, _) => { (failed(job)) }
+                (State::Failed, _) => { (failed(frame, job)) (versions(job)) }
                 (State::Cancelled, _) => {
                     p.lead { "You stopped this one. The upload is still here." }
-                    (another(job))
+                    (versions(job))
+                    (another(frame, job))
                 }
                 (State::Done, None) => p.lead { "The files are ready and their description is on its way. Reload the page in a moment." },
                 (State::Waiting | State::Running, result) => {
                     @if let Some(result) = result {
-                        (player(master, result, false))
+                        (player(master, result, None, false))
                         (found(&result.findings))
                     }
+                    (versions(job))
                     p.muted data-hint { "You can close this page. " @if frame.signed_in() { "Your master will be in your library." } @else { "Your master will be in this browser’s library." } }
                     form method="post" action={ "/m/" (master.id) "/cancel" } data-api={ "POST /v1/masters/" (master.id) "/cancel" } data-then="reload" {
                         button.button { "Stop" }
@@ -85,7 +75,7 @@ pub fn share(frame: &Frame<'_>, shared: &Shared) -> Markup {
         lm-job data-id="" data-state=(word(master.state)) data-shared {
             (head(master))
             @if let Some(result) = &master.result {
-                (player(master, result, true))
+                (player(master, result, None, true))
                 (glance(result))
                 (found(&result.findings))
                 // A share may come without reasons and drawings: nothing is said then, instead of that nothing was done.
@@ -100,16 +90,6 @@ pub fn share(frame: &Frame<'_>, shared: &Shared) -> Markup {
         }
     };
     frame.page("job", &master.title, "A mix and its master, level-matched.", &main)
-}
-
-pub(super) fn word(state: State) -> &'static str {
-    match state {
-        State::Waiting => "waiting",
-        State::Running => "running",
-        State::Done => "done",
-        State::Failed => "failed",
-        State::Cancelled => "cancelled",
-    }
 }
 
 fn head(master: &Master) -> Markup {
@@ -184,6 +164,7 @@ fn progress(master: &Master) -> Markup {
             }
             p.said data-said role="status" {
                 @match master.state {
+                    State::Waiting if master.waits_for.as_deref() == Some("album") => "Waits until the other songs of the album have been heard",
                     State::Waiting => { @match master.queue_position { Some(n) if n > 0 => { (count(n, "track")) " before yours" }, _ => "Next in line" } },
                     State::Running => "Working",
                     State::Done => "Done",
@@ -200,7 +181,9 @@ fn url<'a>(master: &'a Master, kind: &str, role: &str) -> Option<&'a str> {
 }
 
 /// Where the player finds its sounds, and something to play without script.
-fn player(master: &Master, result: &Outcome, shared: bool) -> Markup {
+///
+/// `versions`: others of the song that can be heard beside it.
+fn player(master: &Master, result: &Outcome, versions: Option<String>, shared: bool) -> Markup {
     let side = |whole, excerpt| url(master, "preview", whole).or_else(|| url(master, "preview", excerpt));
     let (mix, mastered) = (side("mix", "mix-excerpt"), side("master", "master-excerpt"));
     let excerpt = result.preview.excerpt;
@@ -217,6 +200,9 @@ fn player(master: &Master, result: &Outcome, shared: bool) -> Markup {
             data-master=[mastered]
             data-mix-peaks=[url(master, "waveform", "mix")]
             data-master-peaks=[url(master, "waveform", "master")]
+            data-name=(capital(master.settings.style.name()))
+            data-lufs=[master.lufs.map(number)]
+            data-versions=[versions]
             data-louder=[louder.map(|db| format!("{db:.2}"))]
             data-start=[result.preview.loudest_start.map(|at| format!("{at:.3}"))]
             data-seconds=(format!("{seconds:.3}"))
@@ -480,44 +466,7 @@ fn downloads(frame: &Frame<'_>, master: &Master) -> Markup {
     }
 }
 
-/// Another style without another upload.
-fn another(job: &Job) -> Markup {
-    let master = &job.master;
-    let now: &Settings = &master.settings;
-    html! {
-        section.another aria-labelledby="another" data-upload=[master.upload.as_ref().map(|u| u.id.as_str())] {
-            h2 #another { "Another style" span.muted { " No new upload. This version stays." } }
-            @if master.reference_upload.is_some() {
-                label.check {
-                    input type="checkbox" data-same-reference checked;
-                    span { "Follow the same reference" @if let Some(name) = &job.reference { ": " bdi { (name) } } }
-                }
-            }
-            form.pills method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
-                @for style in Style::ALL {
-                    @if style != now.style {
-                        button.button name="style" value=(style.name()) { (capital(style.name())) }
-                    }
-                }
-            }
-            details.more {
-                summary { "With other settings" }
-                form.wishes method="post" action={ "/m/" (master.id) } data-rerun=(master.id) {
-                    (wishes(now, &job.destinations, false))
-                    @if master.reference_upload.is_some() {
-                        noscript {
-                            input type="hidden" name="has_reference" value="on";
-                            label.check { input type="checkbox" name="same_reference" value="on" checked; span { "Follow the same reference" } }
-                        }
-                    }
-                    button.button { "Master again" }
-                }
-            }
-        }
-    }
-}
-
-fn failed(job: &Job) -> Markup {
+fn failed(frame: &Frame<'_>, job: &Job) -> Markup {
     let error = job.master.error.clone().unwrap_or_default();
     html! {
         section.failure aria-labelledby="failed" {
@@ -529,7 +478,7 @@ fn failed(job: &Job) -> Markup {
                 a href={ "/contact?topic=question&about=" (job.master.id) } { "Contact us" } "; we will see the code."
             }
         }
-        @if !error.code.starts_with("decode.") { (another(job)) }
+        @if !error.code.starts_with("decode.") { (another(frame, job)) }
     }
 }
 

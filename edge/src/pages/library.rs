@@ -1,10 +1,9 @@
 //! The library, and the page of one batch or album: rows of masters that are selected, searched, played and taken away together.
 
 use super::icons::icon;
-use super::job::word;
 use super::layout::{Frame, date};
 use super::sentence;
-use super::text::{THIN, clock, count, lufs, number, size, wishes};
+use super::text::{THIN, clock, count, lufs, number, size, wishes, word};
 use super::view::{Batch, Master, Masters, Mix, State};
 use maud::{Markup, html};
 

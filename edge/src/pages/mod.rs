@@ -4,10 +4,10 @@
 //! | path | function | asks the api for | entry |
 //! |---|---|---|---|
 //! | `/` | [`home`] | `/me` (if there is a session), `/destinations` | `home` |
-//! | `/m/<master>` | [`master`] | `/me`, `/masters/{id}`, `/masters/{id}/shares` | `job` |
+//! | `/m/<master>` | [`master`] | `/me`, `/masters/{id}`, `/masters/{id}/shares`, `/masters?upload` | `job` |
 //! | `/b/<batch>` | [`batch`] | `/me`, `/batches/{id}` | `library` |
 //! | `/library` | [`library`] | `/me`, `/masters?q&sort&state&cursor`, `/uploads?kept` | `library` |
-//! | `/account` | [`account`] | `/me`, `/me/sessions`, `/me/tokens`, `/me/webhooks`, `/me/export` | `account` |
+//! | `/account` | [`account`] | `/me`, `/me/sessions`, `/me/tokens`, `/me/webhooks`, `/presets`, `/me/export` | `account` |
 //! | `/sign-in` | [`sign_in`] | `/me`; `/auth/merge` after signing in | `sign-in` |
 //! | `/auth/google/callback` | [`sign_in`] (step [`SignInStep::Merge`], or a redirect to `next`) | `/auth/google/callback` | `sign-in` |
 //! | `/l/<token>` | [`link`] | `/auth/link/{token}` | `sign-in` |
@@ -34,7 +34,7 @@
 //! | `/library/delete`, `/restore`, `/zip` | `id`, repeated; delete may have `keep_mix` (`on`) |
 //! | `/library/mix` | `id` of a kept mix, `action` = `master` or `delete` |
 //! | `/account` | `name`, `mail_when_ready` (`on`); or `accept_policy` |
-//! | `/account/email` | `email` |
+//! | `/account/email` | `email`; `/account/remove-preset`: `id` = its name |
 //! | `/account/revoke` | `id`; `/account/revoke-others`: none |
 //! | `/account/token` | `name`, `scopes` repeated, `days`; `/account/remove-token`: `id` |
 //! | `/account/webhook` | `url`; `/account/remove-webhook`, `/rotate-webhook`, `/test-webhook`: `id` |
@@ -55,6 +55,7 @@ mod privacy;
 mod sentence;
 mod sign_in;
 mod text;
+mod versions;
 pub mod view;
 mod words;
 
@@ -63,10 +64,11 @@ mod tests;
 
 pub use account::{Account, account};
 pub use home::{Home, home};
-pub use job::{Job, Shared, master, share};
+pub use job::{Shared, master, share};
 pub use layout::{Files, Frame, Notice};
 pub use library::{Library, batch, library};
 pub use privacy::{Policy, Privacy, VERSIONS, earlier_policy, earlier_privacy, privacy};
 pub use sentence::sentence;
 pub use sign_in::{SignIn, SignInStep, confirm, link, onward, sign_in};
+pub use versions::Job;
 pub use words::{Contact, api, away, contact, failed, not_found, security, status, terms};

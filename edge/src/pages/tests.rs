@@ -44,6 +44,10 @@ fn every_page() -> Vec<(String, String)> {
         sessions: read(sessions),
         tokens: read(tokens),
         webhooks: read(webhooks),
+        presets: vec![
+            Preset { name: "Club nights".into(), outdated: false },
+            Preset { name: "an <old> one".into(), outdated: true },
+        ],
         export: Some(read(export)),
         secret: Some("lmt_abc".to_owned()),
         grace_days: 14,
@@ -68,6 +72,7 @@ fn every_page() -> Vec<(String, String)> {
                         destinations: destinations.clone(),
                         shares,
                         reference: Some("a record.flac".to_owned()),
+                        versions: masters.items.clone(),
                     },
                 ),
             );
@@ -280,6 +285,21 @@ fn odd_answers_are_read() {
             .user
             .expect("a user")
             .policy_current
+    );
+}
+
+#[test]
+fn a_song_that_waits_for_its_album_says_so() {
+    let mut one: Master = read(fixtures::master("mst_1", "night-drive", "waiting"));
+    let page = |one: &Master| {
+        let job = Job { master: one.clone(), ..Job::default() };
+        master(&Frame::new(&files, &Me::default(), "/m/mst_1"), &job).into_string()
+    };
+    assert!(page(&one).contains("3 tracks before yours"));
+    one.waits_for = Some("album".to_owned());
+    let page = page(&one);
+    assert!(
+        page.contains("Waits until the other songs of the album have been heard") && !page.contains("before yours")
     );
 }
 

@@ -1,6 +1,6 @@
 //! Figures and times as a person would write them.
 
-use super::view::Master;
+use super::view::{Master, State};
 use loopmaster_core::settings::{Loudness, Settings, Style};
 use std::fmt::Write as _;
 
@@ -108,6 +108,17 @@ pub(super) fn wishes(settings: &Settings) -> String {
         _ = write!(text, ", strength {}", settings.strength.overall);
     }
     text
+}
+
+/// How far a master is, in a word.
+pub(super) fn word(state: State) -> &'static str {
+    match state {
+        State::Waiting => "waiting",
+        State::Running => "running",
+        State::Done => "done",
+        State::Failed => "failed",
+        State::Cancelled => "cancelled",
+    }
 }
 
 /// `−14.0 LUFS`, or nothing yet.

@@ -137,6 +137,8 @@ pub struct Master {
     pub stage: Option<String>,
     /// How many are before it.
     pub queue_position: Option<u64>,
+    /// `album`: it has been heard, and waits for the other songs.
+    pub waits_for: Option<String>,
     /// Seconds of music.
     pub seconds: Option<f64>,
     /// Loudness of the master.
@@ -466,6 +468,26 @@ pub struct Webhook {
     pub disabled_at: Option<String>,
     /// Only in the answers that made it.
     pub secret: Option<String>,
+}
+
+/// Settings under a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name.
+    pub name: String,
+    /// It was saved by an earlier version and cannot be used.
+    pub outdated: bool,
+}
+
+impl Preset {
+    /// Those of `GET /v1/presets`.
+    #[must_use]
+    pub fn read(said: &serde_json::Value) -> Vec<Self> {
+        let one = |item: &serde_json::Value| {
+            Some(Self { name: item["name"].as_str()?.to_owned(), outdated: item["outdated"].is_string() })
+        };
+        said["items"].as_array().into_iter().flatten().filter_map(one).collect()
+    }
 }
 
 /// `GET /v1/me/export`.

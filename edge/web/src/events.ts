@@ -8,6 +8,7 @@ export interface Summary {
   state: "waiting" | "running" | "done" | "failed" | "cancelled";
   stage?: string;
   queue_position?: number;
+  waits_for?: "album";
   batch?: string;
   seconds?: number;
   lufs?: number;

@@ -3,7 +3,7 @@
 
 import { ask } from "./api";
 
-interface File {
+export interface File {
   kind: string;
   role: string;
   url?: string;
@@ -21,20 +21,23 @@ export function sourceOf(path: string): string | null {
   return id ? (page === "m" ? `/masters/${id}` : `/shared/${id}`) : null;
 }
 
-/** The addresses of a master's files by kind and role, such as `preview mix`. */
+/** Addresses by kind and role, such as `preview mix`. */
+export const addresses = (artifacts?: File[]): Map<string, string> =>
+  new Map((artifacts ?? []).flatMap(({ kind, role, url }): [string, string][] => (url ? [[`${kind} ${role}`, url]] : [])));
+
+/** The addresses of a master's files. */
 export async function addressesOf(source: string): Promise<Map<string, string>> {
-  const { artifacts } = await ask<{ artifacts?: File[] }>(source);
-  return new Map((artifacts ?? []).flatMap(({ kind, role, url }): [string, string][] => (url ? [[`${kind} ${role}`, url]] : [])));
+  return addresses((await ask<{ artifacts?: File[] }>(source)).artifacts);
 }
 
 /** New addresses for this page, asked for once however many want one. */
 export function renewed(): Promise<Map<string, string>> {
   const source = sourceOf(location.pathname);
   if (!source) return Promise.resolve(new Map());
-  asked ??= addressesOf(source).then((addresses) => {
+  asked ??= addressesOf(source).then((found) => {
     at = performance.now();
-    for (const link of document.querySelectorAll<HTMLAnchorElement>("a[data-fresh]")) link.href = addresses.get(link.dataset.fresh ?? "") ?? link.href;
-    return addresses;
+    for (const link of document.querySelectorAll<HTMLAnchorElement>("a[data-fresh]")) link.href = found.get(link.dataset.fresh ?? "") ?? link.href;
+    return found;
   }).finally(() => (asked = null));
   return asked;
 }

@@ -6,6 +6,7 @@ import { watch, type Summary } from "./events";
 import { keepFresh } from "./fresh";
 import { UNDO_MS } from "./periods";
 import { PlayerElement } from "./player/element";
+import { several } from "./several";
 import { complain, explain, icon, refresh, toast } from "./site";
 import { keepLatest } from "./storage";
 import { clock, count } from "./text";
@@ -25,10 +26,13 @@ class Job extends HTMLElement {
       if (state === "waiting" || state === "running") {
         this.stop = watch((master) => this.moved(master, id));
         offerNotice(this.querySelector("[data-hint] + form"));
-      }
+      } else if (this.querySelector("[data-version]")) this.stop = watch((master) => this.versionMoved(master));
     }
     this.seekers();
     this.reruns();
+    const directions = this.querySelector<HTMLFormElement>("form[data-several]");
+    const full = this.querySelector<HTMLFormElement>("form.wishes[data-rerun]");
+    if (directions && full) several(directions, full);
     this.shares();
     this.deletion(id);
   }
@@ -37,8 +41,21 @@ class Job extends HTMLElement {
     this.stop?.();
   }
 
+  /** Another version of the song goes on; when it is there, it can be compared. */
+  private versionMoved(master: Summary): void {
+    const line = this.querySelector(`[data-version="${CSS.escape(master.id)}"]`);
+    if (!line) return;
+    if (master.state !== "waiting" && master.state !== "running") {
+      this.stop?.();
+      void refresh();
+      return;
+    }
+    const how = line.querySelector("[data-how]");
+    if (how) how.textContent = master.state === "running" ? (master.stage ?? "running") : "waiting";
+  }
+
   private moved(master: Summary, id: string): void {
-    if (master.id !== id) return;
+    if (master.id !== id) return this.versionMoved(master);
     if (master.state !== "waiting" && master.state !== "running") {
       this.stop?.();
       ring(null);
@@ -60,7 +77,7 @@ class Job extends HTMLElement {
       if (words) words.textContent = how === "done" ? " done" : how === "now" ? " under way" : " to come";
     }
     const said = this.querySelector("[data-said]");
-    const words = master.state === "running" ? "Working" : (master.queue_position ?? 0) > 0 ? `${count(master.queue_position ?? 0, "track")} before yours` : "Next in line";
+    const words = master.state === "running" ? "Working" : master.waits_for === "album" ? "Waits until the other songs of the album have been heard" : (master.queue_position ?? 0) > 0 ? `${count(master.queue_position ?? 0, "track")} before yours` : "Next in line";
     if (said && said.textContent?.trim() !== words) said.textContent = words;
   }
 
@@ -108,6 +125,13 @@ class Job extends HTMLElement {
           const radio = full.querySelector<HTMLInputElement>(`input[name=style][value="${picked.value}"]`);
           if (radio) radio.checked = true;
         }
+        // A wish in words: its fields as the form has them, to be seen there.
+        for (const [name, value] of new URLSearchParams(picked?.dataset.set ?? "")) {
+          const field = full.querySelector<HTMLInputElement | HTMLSelectElement>(name === "style" ? `[name=style][value="${CSS.escape(value)}"]` : `[name="${CSS.escape(name)}"]`);
+          if (field instanceof HTMLInputElement && field.type === "radio") field.checked = true;
+          else if (field) field.value = value;
+        }
+        full.dispatchEvent(new Event("input"));
         const settings = wished(full);
         if (!settings) return;
         if (picked) picked.disabled = true;

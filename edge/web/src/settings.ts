@@ -7,8 +7,13 @@ export interface Settings {
   strength: Record<string, number | null>;
   loudness: "style" | { lufs: number } | { destination: string };
   formats: string[];
+  tags?: Record<string, string | number>;
   [other: string]: unknown;
 }
+
+/** What the files can say about themselves. */
+export const TAGS = ["title", "artist", "album", "album_artist", "date", "genre", "isrc", "composer", "copyright", "publisher", "comment"];
+const NUMBERED = ["track", "tracks", "disc", "discs"];
 
 export class Unreadable extends Error {
   constructor(
@@ -58,5 +63,9 @@ export function settingsOf(form: FormData): Settings {
   if (text("material") !== "") settings.material = text("material");
   const fix = form.getAll("fix").filter((f) => typeof f === "string");
   if (fix.length > 0) settings.fix = fix;
+  const tags: Record<string, string | number> = Object.fromEntries(TAGS.map((name) => [name, text(name)]).filter(([, value]) => value !== ""));
+  for (const name of NUMBERED) if (text(name) !== "") tags[name] = Number(text(name));
+  if (text("isrc") !== "" && !/^[a-z]{2}-?[a-z0-9]{3}-?\d{2}-?\d{5}$/i.test(text("isrc"))) throw new Unreadable("isrc", "An ISRC has two letters, three letters or digits, and seven digits, for example DE-A12-26-00001.");
+  if (Object.keys(tags).length > 0) settings.tags = tags;
   return settings;
 }

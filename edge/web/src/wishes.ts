@@ -1,6 +1,6 @@
 // The form of wishes: notes that follow the choice, and the settings it stands for.
 
-import { Unreadable, type Settings, settingsOf } from "./settings";
+import { TAGS, Unreadable, type Settings, settingsOf } from "./settings";
 import { complain } from "./site";
 
 export function enliven(form: HTMLElement): void {
@@ -20,6 +20,8 @@ export function enliven(form: HTMLElement): void {
   };
   form.addEventListener("input", show);
   show();
+  // Most visitors never open them: their code comes to those who have any.
+  if (form instanceof HTMLFormElement && form.querySelector("[data-presets]")) void import("./presets").then(({ presets }) => presets(form));
 }
 
 /** The settings, or null after saying in the form what cannot be read. */
@@ -27,7 +29,13 @@ export function wished(form: HTMLFormElement): Settings | null {
   complain(form, "");
   for (const input of form.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
   try {
-    return settingsOf(new FormData(form));
+    const settings = settingsOf(new FormData(form));
+    // One that was there and has been emptied is to be gone, not to come from the mix again.
+    for (const name of TAGS) {
+      const input = form.querySelector<HTMLInputElement>(`[name="${name}"]`);
+      if (input && (input.defaultValue !== "" || "blank" in input.dataset) && input.value.trim() === "") settings.tags = { ...settings.tags, [name]: "" };
+    }
+    return { ...(JSON.parse(form.dataset.unseen ?? "{}") as object), ...settings };
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error;
     const input = form.querySelector<HTMLElement>(`[name="${error.field}"]`);

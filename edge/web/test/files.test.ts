@@ -98,6 +98,9 @@ test("a form becomes the settings the API takes", () => {
   assert.deepEqual(plain, { style: "balanced", strength: { overall: 50 }, loudness: "style", formats: ["wav24"] });
   const full = settingsOf(form([["style", "warm"], ["strength", "70"], ["tone", "20"], ["loudness_strength", "90"], ["loudness", "custom"], ["lufs", "−9,5"], ["ceiling", "-1.5"], ["rate", "48000"], ["phase", "linear"], ["insist", "on"], ["format", "wav24"], ["format", "mp3-320"]]));
   assert.deepEqual(full, { style: "warm", strength: { overall: 70, tone: 20, loudness: 90 }, loudness: { lufs: -9.5 }, formats: ["wav24", "mp3-320"], ceiling: -1.5, rate: { hz: 48000 }, phase: "linear", insist: true });
+  assert.equal(plain.tags, undefined);
+  assert.deepEqual(settingsOf(form([["title", " Nächt, eins "], ["artist", ""], ["isrc", "dea122600001"], ["format", "wav24"]])).tags, { title: "Nächt, eins", isrc: "dea122600001" });
+  assert.throws(() => settingsOf(form([["isrc", "DE-A12"], ["format", "wav24"]])), { field: "isrc" });
   assert.deepEqual(settingsOf(form([["loudness", "spotify"], ["format", "wav24"]])).loudness, { destination: "spotify" });
   for (const odd of [[["format", "wav24"], ["loudness", "custom"], ["lufs", ""]], [["format", "wav24"], ["ceiling", "3"]], [["format", "wav24"], ["tone", "x"]], []] as [string, string][][]) assert.throws(() => settingsOf(form(odd)));
 });

@@ -38,6 +38,8 @@ pub struct Listed<'a> {
     pub state: Option<State>,
     /// Only of this batch.
     pub batch: Option<&'a str>,
+    /// Only of this mix.
+    pub upload: Option<&'a str>,
     /// Only with these words in the title or the file name.
     pub words: Option<&'a str>,
     /// After the row with this key and id.
@@ -62,6 +64,7 @@ pub async fn list(db: &Db, owner: &str, asked: Listed<'_>) -> Result<Vec<(String
          WHERE m.owner = $1 AND m.deleted_at IS NULL AND ($2 = '' OR m.state = $2) AND ($3 = '' OR m.batch_id = $3)
          AND ($4 = '' OR LOWER(m.title) LIKE $4 ESCAPE '!' OR LOWER(u.name) LIKE $4 ESCAPE '!')
          AND ($5 = 0 OR {key} {beyond} $6 OR ({key} = $6 AND m.id {beyond} $7))
+         AND ($9 = '' OR m.upload_id = $9)
          ORDER BY {key} {order}, m.id {order} LIMIT $8"
     ));
     let (started, last, id) = asked.after.map_or((0_i64, String::new(), String::new()), |(key, id)| (1, key, id));
@@ -77,7 +80,8 @@ pub async fn list(db: &Db, owner: &str, asked: Listed<'_>) -> Result<Vec<(String
         Sort::Title => query.bind(last),
         Sort::Newest | Sort::Oldest | Sort::Longest => query.bind(last.parse::<i64>().unwrap_or_default()),
     };
-    let rows = query.bind(id).bind(asked.limit).fetch_all(db.read()).await?;
+    let rows =
+        query.bind(id).bind(asked.limit).bind(asked.upload.unwrap_or_default().to_owned()).fetch_all(db.read()).await?;
     let mut keyed = Vec::with_capacity(rows.len());
     for row in &rows {
         let key = match asked.sort {

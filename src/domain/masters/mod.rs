@@ -79,6 +79,14 @@ pub struct Source {
     bytes: i64,
 }
 
+/// What a master waits for besides its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitsFor {
+    /// The other songs of its album, which have not all been heard.
+    Album,
+}
+
 /// Why there is no master.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Failure {
@@ -117,6 +125,9 @@ pub struct Master {
     /// How many go before it, while it waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<i64>,
+    /// `album`, while it waits for the other songs of its album: it has been heard, and goes on when they have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
     /// Length of the music.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -204,7 +215,8 @@ pub struct Artifact {
 /// What [`read`] needs, of `masters m JOIN uploads u`.
 pub const COLUMNS: &str = "m.id, m.title, m.upload_id, u.name AS upload_name, u.bytes AS upload_bytes, m.batch_id,
     m.batch_position, m.settings, m.reference_upload, m.state, m.stage, m.seconds, m.lufs, m.dbtp, m.error_code, m.error_text,
-    m.created_at, m.started_at, m.finished_at, m.deleted_at, m.expires_at, m.version, m.backend";
+    m.created_at, m.started_at, m.finished_at, m.deleted_at, m.expires_at, m.version, m.backend,
+    CASE WHEN m.song IS NULL THEN 0 ELSE 1 END AS heard";
 
 /// A master from a row of [`COLUMNS`].
 pub fn read(row: &AnyRow) -> Result<Master, sqlx::Error> {
@@ -230,6 +242,7 @@ pub fn read(row: &AnyRow) -> Result<Master, sqlx::Error> {
         state,
         stage: row.try_get::<Option<String>, _>("stage")?.filter(|_| state == State::Running),
         queue_position: None,
+        waits_for: (state == State::Waiting && row.try_get::<i64, _>("heard")? != 0).then_some(WaitsFor::Album),
         seconds: row.try_get("seconds")?,
         lufs: row.try_get("lufs")?,
         dbtp: row.try_get("dbtp")?,

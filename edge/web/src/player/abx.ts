@@ -1,8 +1,9 @@
-// A blind test: X is mix or master, picked at random each time; who hears a difference finds it more often than by chance.
+// A blind test: X is one of two, mix and master or two versions, picked at random each time; who hears a difference finds it more often
+// than by chance.
 
 export interface Trial {
-  x: "mix" | "master";
-  answer: "mix" | "master" | null;
+  x: string;
+  answer: string | null;
 }
 
 /** Probability of at least `right` of `trials` by guessing. */
@@ -27,20 +28,23 @@ export function verdict(right: number, trials: number): string {
 export class Abx {
   readonly trials: Trial[] = [];
 
-  constructor(private readonly random: () => number = () => (crypto.getRandomValues(new Uint8Array(1))[0] ?? 0) / 256) {
+  constructor(
+    private readonly random: () => number = () => (crypto.getRandomValues(new Uint8Array(1))[0] ?? 0) / 256,
+    readonly pair: readonly [string, string] = ["mix", "master"],
+  ) {
     this.next();
   }
 
   private next(): void {
-    this.trials.push({ x: this.random() < 0.5 ? "mix" : "master", answer: null });
+    this.trials.push({ x: this.pair[this.random() < 0.5 ? 0 : 1], answer: null });
   }
 
-  get x(): "mix" | "master" {
-    return this.trials.at(-1)?.x ?? "mix";
+  get x(): string {
+    return this.trials.at(-1)?.x ?? this.pair[0];
   }
 
   /** Takes an answer; whether it was right. */
-  answer(side: "mix" | "master"): boolean {
+  answer(side: string): boolean {
     const trial = this.trials.at(-1);
     if (!trial) return false;
     trial.answer = side;

@@ -1,13 +1,15 @@
-// <lm-player>: hear mix and master at the same level, on the same sample, and find out blind whether you hear a difference.
+// <lm-player>: hear mix, master and other versions at the same level, on the same sample, and find out blind whether you hear a
+// difference.
 
 import { LitElement, html, nothing } from "lit";
 import { Problem } from "../api";
 import { renewed } from "../fresh";
 import { clock, decibel } from "../text";
 import { Abx, verdict } from "./abx";
-import { Engine, type Excerpt, type Loop, type Side } from "./engine";
-import { fetchPeaks } from "./peaks";
+import { Engine, type Excerpt, type Loop, type Side, type Voices } from "./engine";
+import { type Peaks, fetchPeaks } from "./peaks";
 import { Session } from "./session";
+import { type Version, named, open } from "./versions";
 import { type Shown, Wave } from "./wave";
 
 const icon = (name: string) => html`<svg class="icon" aria-hidden="true"><use href="#i-${name}"></use></svg>`;
@@ -16,7 +18,13 @@ export class PlayerElement extends LitElement {
   private engine: Engine | null = null;
   private wave: Wave | null = null;
   private abx: Abx | null = null;
-  private hearing: Side | "x" = "master";
+  private hearing: Side = "master";
+  /** What was heard before that. */
+  private heardBefore: Side = "mix";
+  /** The other versions, while they are compared. */
+  private others: Version[] = [];
+  private opening = false;
+  private peaks: Peaks | null = null;
   private matched = true;
   private said = "";
   private revealed = "";
@@ -38,8 +46,19 @@ export class PlayerElement extends LitElement {
     return Number(this.dataset.louder) || 0;
   }
 
-  private get urls(): Record<Side, string> {
-    return { mix: this.dataset.mix ?? "", master: this.dataset.master ?? "" };
+  private get voices(): Voices {
+    const ending = this.excerpt ? "-excerpt" : "";
+    const renew = (side: Side) => async (): Promise<string | undefined> => (await renewed()).get(`preview ${side}${ending}`);
+    return new Map([
+      ["mix", { url: this.dataset.mix ?? "", louder: 0, renew: renew("mix") }],
+      ["master", { url: this.dataset.master ?? "", louder: this.louder, renew: renew("master") }],
+      ...this.others.map(({ id, voice }) => [id, voice] as const),
+    ]);
+  }
+
+  /** What can be heard, in the order of the buttons. */
+  private get sides(): Side[] {
+    return ["mix", "master", ...this.others.map(({ id }) => id)];
   }
 
   private get excerpt(): Excerpt | null {
@@ -94,11 +113,11 @@ export class PlayerElement extends LitElement {
 
   /** Stands where a newer player of the same master stands, and plays on with what that one has. False: nobody has listened yet. */
   replaces(newer: HTMLElement): boolean {
-    if (!this.engine || newer.dataset.id !== this.dataset.id) return false;
+    if ((!this.engine && this.others.length === 0) || newer.dataset.id !== this.dataset.id) return false;
     newer.replaceWith(this);
     for (const name of Object.keys(this.dataset)) if (!(name in newer.dataset)) delete this.dataset[name];
     Object.assign(this.dataset, newer.dataset);
-    this.engine.replace(this.urls, this.louder, this.excerpt);
+    this.engine?.replace(this.voices, this.excerpt);
     this.mark();
     this.drawPeaks();
     this.requestUpdate();
@@ -117,9 +136,49 @@ export class PlayerElement extends LitElement {
     this.paint();
     const { mixPeaks, masterPeaks } = this.dataset;
     void Promise.all([mixPeaks ? fetchPeaks(mixPeaks) : null, masterPeaks ? fetchPeaks(masterPeaks) : null]).then(([mix, master]) => {
-      this.wave?.set(mix, master);
+      this.peaks = master;
+      this.wave?.set(mix, this.shape(this.hearing));
       this.paint();
     });
+  }
+
+  /** The waveform of a side; a secret shows the page's own. */
+  private shape(side: Side): Peaks | null {
+    return this.others.find(({ id }) => id === side)?.peaks ?? this.peaks;
+  }
+
+  /** Fetches the other versions and puts them beside this one, or takes them away again. */
+  private async compare(): Promise<void> {
+    if (this.opening) return;
+    this.abx = null;
+    if (this.others.length > 0) {
+      this.others = [];
+      this.listen(this.hearing === "mix" ? "mix" : "master");
+    } else {
+      this.opening = true;
+      this.said = "";
+      this.requestUpdate();
+      try {
+        const found = await Promise.all(named(this.dataset.versions).map(open));
+        this.others = found.filter((version) => version !== null);
+        if (this.others.length === 0) this.said = "The other versions are not here any more. Reload the page.";
+      } catch (error) {
+        this.said = error instanceof Problem ? error.message : "The other versions cannot be fetched right now. Try again in a moment.";
+      }
+      this.opening = false;
+    }
+    this.engine?.replace(this.voices, this.excerpt);
+    this.requestUpdate();
+  }
+
+  private nameOf(side: Side): string {
+    if (side === "mix") return "Mix";
+    const version = this.others.find(({ id }) => id === side);
+    return version?.name ?? (this.others.length > 0 ? (this.dataset.name ?? "Master") : "Master");
+  }
+
+  private lufsOf(side: Side): string {
+    return this.others.find(({ id }) => id === side)?.lufs ?? (side === "master" ? (this.dataset.lufs ?? "") : "");
   }
 
   /** The keys of headphones and lock screens; from the first sound on. */
@@ -129,11 +188,11 @@ export class PlayerElement extends LitElement {
       play: () => void this.toggle(true),
       pause: () => void this.toggle(false),
       seek: (to) => this.seek(to),
-      other: () => this.listen(this.hearing === "mix" ? "master" : "mix"),
+      other: () => this.listen(this.sides[(this.sides.indexOf(this.hearing) + 1) % this.sides.length] ?? "master"),
       position: () => this.position,
       seconds: this.seconds,
     });
-    const side = { mix: "Mix", master: "Master", x: "Mix or master?" }[this.hearing];
+    const side = this.hearing === "x" ? `${this.abx?.pair.map((side) => this.nameOf(side)).join(" or ") ?? "Blind"}?` : this.nameOf(this.hearing);
     this.session.tell(this.dataset.title || "LoopMastering", side, this.engine?.running ?? false);
   }
 
@@ -144,7 +203,7 @@ export class PlayerElement extends LitElement {
   }
 
   private paint(): void {
-    this.wave?.draw({ position: this.position, seconds: this.seconds, side: this.hearing === "x" ? null : this.hearing, played: this.played, loop: this.engine?.loop ?? null, marks: this.marks });
+    this.wave?.draw({ position: this.position, seconds: this.seconds, side: this.hearing === "x" ? null : this.hearing === "mix" ? "mix" : "master", played: this.played, loop: this.engine?.loop ?? null, marks: this.marks });
   }
 
   private get position(): number {
@@ -156,12 +215,11 @@ export class PlayerElement extends LitElement {
   /** The engine, made in the first click: browsers give sound to nobody else. */
   private ready(): Engine {
     if (this.engine) return this.engine;
-    const renew = async (role: string): Promise<string | undefined> => (await renewed()).get(`preview ${role}`);
-    const engine = new Engine(this.urls, this.seconds, this.louder, this.excerpt, renew);
+    const engine = new Engine(this.voices, this.seconds, this.excerpt);
     engine.failed = (error) => this.fail(error);
     engine.ended = () => this.requestUpdate();
     engine.matched = this.matched;
-    engine.side = this.hearing === "mix" ? "mix" : "master";
+    engine.side = this.hearing === "x" ? "mix" : this.hearing;
     engine.listen(engine.side);
     void engine.seek(this.startAt ?? 0);
     this.engine = engine;
@@ -263,9 +321,12 @@ export class PlayerElement extends LitElement {
     this.requestUpdate();
   }
 
-  listen(side: Side | "x"): void {
+  /** Hears a side, or `x`, the secret of the blind test. */
+  listen(side: Side): void {
+    if (side !== this.hearing && this.hearing !== "x") this.heardBefore = this.hearing;
     this.hearing = side;
     const real = side === "x" ? (this.abx?.x ?? "mix") : side;
+    this.wave?.turn(this.shape(side));
     if (this.engine) this.engine.listen(real);
     else if (side === "x") this.ready().listen(real);
     this.requestUpdate();
@@ -292,7 +353,10 @@ export class PlayerElement extends LitElement {
   }
 
   private blind(): void {
-    this.abx = this.abx ? null : new Abx();
+    // The two that were heard last, in the order of their buttons.
+    const heard = [...new Set([this.hearing, this.heardBefore, "mix", "master"])].filter((side) => this.sides.includes(side)).slice(0, 2);
+    const [a = "mix", b = "master"] = this.sides.filter((side) => heard.includes(side));
+    this.abx = this.abx ? null : new Abx(undefined, [a, b]);
     this.revealed = "";
     if (this.abx) {
       this.match(true);
@@ -316,6 +380,7 @@ export class PlayerElement extends LitElement {
       " ": () => void this.toggle(),
       a: () => this.listen("mix"),
       b: () => this.listen("master"),
+      ...Object.fromEntries(this.sides.map((side, n) => [String(n + 1), () => this.listen(side)])),
       ArrowLeft: () => this.seek(this.position - (event.shiftKey ? 1 : 5)),
       ArrowRight: () => this.seek(this.position + (event.shiftKey ? 1 : 5)),
       l: () => this.loop(),
@@ -340,9 +405,12 @@ export class PlayerElement extends LitElement {
     const running = this.engine?.running ?? false;
     const looping = this.engine?.loop ?? null;
     const demo = this.dataset.demo !== undefined;
-    const choice = (side: Side | "x", letter: string, name: string) =>
-      html`<button type="button" class="side ${side}" aria-pressed=${this.hearing === side ? "true" : "false"} @click=${() => this.listen(side)}><kbd>${letter}</kbd> ${name}</button>`;
+    const comparing = this.others.length > 0;
+    const choice = (side: Side, letter: string, name: string) =>
+      html`<button type="button" class="side ${side === "mix" || side === "x" ? side : "master"}" aria-pressed=${this.hearing === side ? "true" : "false"} @click=${() => this.listen(side)}><kbd>${letter}</kbd> <span>${name}${comparing && this.lufsOf(side) ? html` <small>${this.lufsOf(side)}<span class="visually-hidden"> LUFS</span></small>` : nothing}</span></button>`;
     const quieter = this.louder > 0 ? "master" : "mix";
+    const versions = named(this.dataset.versions).length;
+    const picked = this.others.find(({ id }) => id === this.hearing);
     return html`
       <div class="waves" ?hidden=${demo} @pointerdown=${this.point} @pointermove=${this.point} @pointerup=${this.point} @pointercancel=${this.point} @pointerleave=${this.point} @wheel=${this.wheel}>
         <canvas aria-hidden="true"></canvas>
@@ -352,16 +420,17 @@ export class PlayerElement extends LitElement {
           @change=${() => (this.dragging = false)} />
       </div>
       <div class="controls">
-       <div class="bar">
+       <div class="bar ${comparing ? "comparing" : ""}">
         <button type="button" class="play" aria-label=${running ? "Pause" : "Play"} @click=${() => void this.toggle()}>${icon(running ? "pause" : "play")}</button>
         <span class="clock"><span class="now"></span><span class="muted whole"> / ${clock(this.seconds)}</span></span>
         <div class="sides" role="group" aria-label="What you hear">
-          ${choice("mix", "A", "Mix")}${choice("master", "B", "Master")}${this.abx ? choice("x", "X", "?") : nothing}
+          ${this.sides.map((side, n) => choice(side, comparing ? String(n + 1) : (["A", "B"][n] ?? ""), this.nameOf(side)))}${this.abx ? choice("x", "X", "?") : nothing}
         </div>
-        ${this.dataset.take ? html`<a class="button primary take" href="#take" data-artifact=${this.dataset.take} data-kind="master" data-name=${this.dataset.takeName ?? "The master"}>${icon("download")}<span>Download<span class="visually-hidden"> the master, ${this.dataset.takeSize}</span></span></a>` : nothing}
+        ${picked ? html`<a class="button primary take" href="/m/${picked.id}">${icon("verified")}<span>Pick this one<span class="visually-hidden">, ${picked.name}</span></span></a>` : this.dataset.take ? html`<a class="button primary take" href="#take" data-artifact=${this.dataset.take} data-kind="master" data-name=${this.dataset.takeName ?? "The master"}>${icon("download")}<span>Download<span class="visually-hidden"> the master, ${this.dataset.takeSize}</span></span></a>` : nothing}
        </div>
         <label class="check match"><input type="checkbox" .checked=${this.matched} ?disabled=${this.abx !== null} @change=${(event: Event) => this.match((event.target as HTMLInputElement).checked)} />
-          <span>Levels matched ${Math.abs(this.louder) >= 0.05 ? html`<span class="muted">${quieter} ${decibel(-Math.abs(this.louder))}</span>` : nothing}</span></label>
+          <span>Levels matched ${comparing ? html`<span class="muted">all to the quietest</span>` : Math.abs(this.louder) >= 0.05 ? html`<span class="muted">${quieter} ${decibel(-Math.abs(this.louder))}</span>` : nothing}</span></label>
+        ${versions > 0 ? html`<button type="button" class="button" aria-pressed=${comparing ? "true" : "false"} ?disabled=${this.opening} @click=${() => void this.compare()}>Compare ${versions + 1} versions</button>` : nothing}
         ${demo ? nothing : html`
           <span class="zoom" role="group" aria-label="Zoom"><button type="button" class="quiet" aria-label="Zoom out" ?disabled=${(this.wave?.zoomed ?? 1) === 1} @click=${() => this.zoom(-1)}>${icon("minus")}</button><button type="button" class="quiet" aria-label="Zoom in" @click=${() => this.zoom(1)}>${icon("plus")}</button></span>
           <button type="button" class="button" aria-pressed=${looping ? "true" : "false"} @click=${() => this.loop()}>${icon("loop")} Loop${looping ? html` <span class="muted">${clock(looping.from)}–${clock(looping.to)}</span>` : nothing}</button>
@@ -369,16 +438,19 @@ export class PlayerElement extends LitElement {
       </div>
       ${this.abx ? this.test(this.abx) : nothing}
       <p class="said bad" role="alert">${this.said}</p>
-      ${demo ? nothing : html`<p class="hint muted"><span><kbd>space</kbd> play</span><span><kbd>A</kbd> mix</span><span><kbd>B</kbd> master</span><span><kbd>←</kbd> <kbd>→</kbd> 5 s</span><span><kbd>L</kbd> loop</span><span><kbd>[</kbd> <kbd>]</kbd> loop in, out</span><span><kbd>M</kbd> match</span><span><kbd>+</kbd> <kbd>−</kbd> zoom</span></p>`}`;
+      ${demo ? nothing : html`<p class="hint muted"><span><kbd>space</kbd> play</span>${comparing ? html`<span><kbd>1</kbd>–<kbd>${this.sides.length}</kbd> what you hear</span>` : html`<span><kbd>A</kbd> mix</span><span><kbd>B</kbd> master</span>`}<span><kbd>←</kbd> <kbd>→</kbd> 5 s</span><span><kbd>L</kbd> loop</span><span><kbd>[</kbd> <kbd>]</kbd> loop in, out</span><span><kbd>M</kbd> match</span><span><kbd>+</kbd> <kbd>−</kbd> zoom</span></p>`}`;
   }
 
   private test(abx: Abx) {
+    const comparing = this.others.length > 0;
+    const letter = (side: Side): string => (comparing ? String(this.sides.indexOf(side) + 1) : side === "mix" ? "A" : "B");
+    const name = (side: Side): string => (side === "mix" || !comparing ? `the ${side}` : `${this.nameOf(side)} ${this.lufsOf(side)}`.trim());
+    const [a, b] = abx.pair;
     return html`
       <section class="abx" aria-label="Blind test">
-        <p>X is the mix or the master, picked at random each time. Listen to A, B and X as long as you like; then say which one X is.</p>
+        <p>X is ${name(a)} or ${name(b)}, picked at random each time. Listen to ${letter(a)}, ${letter(b)} and X as long as you like; then say which one X is.</p>
         <p class="answers">
-          <button type="button" class="button" @click=${() => this.answer("mix")}>X is A, the mix</button>
-          <button type="button" class="button" @click=${() => this.answer("master")}>X is B, the master</button>
+          ${abx.pair.map((side) => html`<button type="button" class="button" @click=${() => this.answer(side)}>X is ${letter(side)}, ${name(side)}</button>`)}
         </p>
         <p role="status">${this.revealed ? html`<strong>${this.revealed}</strong> ` : nothing}${abx.answered > 0 ? verdict(abx.right, abx.answered) : "No answers yet."}</p>
       </section>`;

@@ -1,11 +1,23 @@
-// Two previews as one player: both run all the time, started on the same sample; which one is heard is a matter of gain. Stretches of
-// ten seconds are decoded around the playhead and follow each other without a gap.
+// Previews as one player: mix, master and other versions run all the time, started on the same sample; which one is heard is a matter of
+// gain. Stretches of ten seconds are decoded around the playhead and follow each other without a gap.
 
 import { RATE } from "./ogg";
 import { Preview, Remote } from "./source";
 
-export type Side = "mix" | "master";
-const SIDES: Side[] = ["mix", "master"];
+/** `mix`, `master`, or the id of another version. */
+export type Side = string;
+
+/** What can be heard. */
+export interface Voice {
+  url: string;
+  /** How much louder it is than the mix, dB. */
+  louder: number;
+  /** A new address, where this one has had its time. */
+  renew: () => Promise<string | undefined>;
+}
+
+export type Voices = Map<Side, Voice>;
+
 const STRETCH = 10;
 const AHEAD = 12;
 const FADE = 0.015;
@@ -29,8 +41,8 @@ export interface Excerpt {
 
 export class Engine {
   readonly context: AudioContext;
-  private readonly gains: Record<Side, GainNode>;
-  private previews: Record<Side, Preview>;
+  private readonly gains = new Map<Side, GainNode>();
+  private readonly previews = new Map<Side, Preview>();
   private whole: Promise<void> = Promise.resolve();
   private arrived: () => void = () => undefined;
   private readonly decoded = new Map<string, Promise<AudioBuffer | null>>();
@@ -48,53 +60,53 @@ export class Engine {
   ended: (() => void) | null = null;
   waiting = false;
 
-  /** `louder`: how much louder the master is than the mix, dB. */
   constructor(
-    urls: Record<Side, string>,
+    private voices: Voices,
     readonly seconds: number,
-    private louder: number,
     private excerpt: Excerpt | null = null,
-    /** A new address for a preview, by its role. */
-    private readonly renew: (role: string) => Promise<string | undefined> = () => Promise.resolve(undefined),
   ) {
     if (excerpt) this.whole = new Promise((resolve) => (this.arrived = resolve));
     this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
-    this.gains = { mix: this.context.createGain(), master: this.context.createGain() };
-    this.previews = this.opened(urls);
-    for (const side of SIDES) {
-      this.gains[side].gain.value = 0;
-      this.gains[side].connect(this.context.destination);
-    }
+    this.open();
     this.balance(0);
   }
 
-  private opened(urls: Record<Side, string>): Record<Side, Preview> {
+  private open(): void {
     const samples = (this.excerpt?.seconds ?? this.seconds) * RATE;
-    const ending = this.excerpt ? "-excerpt" : "";
-    const preview = (side: Side): Preview => new Preview(new Remote(urls[side], () => this.renew(side + ending)), samples);
-    return { mix: preview("mix"), master: preview("master") };
+    this.previews.clear();
+    for (const [side, { url, renew }] of this.voices) {
+      this.previews.set(side, new Preview(new Remote(url, renew), samples));
+      if (this.gains.has(side)) continue;
+      const gain = this.context.createGain();
+      gain.gain.value = 0;
+      gain.connect(this.context.destination);
+      this.gains.set(side, gain);
+    }
+    this.decoded.clear();
   }
 
-  /** The whole song is there, or another part of it; what is scheduled plays on. */
-  replace(urls: Record<Side, string>, louder: number, excerpt: Excerpt | null): void {
+  /** The whole song is there, or another part of it, or there are other voices; what is scheduled plays on. */
+  replace(voices: Voices, excerpt: Excerpt | null): void {
+    const more = [...voices.keys()].some((side) => !this.voices.has(side));
     this.excerpt = excerpt;
-    this.louder = louder;
-    this.previews = this.opened(urls);
-    this.decoded.clear();
+    this.voices = voices;
+    this.open();
     this.balance();
     if (!excerpt) this.arrived();
+    // A voice that joins begins with the others.
+    if (more) void this.seek(this.position);
   }
 
-  /** The gain of a side when it is heard: the louder one is turned down, nothing is ever turned up. */
+  /** The gain of a side when it is heard: all come down to the quietest, nothing is ever turned up. */
   level(side: Side): number {
-    const db = !this.matched ? 0 : side === "master" ? Math.min(0, -this.louder) : Math.min(0, this.louder);
+    const quietest = Math.min(...[...this.voices.values()].map(({ louder }) => louder));
+    const db = this.matched ? quietest - (this.voices.get(side)?.louder ?? 0) : 0;
     return 10 ** (db / 20);
   }
 
   private balance(fade = FADE): void {
     const now = this.context.currentTime;
-    for (const side of SIDES) {
-      const gain = this.gains[side].gain;
+    for (const [side, { gain }] of this.gains) {
       const to = side === this.side ? this.level(side) : 0;
       gain.cancelScheduledValues(now);
       if (fade === 0) gain.value = to;
@@ -175,10 +187,11 @@ export class Engine {
     const name = `${side} ${index}`;
     let buffer = this.decoded.get(name);
     if (!buffer) {
-      buffer = this.previews[side].stretch((start - (part?.start ?? 0)) * RATE, STRETCH * RATE).then((bytes) => (bytes ? this.context.decodeAudioData(bytes.buffer) : null));
+      const stretch = this.previews.get(side)?.stretch((start - (part?.start ?? 0)) * RATE, STRETCH * RATE) ?? Promise.resolve(null);
+      buffer = stretch.then((bytes) => (bytes ? this.context.decodeAudioData(bytes.buffer) : null));
       buffer.catch(() => this.decoded.delete(name));
       this.decoded.set(name, buffer);
-      if (this.decoded.size > 12) {
+      if (this.decoded.size > 6 * this.voices.size) {
         const oldest = [...this.decoded.keys()].find((key) => Math.abs(Number(key.split(" ")[1]) - index) > 1);
         if (oldest) this.decoded.delete(oldest);
       }
@@ -204,12 +217,11 @@ export class Engine {
     }
   }
 
-  private async stretchOf(index: number): Promise<Record<Side, AudioBuffer | null>> {
-    const [mix, master] = await Promise.all([this.buffer("mix", index), this.buffer("master", index)]);
-    return { mix: mix ?? null, master: master ?? null };
+  private stretchOf(index: number): Promise<[Side, AudioBuffer | null][]> {
+    return Promise.all([...this.voices.keys()].map(async (side): Promise<[Side, AudioBuffer | null]> => [side, await this.buffer(side, index)]));
   }
 
-  /** Keeps some seconds scheduled ahead, both sides on the same sample. */
+  /** Keeps some seconds scheduled ahead, all sides on the same sample. */
   private async fill(generation: number, position: number, at: number): Promise<void> {
     let [song, when] = [position, at];
     for (;;) {
@@ -243,12 +255,12 @@ export class Engine {
       const offset = Math.round((song - index * STRETCH) * RATE) / RATE;
       const length = Math.min((index + 1) * STRETCH, end) - song;
       const nodes: AudioBufferSourceNode[] = [];
-      for (const side of SIDES) {
-        const buffer = buffers[side];
-        if (!buffer) continue;
+      for (const [side, buffer] of buffers) {
+        const gain = this.gains.get(side);
+        if (!buffer || !gain) continue;
         const node = this.context.createBufferSource();
         node.buffer = buffer;
-        node.connect(this.gains[side]);
+        node.connect(gain);
         node.start(when, offset, length);
         nodes.push(node);
       }

@@ -50,6 +50,13 @@ export class Wave {
     this.shapes = null;
   }
 
+  /** Another master beside the same mix. */
+  turn(master: Peaks | null): void {
+    if (master === this.master) return;
+    this.master = master;
+    this.shapes = null;
+  }
+
   /** The stretch of the song that is seen, s. */
   get view(): { from: number; to: number } {
     const width = this.seconds / (ZOOMS[this.level] ?? 1);
