@@ -76,7 +76,6 @@ async fn answer(mut socket: TcpStream, content: &[u8], seen: &Mutex<Vec<String>>
         .min(content.len());
     let all = content.len();
     let send = match path {
-        "/whole.wav" => format!("200 OK\r\ncontent-length: {all}\r\n\r\n"),
         "/lies.wav" => "200 OK\r\ncontent-length: 999999999999\r\n\r\n".to_owned(),
         "/empty.wav" => "200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(),
         "/page.wav" => "200 OK\r\ncontent-type: text/html; charset=utf-8\r\ncontent-length: 6\r\n\r\n<html>".to_owned(),
@@ -87,9 +86,8 @@ async fn answer(mut socket: TcpStream, content: &[u8], seen: &Mutex<Vec<String>>
         "/inner.wav" => "302 Found\r\nlocation: https://169.254.169.254/\r\ncontent-length: 0\r\n\r\n".to_owned(),
         "/named.wav" => "302 Found\r\nlocation: https://inner.example/x\r\ncontent-length: 0\r\n\r\n".to_owned(),
         "/busy.wav" if before == 0 => "503 Busy\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n".to_owned(),
-        "/busy.wav" => format!("200 OK\r\ncontent-length: {all}\r\n\r\n"),
-        // Cut off without a way to go on.
-        "/torn.wav" => format!("200 OK\r\ncontent-length: {all}\r\n\r\n"),
+        // The last is cut off without a way to go on.
+        "/whole.wav" | "/busy.wav" | "/torn.wav" => format!("200 OK\r\ncontent-length: {all}\r\n\r\n"),
         "/pieces.wav" | "/other.wav" if from == 0 => format!("200 OK\r\netag: \"a\"\r\ncontent-length: {all}\r\n\r\n"),
         "/pieces.wav" => format!(
             "206 Partial\r\netag: \"a\"\r\ncontent-range: bytes {from}-{}/{all}\r\ncontent-length: {}\r\n\r\n",

@@ -28,7 +28,7 @@ pub async fn current(service: &Service, row: Row) -> Result<Row> {
 
 /// The client says that everything is there.
 pub async fn complete(service: &Service, row: &Row, parts: Vec<(u64, String)>) -> Result<Row> {
-    if row.state == State::Uploading {
+    if matches!(row.state, State::Uploading | State::Completing) {
         is_sent(row)?;
     }
     complete_known(service, row, parts).await

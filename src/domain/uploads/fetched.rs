@@ -165,13 +165,11 @@ async fn bring(service: &Service, guard: &Guard, row: &Row) -> Result<(), Ended>
             tokio::time::sleep(wait.max(Duration::from_millis(250) * 2_u32.pow(got.breaks))).await;
         }
     };
-    match tokio::time::timeout(LONGEST, all).await {
-        Ok(done) => done?,
-        Err(_) => {
-            let detail = format!("the file did not come within {} minutes", LONGEST.as_secs() / 60);
-            return Err(Ended::Failed(Failure { code: "fetch.too_slow".to_owned(), detail }));
-        }
-    }
+    let Ok(done) = tokio::time::timeout(LONGEST, all).await else {
+        let detail = format!("the file did not come within {} minutes", LONGEST.as_secs() / 60);
+        return Err(Ended::Failed(Failure { code: "fetch.too_slow".to_owned(), detail }));
+    };
+    done?;
     // With what was counted for it meanwhile.
     let row = load(&service.db, &row.id).await?;
     complete_known(service, &row, got.parts).await?;
