@@ -6,6 +6,5 @@ ALTER TABLE workers ADD COLUMN draining BIGINT NOT NULL DEFAULT 0; -- asked to f
 
 -- Machines whose workers take no new tracks, across restarts; '*': all machines.
 CREATE TABLE paused (
-    host TEXT PRIMARY KEY NOT NULL,
-    since BIGINT NOT NULL
+    host TEXT PRIMARY KEY NOT NULL
 );

@@ -138,7 +138,7 @@ pub async fn paused(db: &Db) -> Result<Vec<String>, DbError> {
 /// Asks it of a node, or of [`ALL`]. How many pauses or workers it has changed.
 pub async fn ask(tx: &mut Tx, host: &str, wish: Wish) -> Result<u64, DbError> {
     let query = match wish {
-        Wish::Pause => tx.sql("INSERT INTO paused (host, since) VALUES ($1, {now}) ON CONFLICT (host) DO NOTHING"),
+        Wish::Pause => tx.sql("INSERT INTO paused (host) VALUES ($1) ON CONFLICT (host) DO NOTHING"),
         // Whoever lets all go on means those, too, that were paused one by one.
         Wish::Resume => tx.sql("DELETE FROM paused WHERE host = $1 OR $1 = '*'"),
         Wish::Drain => tx.sql("UPDATE workers SET draining = 1 WHERE draining = 0 AND (host = $1 OR $1 = '*')"),

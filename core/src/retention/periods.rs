@@ -284,7 +284,6 @@ pub const PERIODS: &[Period] = &[
         &["workers"],
         Kept::After(Time::Fixed(WORKER), "they were last heard of"),
     ),
-    service("Machines that are paused", &["paused"], Kept::Until("an operator lets them go on")),
     service("Jobs and mails in the queue", &["jobs"], Kept::Until("they are done")),
     rows("Job log", &["job_history"], Time::Fixed(30 * DAY), "the job ended", "ended_at < $1"),
     rows(
