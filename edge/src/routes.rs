@@ -247,6 +247,7 @@ mod tests {
             ("/l/abc-_1", Page::Link("abc-_1")),
             ("/s/lmh_x", Page::Share("lmh_x")),
             ("/privacy", Page::Privacy),
+            ("/privacy/2026-11-30", Page::EarlierPrivacy("2026-11-30")),
             ("/privacy/2026-11-25", Page::EarlierPrivacy("2026-11-25")),
             ("/security", Page::Security),
             ("/confirm/lmv_x", Page::Confirm("lmv_x")),

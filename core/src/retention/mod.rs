@@ -8,7 +8,7 @@ pub use periods::{BROWSER, Kept, PERIODS, Period, Place, Time, duration};
 use serde::{Deserialize, Serialize};
 
 /// Since when the privacy policy holds; a visitor who has seen an older one is told.
-pub const POLICY: &str = "2026-11-30";
+pub const POLICY: &str = "2026-12-01";
 
 const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;

@@ -34,8 +34,9 @@ pub struct Policy {
 
 /// Every version that has been published, newest first, with the periods of a default installation. What was published is never
 /// changed: a new text gets a new date and a new row. `published` in this file's tests says how.
-pub const VERSIONS: [Policy; 2] = [
-    Policy { effective: POLICY, sha256: "a35939f2e91f0c29a2c896d64cb5b6ca44754d4902ad64936cf1c497be23ff9a" },
+pub const VERSIONS: [Policy; 3] = [
+    Policy { effective: POLICY, sha256: "dae8e35959362c40163dc3f2b5bae77d8f7a0ac17bd3032010799561178842d4" },
+    Policy { effective: "2026-11-30", sha256: "a35939f2e91f0c29a2c896d64cb5b6ca44754d4902ad64936cf1c497be23ff9a" },
     Policy { effective: "2026-11-25", sha256: "efa85a8caca8c4a84df383560c4643ecace216cdb2445c1e47ee9b05f8a17ced" },
 ];
 
@@ -48,6 +49,7 @@ pub fn earlier_policy(date: &str) -> Option<&'static Policy> {
 /// The text of an earlier version; `build.rs` has packed the files of `policy`.
 fn text_of(version: &Policy) -> String {
     let packed: &[u8] = match version.effective {
+        "2026-11-30" => include_bytes!(concat!(env!("OUT_DIR"), "/policy-2026-11-30.html.gz")),
         "2026-11-25" => include_bytes!(concat!(env!("OUT_DIR"), "/policy-2026-11-25.html.gz")),
         _ => &[],
     };
@@ -95,7 +97,11 @@ fn text(privacy: &Privacy) -> Markup {
             dt { "Signing in with Google" }
             dd { "Only if you choose it. Google then tells us your name, address and picture, and an identifier of your Google account." }
             dt { "Your music" }
-            dd { "File names, types and sizes, the state of each job, the uploads themselves, previews, masters and the files we deliver." }
+            dd { "File names, types and sizes, the state of each job, the uploads themselves, previews, masters and the files we deliver, with the settings and tags they were ordered with." }
+            dt { "Presets" }
+            dd { "Settings and tags that you keep under a name, until you delete them or your account." }
+            dt { "Mixes we fetch for you" }
+            dd { "If you give us the address of a mix instead of the file: that address, encrypted, until the file has come or cannot be had. The server we fetch it from sees our address, not yours." }
             dt { "Messages" }
             dd { "What you write through the contact form, with the address you give. If you are signed in, which account it was; if not, which guest. If we asked you to confirm that it was you, whether and when you did." }
             dt { "Security" }
