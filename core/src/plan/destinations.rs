@@ -29,7 +29,7 @@ pub struct Destination {
 /// All destinations, the most asked for first.
 #[must_use]
 pub fn destinations() -> &'static [Destination] {
-    &TABLE
+    TABLE
 }
 
 /// The row with this key or alias, whatever its case.
@@ -41,7 +41,7 @@ pub fn destination(key: &str) -> Option<&'static Destination> {
         .find(|row| row.key.eq_ignore_ascii_case(key) || row.aliases.iter().any(|a| a.eq_ignore_ascii_case(key)))
 }
 
-static TABLE: [Destination; 15] = [
+static TABLE: &[Destination] = &[
     Destination {
         key: "spotify",
         aliases: &[],
